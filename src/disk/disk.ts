@@ -1,0 +1,64 @@
+/**
+ * One physical disk: a folder on a file system of its own (or a share of one), with a name that it never loses.
+ *
+ *  1. A superblock holds cluster, disk id and incarnation, tier, capacity. A disk of another cluster, of an unknown
+ *     version, or in use by another process is refused with a sentence that says what to do.
+ *  2. A failed write or sync takes the disk out of service for good in this process (I6): later writes reject with
+ *     DISK_FAILED, reads are still tried, `onFailed` is called once. It is never retried into success.
+ *  3. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
+ *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do (I10).
+ *
+ * Not here: what the bytes mean, vDisks, the network.
+ */
+import type { DiskRef } from '../base/ids.ts'
+
+export type Tier = 'flash' | 'hdd'
+
+/** Who asks for space. `guest` may fill to `guestShare` of the capacity; `maintenance` to the brim. */
+export type SpacePurpose = 'guest' | 'maintenance'
+
+export interface DiskSpace {
+  readonly capacityBytes: number
+  readonly usedBytes: number
+  /** What `guest` may still take. */
+  readonly guestFreeBytes: number
+}
+
+export interface Disk {
+  readonly ref: DiskRef
+  readonly tier: Tier
+  readonly path: string
+  readonly state: 'online' | 'failed'
+  space(): DiskSpace
+  /** Set by whoever joins the parts; called once, when the disk leaves service. */
+  onFailed: (error: Error) => void
+
+  /** Creates a file, exclusively, and reserves its bytes. The name may contain `/`. Durable after `sync` and `syncNames`. */
+  create(name: string, bytes: number, purpose: SpacePurpose, options?: OpenOptions): Promise<DiskFile>
+  open(name: string, options?: OpenOptions): Promise<DiskFile>
+  /** Unlinks and gives the space back. Nothing happens where there is no such file. */
+  remove(name: string): Promise<void>
+  /** Names of the files in one folder of the disk, sorted. */
+  list(folder: string): Promise<string[]>
+  /** Directory entries made or removed in this folder before the call are durable when it resolves. */
+  syncNames(folder: string): Promise<void>
+  /** Takes the disk out of service, as a failed sync would. */
+  fail(error: Error): void
+  close(): Promise<void>
+}
+
+export interface OpenOptions {
+  /** Around the page cache: aligned buffers only. */
+  readonly direct?: boolean
+  /** Each write is on stable media when it resolves. */
+  readonly durable?: boolean
+}
+
+export interface DiskFile {
+  readonly name: string
+  read(target: Uint8Array, position: number): Promise<number>
+  write(buffers: readonly Uint8Array[], position: number): Promise<void>
+  sync(): Promise<void>
+  size(): Promise<number>
+  close(): Promise<void>
+}

@@ -1,0 +1,133 @@
+/**
+ * The platform is all that NDFS asks of the machine: time, chance, files, sockets, a log.
+ *
+ *  1. Nothing above this folder reads a clock, draws a number, or opens a file or socket by other means.
+ *  2. `nodePlatform()` puts Node.js behind it; the simulator puts a virtual world behind it, and the code above
+ *     cannot tell.
+ *  3. Every call that may wait returns a promise or takes a callback; no call blocks the loop for longer than a
+ *     copy of its bytes.
+ */
+import type { Millis } from '../base/units.ts'
+
+export interface Platform {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly files: Files
+  readonly sockets: Sockets
+  readonly log: Log
+}
+
+export interface Clock {
+  /** Milliseconds since some start, with fractions. Never goes back; runs on while the process is frozen (m5). */
+  now(): Millis
+  /** Milliseconds since 1970. May jump: for people and file times only, never for leases. */
+  wallTime(): number
+  /** Runs `callback` once, `ms` from now or later. An exception in it is a bug and stops the process. */
+  after(ms: number, callback: () => void): Timer
+  sleep(ms: number): Promise<void>
+  /** Runs `callback` when all that is ready now has been handled: the place where batches are closed. */
+  soon(callback: () => void): void
+}
+
+export interface Timer {
+  cancel(): void
+}
+
+export interface Chance {
+  /** A number from 0 (included) to `below` (not included); `below` at most 2^32. */
+  below(below: number): number
+  /** Unpredictable bytes: fit for keys and nonces in production, seeded in simulation. */
+  bytes(count: number): Buffer
+}
+
+export interface Log {
+  debug(message: string, facts?: object): void
+  info(message: string, facts?: object): void
+  warn(message: string, facts?: object): void
+  error(message: string, facts?: object): void
+  /** A log whose every line bears these facts. */
+  with(facts: object): Log
+}
+
+export interface Files {
+  /**
+   * Opens a file. `create`: makes it, and fails with EEXIST where it exists. `direct`: around the page cache;
+   * buffers, positions and lengths must then be multiples of 4096 (buffers from `alignedBuffer`). `durable`: each
+   * write is on stable media when it resolves (O_DSYNC).
+   */
+  open(
+    path: string,
+    options?: { create?: boolean; writable?: boolean; direct?: boolean; durable?: boolean },
+  ): Promise<File>
+  makeDirectory(path: string): Promise<void>
+  /** The names in a directory, sorted; `undefined` where there is no such directory. */
+  list(path: string): Promise<string[] | undefined>
+  /** Bytes of a small file; `undefined` where there is none. */
+  readWhole(path: string): Promise<Buffer | undefined>
+  /** Writes a small file so that after a crash there is the old one or the new one, whole; durable when it resolves. */
+  replaceWhole(path: string, bytes: Uint8Array, mode?: number): Promise<void>
+  /** Renames; durable when it resolves. */
+  rename(from: string, to: string): Promise<void>
+  /** Removes a file; nothing happens where there is none. Durable only after `syncDirectory`. */
+  remove(path: string): Promise<void>
+  syncDirectory(path: string): Promise<void>
+  /** Bytes free for us in the file system that holds `path`. */
+  freeBytes(path: string): Promise<number>
+  /**
+   * Takes an exclusive lock that ends with the process, however it ends. `undefined` where another process holds it.
+   * The lock is advisory: on a Unix socket in the abstract namespace, named by the path.
+   */
+  lock(path: string): Promise<{ release(): Promise<void> } | undefined>
+  /** Zeroed memory whose start is a multiple of 4096, for `direct` files. Keep it and use it again: it is not cheap. */
+  alignedBuffer(bytes: number): Buffer
+}
+
+/** A failed call rejects with the system's error (`code`: EIO, ENOSPC, …). */
+export interface File {
+  /** Fills `target` from `position`; resolves to the bytes read, fewer only at the end of the file. */
+  read(target: Uint8Array, position: number): Promise<number>
+  /** Writes the buffers one after the other, all of them, from `position`. */
+  write(buffers: readonly Uint8Array[], position: number): Promise<void>
+  /** All written before this call is on stable media when it resolves (fdatasync). */
+  sync(): Promise<void>
+  size(): Promise<number>
+  truncate(bytes: number): Promise<void>
+  close(): Promise<void>
+}
+
+/** `127.0.0.1:9440`, `[::1]:9440`, or `unix:/path`. */
+export type Address = string
+
+export interface Sockets {
+  /** Resolves when it listens; rejects with the system's error (EADDRINUSE, …). Port 0 picks one: see `address`. */
+  listen(address: Address, onConnection: (socket: Socket) => void): Promise<Listener>
+  /** Resolves when connected; rejects on refusal, or after `timeoutMs`. */
+  connect(address: Address, timeoutMs: number): Promise<Socket>
+}
+
+export interface Listener {
+  readonly address: Address
+  /** No new connection is accepted; those that stand go on. */
+  close(): Promise<void>
+}
+
+/** A stream of bytes to another process. Set the three callbacks in the turn in which you get it. */
+export interface Socket {
+  readonly remoteAddress: Address
+  /** Bytes that arrived. The buffer is the callee's to keep. */
+  onData: (bytes: Buffer) => void
+  /** The other side will send no more, or the connection failed, or `destroy` was called. Once, and nothing after it. */
+  onClose: (error?: Error) => void
+  /** What waited to be sent is below the low-water mark again; only after `write` returned false. */
+  onDrain: () => void
+  /** Sends the buffers in order; keep them unchanged until sent. False: stop and wait for `onDrain`. */
+  write(buffers: readonly Uint8Array[]): boolean
+  /** Calls back once all that was written so far was handed to the system: buffers may be used again. */
+  whenSent(callback: () => void): void
+  /** No more `onData` until `resume`. */
+  pause(): void
+  resume(): void
+  /** Sends what waits, then closes. */
+  end(): void
+  destroy(): void
+}
