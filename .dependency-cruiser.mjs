@@ -23,7 +23,7 @@ const tests = '\\.(test|fuzz|bench)\\.ts$|-contract-suite\\.ts$'
 
 // `base` is a vocabulary: all of its files are contract. What builds the parts may name the builders.
 const open = ['base']
-const joiners = '^src/node\\.ts$|^src/local/'
+const joiners = '^src/[^/]+\\.ts$|^src/local/'
 
 export default {
   forbidden: [
@@ -34,8 +34,8 @@ export default {
         severity: 'error',
         from: { path: inside(component), pathNot: tests },
         to: {
-          path: [...rungs.slice(height).flat().filter((other) => other !== component).map(inside), '^src/node\\.ts$'],
-          ...(component === 'local' ? { pathNot: '^src/node\\.ts$' } : {}),
+          path: [...rungs.slice(height).flat().filter((other) => other !== component).map(inside), '^src/[^/]+\\.ts$'],
+          ...(component === 'local' ? { pathNot: '^src/[^/]+\\.ts$' } : {}),
         },
       })),
     ),

@@ -30,6 +30,8 @@ export * from './record.ts'
 
 export interface OplogReplica {
   readonly ref: DiskRef
+  /** False: the log's disk has failed (I6). Nothing is appended, fenced or granted any more; reads are still tried. */
+  readonly inService: boolean
   append(vdisk: VDiskId, epoch: Epoch, episode: EpisodeId, records: readonly EncodedRecord[]): Promise<void>
   /**
    * From when it resolves, no record and no grant under an epoch below `epoch` is accepted for this vDisk, here, ever.
@@ -37,7 +39,10 @@ export interface OplogReplica {
    * `leaseMs + leaseMarginMs` (F1). Rejects with FENCED where a higher epoch was seen. Idempotent.
    */
   fence(vdisk: VDiskId, epoch: Epoch): Promise<Tail[]>
-  /** Records of one episode, from `from` on, in sequence, at most about `bytesMax` of them; nothing where there are none. */
+  /**
+   * Records of one episode, from `from` on, in sequence, at most about `bytesMax` of them; nothing where there are none.
+   * Ends before a record that can't be read; where that is the first, rejects with CORRUPT_EXTENT and its `sequence`.
+   */
   read(vdisk: VDiskId, episode: EpisodeId, from: Sequence, bytesMax: number): Promise<EncodedRecords>
   /** Everything of the vDisk up to `upTo` is drained: the space may go. In memory only; repeated after a restart. */
   free(vdisk: VDiskId, upTo: Sequence): void
@@ -45,7 +50,7 @@ export interface OplogReplica {
   seal(vdisk: VDiskId, episode: EpisodeId, end: Sequence): void
   /**
    * Grants the owner under `epoch` to serve reads for `leaseMs`, counted from when it sent the request (C11).
-   * Undefined: refused (fenced, or not known here). `last`: the newest sequence kept of that episode.
+   * Undefined: refused (fenced, or not known here). `last`: up to where the episode is kept here, whole.
    */
   grant(vdisk: VDiskId, epoch: Epoch, episode: EpisodeId): { last: Sequence } | undefined
   /** What is kept, for status, for Curator and for finding vDisks that nobody drains. */
@@ -101,9 +106,14 @@ export interface Oplogs {
   seal(refs: readonly DiskRef[], vdisk: VDiskId, episode: EpisodeId, end: Sequence): void
   /**
    * Asks for read grants for what `wanted` lists, four times a second while it lists anything, many in one message
-   * a peer, and calls `granted` with the time at which the request was sent.
+   * a peer, and calls `granted` with the time at which the request was sent. `wake` asks at once: for an episode just opened.
    */
-  keepGranted(wanted: () => readonly GrantWanted[], granted: (grant: Granted) => void): void
+  keepGranted(
+    wanted: () => readonly GrantWanted[],
+    granted: (grant: Granted) => void,
+  ): { readonly wake: () => void }
+  /** No more heartbeats; notes that were not answered are dropped. */
+  close(): void
 }
 
 export interface GrantWanted {
@@ -111,6 +121,8 @@ export interface GrantWanted {
   readonly epoch: Epoch
   readonly episode: EpisodeId
   readonly replicas: readonly DiskRef[]
+  /** Every replica has synced at least this far when the request is sent: one that answers with less has lost records (F7). */
+  readonly acknowledged: Sequence
 }
 
 export interface Granted {
@@ -125,6 +137,8 @@ export interface Granted {
   /** False: the replica refused; this owner was fenced, or the replica has lost the episode. */
   readonly ok: boolean
   readonly last: Sequence
+  /** As it stood in `GrantWanted` when the request was sent. */
+  readonly acknowledged: Sequence
 }
 
 /** How long a grant lets the owner serve reads, from sending. */

@@ -18,10 +18,12 @@
  *
  * kind     offset, length               payload
  * data     the bytes written            the bytes
- * extent   the whole range written      see extent-payload.ts: pieces in extent groups, their checksums, ragged edges as data (C6)
+ * extent   the whole range written      see the vDisk controller's extent-payload.ts: pieces in extent groups, their checksums, ragged edges as data (C6)
  * zero     the range                    none
  * discard  the range                    none
  * size     length: the new size         none; shrinking zeroes what it cuts off (M5)
+ * open     0, 0                         none: the last record that is there when an episode is named, so that no replica of a
+ *                                       named episode is ever without a record of it
  */
 import { assert } from '../../base/assert.ts'
 import { crc32c } from '../../base/crc32c.ts'
@@ -42,7 +44,7 @@ const recordVersion = 1
 /** The largest guest request, and room for an extent record's directory. */
 export const recordPayloadBytesMax = 33 * 1024 * 1024
 
-const kinds = ['data', 'extent', 'zero', 'discard', 'size'] as const
+const kinds = ['data', 'extent', 'zero', 'discard', 'size', 'open'] as const
 export type RecordKind = (typeof kinds)[number]
 
 export interface RecordHeader {

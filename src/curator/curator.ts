@@ -1,0 +1,87 @@
+/**
+ * Curator does the background work (DESIGN section 9). Today that is one thing: no vDisk that still needs an owner is left without.
+ *
+ *  1. When a node's session ends, each of its vDisks is given to a live node at once, traffic or not (F11, C12): its log is then
+ *     drained, and its copies are looked after.
+ *  2. At start, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that never took it. And
+ *     what this node's logs keep of vDisks that are drained, or deleted, is freed.
+ *  3. Plans are pure functions of what was read (`assign.ts`): every node makes the same plan and carries out its own part, so there is
+ *     no leader to lose; where two disagree, the claim decides.
+ *
+ * Not here: taking over (vDisk controller), who owns what (Zeus).
+ */
+import type { NodeId, VDiskId } from '../base/ids.ts'
+import type { Clock, Log, Timer } from '../platform/platform.ts'
+import { assignments, type OwnerlessView } from './assign.ts'
+
+export interface CuratorContext {
+  readonly clock: Clock
+  readonly log: Log
+  readonly node: NodeId
+  readonly view: OwnerlessView
+  /** Takes the vDisk over; rejects where another node did. */
+  readonly claim: (vdisk: VDiskId) => Promise<void>
+  /** Frees what this node's logs keep though it is drained: nobody may have been there to tell. */
+  readonly tidy: () => Promise<void>
+}
+
+/** DESIGN section 7: "at start, and every minute". */
+const sweepMs = 60_000
+/** Takeovers under way at once: each reads its vDisk's undrained log into memory. */
+const claimsAtOnceMax = 4
+
+export class Curator {
+  readonly #context: CuratorContext
+  #timer: Timer | undefined
+  #sweeping = false
+  #again = false
+  #stopped = false
+
+  constructor(context: CuratorContext) {
+    this.#context = context
+  }
+
+  /** Looks now, and from then on every minute. */
+  start(): void {
+    this.sweep()
+  }
+
+  /** A session ended: what it owned is looked after at once. */
+  sweep(): void {
+    if (this.#stopped) return
+    if (this.#sweeping) {
+      this.#again = true
+      return
+    }
+    this.#sweeping = true
+    this.#timer?.cancel()
+    void this.#sweep()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
+  async #sweep(): Promise<void> {
+    const { clock, log, node, view, claim, tidy } = this.#context
+    do {
+      this.#again = false
+      const mine = [...assignments(view).entries()].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))
+      let next = 0
+      const work = async (): Promise<void> => {
+        while (next < mine.length && !this.#stopped) {
+          const vdisk = mine[next++]
+          // Another node was faster, or its log can't be had now: the next sweep looks again.
+          await claim(vdisk).catch((error: unknown) =>
+            log.debug(`vDisk ${vdisk} was not taken over`, { reason: String(error) }),
+          )
+        }
+      }
+      await Promise.all(Array.from({ length: Math.min(claimsAtOnceMax, mine.length) }, work))
+    } while (this.#again && !this.#stopped)
+    await tidy().catch((error: unknown) => log.debug('the logs were not tidied', { reason: String(error) }))
+    this.#sweeping = false
+    if (!this.#stopped) this.#timer = clock.after(sweepMs, () => this.sweep())
+  }
+}

@@ -1,0 +1,570 @@
+/**
+ * What this node answers to the HTTP API: its own matters at once, the cluster's from Zeus and Medusa, other nodes' by asking
+ * them. Any node can answer for all (R9).
+ */
+import { decodeControl, encodeControl } from './base/control.ts'
+import { hasCode, messageOf, NdfsError } from './base/errors.ts'
+import type { NodeId, VDiskId } from './base/ids.ts'
+import { formatSize } from './base/units.ts'
+import type { ClusterView } from './cluster-view.ts'
+import type { Disk } from './disk/disk.ts'
+import type {
+  ClusterStatus,
+  ContainerInfo,
+  DiskInfo,
+  Health,
+  ManagementTarget,
+  NewContainer,
+  NewVDisk,
+  NodeChange,
+  NodeInfo,
+  Sample,
+  VDiskChange,
+  VDiskInfo,
+  VDiskName,
+} from './management/management.ts'
+import type { Peers } from './peer/peer.ts'
+import type { Platform } from './platform/platform.ts'
+import type { AdmissionControl } from './stargate/admission-control/admission-control.ts'
+import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
+import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
+import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
+import { encodeForward } from './stargate/front-end-adapter/forwarding.ts'
+import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
+import type { OplogReplica } from './stargate/oplog/oplog.ts'
+import type { HostedDescription } from './stargate/vdisk-controller/vdisk-controller.ts'
+import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
+import type { ContainerValue, NodeValue, Owner, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+
+export interface NodeManagementOptions {
+  readonly platform: Platform
+  readonly clusterId: string
+  readonly node: NodeId
+  readonly version: string
+  readonly view: ClusterView
+  readonly zeus: Zeus
+  readonly peers: Peers
+  readonly controller: VDiskHost
+  readonly router: VDiskRouter
+  readonly extents: ExtentStore
+  readonly cache: ExtentCache
+  readonly admission: AdmissionControl
+  readonly replicas: readonly OplogReplica[]
+  readonly disks: readonly Disk[]
+  readonly nbd: NbdServer
+}
+
+/** What a node tells another of itself. */
+interface NodeAnswer {
+  readonly cache: { readonly limitBytes: number; readonly usedBytes: number }
+  readonly vdisks: number
+  readonly undrainedBytes: number
+  readonly disks: readonly {
+    readonly id: string
+    readonly usedBytes: number
+    readonly state: 'online' | 'failed'
+  }[]
+}
+
+/** What an operator set for a node; it outlives the node's process. */
+interface NodeSetting {
+  readonly cacheBytes: number
+}
+
+/** A node that doesn't answer by then is shown without what only it knows. */
+const askTimeoutMs = 2000
+
+const nameOf = ({ container, name }: VDiskName): string => `${container}/${name}`
+
+export class NodeManagement implements ManagementTarget {
+  readonly #options: NodeManagementOptions
+
+  constructor(options: NodeManagementOptions) {
+    this.#options = options
+    const { peers, router, cache } = options
+    peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
+    peers.handle('management.opens', 'terminal', (request) => [
+      encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
+    ])
+    peers.handle('management.set', 'terminal', (request) => {
+      cache.limitBytes = decodeControl<NodeSetting>(request.body).cacheBytes
+      return []
+    })
+  }
+
+  /** Takes up what an operator has set for this node earlier. */
+  async applySettings(): Promise<void> {
+    const { zeus, node, cache } = this.#options
+    const setting = (await zeus.get(`setting/${node}`))?.value as NodeSetting | undefined
+    if (setting !== undefined) cache.limitBytes = setting.cacheBytes
+  }
+
+  async health(): Promise<Health> {
+    return { node: this.#options.node, serving: true }
+  }
+
+  // --- containers ------------------------------------------------------------------------------------------------
+
+  async listContainers(): Promise<readonly ContainerInfo[]> {
+    const [containers, vdisks] = await Promise.all([this.#options.zeus.list('container/'), this.listVDisks()])
+    return containers.map(({ key, value }) =>
+      containerInfo(key.slice('container/'.length), value as ContainerValue, vdisks),
+    )
+  }
+
+  async showContainer(name: string): Promise<ContainerInfo> {
+    const value = await this.#container(name)
+    return containerInfo(name, value, await this.listVDisks())
+  }
+
+  async createContainer({ name, copies }: NewContainer): Promise<ContainerInfo> {
+    const { zeus, platform, view } = this.#options
+    const value: ContainerValue = { copies: copies ?? 2, createdAt: Math.round(platform.clock.wallTime()) }
+    if (value.copies > view.nodes.size)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot create ${name} with ${value.copies} copies: they lie on distinct nodes, and the cluster has ${view.nodes.size}`,
+        { copies: value.copies, nodes: view.nodes.size },
+      )
+    await zeus.set(`container/${name}`, value, 0).catch((error: unknown) => {
+      if (hasCode(error, 'CONFLICT'))
+        throw new NdfsError('ALREADY_EXISTS', `There is a container ${name} already`, { name })
+      throw error
+    })
+    return containerInfo(name, value, [])
+  }
+
+  async deleteContainer(name: string, { force }: { readonly force: boolean }): Promise<void> {
+    const { zeus } = this.#options
+    await this.#container(name)
+    const vdisks = await zeus.list(`vdisk/${name}/`)
+    if (vdisks.length > 0 && !force)
+      throw new NdfsError(
+        'IN_USE',
+        `Cannot delete ${name}: it holds ${vdisks.length} vDisks. Delete them first, or use --force`,
+        {
+          vdisks: vdisks.length,
+        },
+      )
+    for (const { key } of vdisks)
+      await this.deleteVDisk({ container: name, name: key.slice(`vdisk/${name}/`.length) }, { force })
+    await zeus.delete(`container/${name}`)
+  }
+
+  // --- vDisks ----------------------------------------------------------------------------------------------------
+
+  async listVDisks(): Promise<readonly VDiskInfo[]> {
+    const names = await this.#options.zeus.list('vdisk/')
+    return Promise.all(
+      names.map(({ key, value }) => this.#vDiskInfo(key.slice('vdisk/'.length), value as VDiskNameValue)),
+    )
+  }
+
+  async showVDisk(vdisk: VDiskName): Promise<VDiskInfo> {
+    return this.#vDiskInfo(nameOf(vdisk), await this.#named(vdisk))
+  }
+
+  async createVDisk({ container, name, sizeBytes }: NewVDisk): Promise<VDiskInfo> {
+    const { zeus, controller, platform } = this.#options
+    const { copies } = await this.#container(container)
+    const full = nameOf({ container, name })
+    const exists = (): NdfsError =>
+      new NdfsError('ALREADY_EXISTS', `There is a vDisk ${full} already`, { name: full })
+    if ((await zeus.get(`vdisk/${full}`)) !== undefined) throw exists()
+    const id = (await zeus.next('vdisk')) as VDiskId
+    // The row first: a name never points to nothing. One without a name is a few bytes that nobody finds.
+    await controller.create(id, full, sizeBytes, copies)
+    const value: VDiskNameValue = { id, createdAt: Math.round(platform.clock.wallTime()) }
+    await zeus.set(`vdisk/${full}`, value, 0).catch((error: unknown) => {
+      throw hasCode(error, 'CONFLICT') ? exists() : error
+    })
+    return this.#vDiskInfo(full, value)
+  }
+
+  async changeVDisk(vdisk: VDiskName, { sizeBytes, force }: VDiskChange): Promise<VDiskInfo> {
+    const value = await this.#named(vdisk)
+    const before = await this.#vDiskInfo(nameOf(vdisk), value)
+    if (sizeBytes < before.sizeBytes && force !== true)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot make ${before.name} smaller, from ${formatSize(before.sizeBytes)} to ${formatSize(sizeBytes)}, without --force: what is cut off is lost`,
+        { sizeBytes: before.sizeBytes },
+      )
+    await this.#options.router.resize(value.id, sizeBytes)
+    return this.#vDiskInfo(nameOf(vdisk), value)
+  }
+
+  async deleteVDisk(vdisk: VDiskName, { force }: { readonly force: boolean }): Promise<void> {
+    const { zeus, router } = this.#options
+    const { id } = await this.#named(vdisk)
+    const opens = force ? 0 : await this.#opens(id)
+    if (opens > 0)
+      throw new NdfsError(
+        'IN_USE',
+        `Cannot delete ${nameOf(vdisk)}: ${opens} clients have it open. Disconnect them, or use --force`,
+        {
+          opens,
+        },
+      )
+    // The vDisk first: a name that is left points to what says that it was deleted, and deleting it again ends it.
+    await router.delete(id)
+    await zeus.delete(`vdisk/${nameOf(vdisk)}`)
+  }
+
+  // --- nodes and disks -------------------------------------------------------------------------------------------
+
+  async listNodes(): Promise<readonly NodeInfo[]> {
+    return (await this.#nodes()).map(({ info }) => info)
+  }
+
+  async showNode(id: string): Promise<NodeInfo> {
+    const info = (await this.listNodes()).find((node) => node.id === id)
+    if (info === undefined) throw unknownNode(id)
+    return info
+  }
+
+  async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
+    const { zeus, peers, view } = this.#options
+    if (!view.nodes.has(id as NodeId)) throw unknownNode(id)
+    const setting: NodeSetting = { cacheBytes }
+    await zeus.set(`setting/${id}`, setting)
+    if (view.sessions.has(id as NodeId))
+      await peers.call(id as NodeId, 'management.set', [encodeControl(setting)])
+    return this.showNode(id)
+  }
+
+  async listDisks(): Promise<readonly DiskInfo[]> {
+    return disksOf(await this.#nodes())
+  }
+
+  async status(): Promise<ClusterStatus> {
+    const { clusterId, version } = this.#options
+    const [nodes, containers, vdisks] = await Promise.all([
+      this.#nodes(),
+      this.#options.zeus.list('container/'),
+      this.listVDisks(),
+    ])
+    const disks = disksOf(nodes)
+    const capacity = (tier: DiskInfo['tier']) => {
+      const those = disks.filter((disk) => disk.tier === tier)
+      return {
+        capacityBytes: those.reduce((sum, disk) => sum + disk.capacityBytes, 0),
+        usedBytes: those.reduce((sum, disk) => sum + (disk.usedBytes ?? 0), 0),
+      }
+    }
+    const offline = vdisks.filter((vdisk) => vdisk.state === 'offline')
+    const problems = [
+      ...nodes.flatMap(({ info }) =>
+        info.state === 'down'
+          ? [
+              `${info.id} is down: what lies there has fewer copies than asked for. \`ndfs node start ${info.id}\``,
+            ]
+          : [],
+      ),
+      ...disks.flatMap((disk) =>
+        disk.state === 'failed' ? [`disk ${disk.id} of ${disk.node} has failed: replace it`] : [],
+      ),
+      ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
+    ]
+    return {
+      cluster: clusterId,
+      version,
+      health: offline.length > 0 ? 'critical' : problems.length > 0 ? 'degraded' : 'ok',
+      problems,
+      nodes: nodes.map(({ info }) => info),
+      capacity: { flash: capacity('flash'), hdd: capacity('hdd') },
+      containers: containers.length,
+      vdisks: { total: vdisks.length, offline: offline.length },
+      undrainedBytes: vdisks.reduce((sum, vdisk) => sum + (vdisk.undrainedBytes ?? 0), 0),
+    }
+  }
+
+  // --- numbers ---------------------------------------------------------------------------------------------------
+
+  statistics(): readonly Sample[] {
+    const { cache, controller, extents, replicas, nbd, admission, disks } = this.#options
+    const samples: Sample[] = []
+    const add = (
+      kind: Sample['kind'],
+      name: string,
+      help: string,
+      value: number,
+      labels?: Sample['labels'],
+    ): void => {
+      samples.push({ name, help, kind, value, ...(labels === undefined ? {} : { labels }) })
+    }
+    const cached = cache.statistics()
+    add('gauge', 'extent_cache_limit_bytes', 'What the extent cache may take.', cached.limitBytes)
+    add('gauge', 'extent_cache_used_bytes', 'What the extent cache holds.', cached.usedBytes)
+    add('counter', 'extent_cache_hits_total', 'Pages that reads found in the extent cache.', cached.hits)
+    add(
+      'counter',
+      'extent_cache_misses_total',
+      'Pages that reads did not find in the extent cache.',
+      cached.misses,
+    )
+    const hosted = controller.statistics()
+    add('gauge', 'vdisks_hosted', 'vDisks that this node owns.', hosted.hosted)
+    add(
+      'gauge',
+      'undrained_bytes',
+      'Bytes that only logs hold, of vDisks that this node owns.',
+      hosted.undrainedBytes,
+    )
+    add('counter', 'drains_total', 'Prefixes of logs that were drained.', hosted.drains)
+    add('counter', 'drained_bytes_total', 'Bytes of log records that were drained.', hosted.drainedBytes)
+    add('counter', 'compacted_bytes_total', 'Live bytes that compaction copied.', hosted.compactedBytes)
+    add('counter', 'takeovers_total', 'vDisks that this node claimed and served.', hosted.takeovers)
+    add('counter', 'writes_total', 'Writes by where they went first.', hosted.logWrites, { home: 'oplog' })
+    add('counter', 'writes_total', 'Writes by where they went first.', hosted.streamWrites, {
+      home: 'extent-store',
+    })
+    add(
+      'counter',
+      'extent_groups_freed_total',
+      'Extent groups to which nothing pointed any more.',
+      hosted.groupsFreed,
+    )
+    add(
+      'counter',
+      'extent_copies_repaired_total',
+      'Bad copies of extent groups that were made good.',
+      hosted.copiesRepaired,
+    )
+    const extent = extents.statistics()
+    add('counter', 'extent_pages_read_total', 'Pages read from extent groups.', extent.pagesRead)
+    add(
+      'counter',
+      'extent_pages_read_from_peers_total',
+      'Of them, from other nodes.',
+      extent.pagesReadFromPeers,
+    )
+    add(
+      'counter',
+      'extent_pages_written_total',
+      'Pages written to extent groups, each copy counted.',
+      extent.pagesWritten,
+    )
+    add(
+      'counter',
+      'extent_bad_pages_total',
+      'Pages whose bytes did not match their checksum, or could not be read.',
+      extent.badPages,
+    )
+    for (const replica of replicas) {
+      const labels = { disk: replica.ref.disk }
+      const log = replica.statistics()
+      add('gauge', 'oplog_capacity_bytes', 'Space of the log on the disk.', log.capacityBytes, labels)
+      add('gauge', 'oplog_used_bytes', 'Of it, in segments that hold records.', log.usedBytes, labels)
+      add('counter', 'oplog_syncs_total', 'Writes of the log that were made durable.', log.syncs, labels)
+      add('counter', 'oplog_written_bytes_total', 'Bytes written to the log.', log.bytesWritten, labels)
+    }
+    for (const disk of disks) {
+      const labels = { disk: disk.ref.disk, tier: disk.tier }
+      const space = disk.space()
+      add('gauge', 'disk_capacity_bytes', 'What NDFS may use of the disk.', space.capacityBytes, labels)
+      add('gauge', 'disk_used_bytes', 'What its files were given.', space.usedBytes, labels)
+      add('gauge', 'disk_online', '1 while the disk is in service.', disk.state === 'online' ? 1 : 0, labels)
+    }
+    for (const [work, { outstanding, waiting, admitted }] of Object.entries(admission.statistics())) {
+      add('gauge', 'admission_outstanding', 'Requests under way.', outstanding, { class: work })
+      add('gauge', 'admission_waiting', 'Requests that wait for their turn.', waiting, { class: work })
+      add('counter', 'admission_admitted_total', 'Requests that were let in.', admitted, { class: work })
+    }
+    const front = nbd.statistics()
+    add('gauge', 'nbd_connections', 'NBD clients that are connected.', front.connections)
+    add('counter', 'nbd_requests_total', 'NBD requests by kind.', front.reads, { kind: 'read' })
+    add('counter', 'nbd_requests_total', 'NBD requests by kind.', front.writes, { kind: 'write' })
+    add('counter', 'nbd_read_bytes_total', 'Bytes that NBD clients read.', front.readBytes)
+    add('counter', 'nbd_written_bytes_total', 'Bytes that NBD clients wrote.', front.writtenBytes)
+    add('counter', 'nbd_errors_total', 'NBD requests that were answered with an error.', front.errors)
+    return samples
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------
+
+  #answer(): NodeAnswer {
+    const { cache, controller, disks } = this.#options
+    const { limitBytes, usedBytes } = cache.statistics()
+    const { hosted, undrainedBytes } = controller.statistics()
+    return {
+      cache: { limitBytes, usedBytes },
+      vdisks: hosted,
+      undrainedBytes,
+      disks: disks.map((disk) => ({
+        id: disk.ref.disk,
+        usedBytes: disk.space().usedBytes,
+        state: disk.state,
+      })),
+    }
+  }
+
+  async #nodes(): Promise<{ info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[]> {
+    const { view, zeus } = this.#options
+    const nodes = await zeus.list('node/')
+    return Promise.all(
+      nodes.map(async ({ key, value: shown }) => {
+        const id = key.slice('node/'.length) as NodeId
+        const value = shown as NodeValue
+        const session = view.sessions.get(id)
+        const answer = session === undefined ? undefined : await this.#ask(id)
+        const info: NodeInfo = {
+          id,
+          block: value.block,
+          state: session === undefined ? 'down' : 'up',
+          addresses: { http: value.http, peer: value.peer, nbd: value.nbd },
+          ...(answer === undefined ? {} : { cache: answer.cache }),
+          vdisks: answer?.vdisks ?? 0,
+          ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
+        }
+        return { info, value, answer }
+      }),
+    )
+  }
+
+  async #ask(id: NodeId): Promise<NodeAnswer | undefined> {
+    try {
+      return decodeControl<NodeAnswer>(
+        await this.#options.peers.call(id, 'management.node', [], { timeoutMs: askTimeoutMs }),
+      )
+    } catch (error) {
+      if (hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')) return undefined
+      throw error
+    }
+  }
+
+  async #opens(vdisk: VDiskId): Promise<number> {
+    const { view, peers } = this.#options
+    const counts = await Promise.all(
+      view.liveNodes().map(async (node) => {
+        try {
+          return decodeControl<number>(
+            await peers.call(node, 'management.opens', [encodeControl({ vdisk })], {
+              timeoutMs: askTimeoutMs,
+            }),
+          )
+        } catch {
+          return 0 // it does not answer: nor does it serve
+        }
+      }),
+    )
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  async #vDiskInfo(name: string, { id, createdAt }: VDiskNameValue): Promise<VDiskInfo> {
+    const { zeus, controller } = this.#options
+    const owner = await zeus.owner(id)
+    const described = owner === undefined ? undefined : await this.#describe(id, owner)
+    if (described !== undefined && owner !== undefined)
+      return {
+        name,
+        id,
+        sizeBytes: described.sizeBytes,
+        copies: described.copies as 1 | 2 | 3,
+        createdAt,
+        owner: owner.node,
+        epoch: owner.epoch,
+        episodes: described.sealedEpisodes + (described.episode === undefined ? 0 : 1),
+        undrainedBytes: described.undrainedBytes,
+        state: 'serving',
+        ...(described.waitsFor === undefined ? {} : { reason: `it waits: ${described.waitsFor}` }),
+      }
+    const state = await controller.peek(id)
+    if (state === undefined)
+      throw new NdfsError('DAMAGED_METADATA', `Cannot show ${name}: vDisk ${id} has no row`, { vdisk: id })
+    return {
+      name,
+      id,
+      sizeBytes: state.sizeBytes,
+      copies: state.copies,
+      createdAt,
+      epoch: owner?.epoch ?? 0,
+      episodes: state.episodes.length,
+      state: 'unowned',
+    }
+  }
+
+  async #describe(vdisk: VDiskId, owner: Owner): Promise<HostedDescription | undefined> {
+    const { node, controller, peers, view } = this.#options
+    if (owner.released === true || !view.lives(owner.node, owner.incarnation)) return undefined
+    if (owner.node === node) return controller.hosted(vdisk)?.describe()
+    const body = encodeForward({
+      vdisk,
+      epoch: owner.epoch,
+      session: 0,
+      offset: 0,
+      length: 0,
+      runsMax: 0,
+      client: undefined,
+    })
+    try {
+      return decodeControl<HostedDescription>(
+        await peers.call(owner.node, 'vdisk.describe', [body], { timeoutMs: askTimeoutMs }),
+      )
+    } catch (error) {
+      this.#options.platform.log.debug(`vDisk ${vdisk} could not be described by ${owner.node}`, {
+        reason: messageOf(error),
+      })
+      return undefined
+    }
+  }
+
+  async #container(name: string): Promise<ContainerValue> {
+    const found = await this.#options.zeus.get(`container/${name}`)
+    if (found === undefined)
+      throw new NdfsError(
+        'NOT_FOUND',
+        `There is no container ${name}. \`ndfs container create ${name}\` makes it`,
+        { name },
+      )
+    return found.value as ContainerValue
+  }
+
+  async #named(vdisk: VDiskName): Promise<VDiskNameValue> {
+    const name = nameOf(vdisk)
+    const found = await this.#options.zeus.get(`vdisk/${name}`)
+    if (found === undefined)
+      throw new NdfsError(
+        'NOT_FOUND',
+        `There is no vDisk ${name}. \`ndfs vdisk list\` shows those that are`,
+        { name },
+      )
+    return found.value as VDiskNameValue
+  }
+}
+
+const unknownNode = (id: string): NdfsError =>
+  new NdfsError('NOT_FOUND', `There is no node ${id}. \`ndfs node list\` shows those that are`, { node: id })
+
+function containerInfo(
+  name: string,
+  { copies, createdAt }: ContainerValue,
+  vdisks: readonly VDiskInfo[],
+): ContainerInfo {
+  const those = vdisks.filter((vdisk) => vdisk.name.startsWith(`${name}/`))
+  return {
+    name,
+    copies,
+    createdAt,
+    vdisks: those.length,
+    sizeBytes: those.reduce((sum, vdisk) => sum + vdisk.sizeBytes, 0),
+  }
+}
+
+function disksOf(
+  nodes: readonly { info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[],
+): DiskInfo[] {
+  return nodes.flatMap(({ info, value, answer }) =>
+    value.disks.map((disk) => {
+      const told = answer?.disks.find((one) => one.id === disk.id)
+      return {
+        id: disk.id,
+        node: info.id,
+        tier: disk.tier,
+        capacityBytes: disk.capacityBytes,
+        ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
+        state: told?.state ?? 'unreachable',
+      }
+    }),
+  )
+}

@@ -1,0 +1,369 @@
+/**
+ * One node: makes the parts and joins them. No logic of its own; what happens here is only who is told what.
+ *
+ *   guest ─▶ nbd ─▶ admission ─▶ router ─▶ vDisk controller ─┬─▶ oplogs ──┬─▶ a log disk here
+ *                                  └─▶ (another node)        ├─▶ extents ─┴─▶ peers
+ *                                                            └─▶ Medusa, Zeus ─▶ the store
+ */
+import { version } from './base/version.ts'
+import { messageOf, NdfsError } from './base/errors.ts'
+import type { DiskId, Incarnation, NodeId, VDiskId } from './base/ids.ts'
+import { MiB } from './base/units.ts'
+import { ClusterView } from './cluster-view.ts'
+import { Curator } from './curator/curator.ts'
+import type { Disk } from './disk/disk.ts'
+import { openDisk } from './disk/folder-disk.ts'
+import type { NodeConfig } from './local/node-config.ts'
+import { readClusterKey } from './local/node-config.ts'
+import { storeNode } from './local/store/store-process.ts'
+import { NodeManagement } from './node-management.ts'
+import { serveHttpApi } from './management/http-api.ts'
+import { StoreMedusa } from './medusa/store-medusa.ts'
+import { PeerNetwork } from './peer/peer-network.ts'
+import type { Address, Platform } from './platform/platform.ts'
+import { createAdmissionControl } from './stargate/admission-control/weighted-admission.ts'
+import { createExtentCache } from './stargate/extent-cache/page-cache.ts'
+import { createExtentStore } from './stargate/extent-store/replicated-extent-store.ts'
+import { createSpaceView, type KnownDisk } from './stargate/extent-store/space-view.ts'
+import { createNbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
+import { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
+import type { OplogReplica } from './stargate/oplog/oplog.ts'
+import { createOplogs } from './stargate/oplog/remote-oplog.ts'
+import { openOplogReplica } from './stargate/oplog/replica-log.ts'
+import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
+import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
+import { StoreZeus } from './zeus/store-zeus.ts'
+
+/** What a node is made of; paths and addresses as the platform knows them. */
+export interface NodeOptions {
+  readonly platform: Platform
+  readonly clusterId: string
+  readonly key: Buffer
+  readonly node: NodeId
+  readonly block: string
+  readonly storeAddress: Address
+  readonly listen: {
+    readonly http: Address
+    readonly peer: Address
+    readonly nbd: Address
+    readonly nbdSocket: string
+  }
+  readonly disks: readonly { readonly id: string; readonly path: string }[]
+  readonly cacheBytes: number
+  readonly writeWaitMaxMs: number
+  readonly oplogShare?: number
+}
+
+export interface NodeAddresses {
+  readonly http: Address
+  readonly peer: Address
+  readonly nbd: { readonly address: Address; readonly socket: string }
+}
+
+export type Node = Awaited<ReturnType<typeof startNode>>
+
+/** Undrained bytes in a node's memory; less where its logs are small: their records must fit there twice over. */
+const undrainedBytesMax = 512 * MiB
+/** Guests' and maintenance's work under way at once. */
+const admissionBounds = { outstandingBytesMax: 256 * MiB, outstandingMax: 4096, waitingMax: 8192 }
+/** A request may wait for its copies as long as writes may, and for a takeover before and after that. */
+const takeoverWaitMs = 30_000
+/** Between attempts to be heard of again, after the session was lost. */
+const sessionRetryMs = 500
+
+/** Resolves when reads and writes are served. */
+export async function startNode(options: NodeOptions) {
+  const { platform, clusterId, key, node, block, storeAddress, listen, cacheBytes, writeWaitMaxMs } = options
+  const { clock, chance } = platform
+  const log = platform.log.with({ node })
+  const here: Platform = { ...platform, log }
+  const incarnation = chance.bytes(8).toString('hex') as Incarnation
+  const startedAt = clock.wallTime()
+
+  const disks: Disk[] = []
+  for (const { id, path } of options.disks)
+    disks.push(await openDisk(here, { path, node, cluster: clusterId, disk: id as DiskId }))
+  const replicas: OplogReplica[] = []
+  for (const disk of disks.filter(({ tier }) => tier === 'flash'))
+    replicas.push(
+      await openOplogReplica({
+        platform: here,
+        disk,
+        ...(options.oplogShare === undefined ? {} : { share: options.oplogShare }),
+      }),
+    )
+  if (replicas.length === 0)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot start ${node}: it has no flash disk, and the oplog lies on flash. Add one`,
+      { node },
+    )
+
+  const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key })
+  peers.setAddress(storeNode, storeAddress)
+  const zeus = new StoreZeus(peers, storeNode, here)
+  const medusa = new StoreMedusa(peers, storeNode)
+  const view = new ClusterView(zeus)
+
+  const otherDisks = (): KnownDisk[] =>
+    [...view.nodes].flatMap(([name, value]) => {
+      if (name === node) return []
+      const session = view.sessions.get(name)
+      return value.disks.map((disk) => ({
+        ref: { node: name, disk: disk.id as DiskId, incarnation: disk.incarnation as Incarnation },
+        block: value.block,
+        tier: disk.tier,
+        live:
+          session?.disks.some(
+            (one) => one.id === disk.id && one.incarnation === disk.incarnation && one.state === 'online',
+          ) === true,
+      }))
+    })
+  const spaces = createSpaceView({ platform: here, peers, known: otherDisks })
+  const oplogs = createOplogs({ platform: here, peers, node, replicas })
+  const extents = createExtentStore({
+    platform: here,
+    peers,
+    node,
+    block,
+    clusterId,
+    disks,
+    remoteCandidates: () => spaces.candidates(),
+  })
+  const cache = createExtentCache({ limitBytes: cacheBytes })
+  const admission = createAdmissionControl(admissionBounds)
+  const logBytes = replicas.reduce((sum, replica) => sum + replica.statistics().capacityBytes, 0)
+  const controller = new VDiskHost({
+    platform: here,
+    node,
+    incarnation,
+    zeus,
+    medusa,
+    oplogs,
+    replicas,
+    extents,
+    cache,
+    writeWaitMaxMs,
+    undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes / 4)),
+    logCandidates: () => [
+      ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block }] : [])),
+      ...otherDisks().flatMap((disk) =>
+        disk.live && disk.tier === 'flash' ? [{ ref: disk.ref, block: disk.block }] : [],
+      ),
+    ],
+    admitMaintenance: async (work, bytes) => {
+      await admission.enter(work, bytes)
+      return () => admission.leave(work, bytes)
+    },
+  })
+  const router = new VDiskRouter({
+    platform: here,
+    node,
+    incarnation,
+    peers,
+    controller,
+    locations: view,
+    requestWaitMaxMs: writeWaitMaxMs + takeoverWaitMs,
+  })
+  const curator = new Curator({
+    clock,
+    log,
+    node,
+    view: {
+      owners: view.owners,
+      liveNodes: () => view.liveNodes(),
+      lives: (name, process) => view.lives(name, process),
+    },
+    claim: async (vdisk) => {
+      await controller.claim(vdisk, 'free')
+    },
+    tidy: () => controller.freeDrained(),
+  })
+
+  for (const replica of replicas) {
+    replica.onFenced = (vdisk, epoch) => controller.fenced(vdisk, epoch)
+    replica.onPressure = (vdisks) => relieve(vdisks)
+  }
+  peers.handle('vdisk.drain', 'terminal', (request) => {
+    controller.drainNow([request.body.readDoubleLE(0) as VDiskId])
+    return []
+  })
+  /** Whoever owns the vDisks whose records fill a log here is asked to drain them. */
+  function relieve(vdisks: readonly VDiskId[]): void {
+    controller.drainNow(vdisks)
+    for (const vdisk of vdisks) {
+      const owner = view.owner(vdisk)
+      if (owner === undefined || owner.node === node) continue
+      const body = Buffer.alloc(8)
+      body.writeDoubleLE(vdisk)
+      peers.call(owner.node, 'vdisk.drain', [body]).catch(() => undefined) // pressure is told again
+    }
+  }
+
+  view.onSession = (name, now, before) => {
+    if (name === node) return
+    peers.setAddress(name, now?.peer)
+    // Another process of the node, or none: what the one before had under way is over.
+    if (before !== undefined && now?.incarnation !== before.incarnation) {
+      controller.replicasLost(
+        ({ node: of }) => of === name,
+        new NdfsError('PEER_UNREACHABLE', `${name} is gone`, { node: name }),
+      )
+      curator.sweep()
+    }
+  }
+
+  const peerAddress = await peers.listen(listen.peer)
+  const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const nbdAddress = await nbd.listen(listen.nbd)
+  await nbd.listen(`unix:${listen.nbdSocket}`)
+  const addresses = {
+    http: listen.http,
+    peer: peerAddress,
+    nbd: { address: nbdAddress, socket: listen.nbdSocket },
+  }
+
+  const value = (): NodeValue => ({
+    block,
+    peer: peerAddress,
+    http: addresses.http,
+    nbd: addresses.nbd,
+    disks: disks.map((disk) => ({
+      id: disk.ref.disk,
+      incarnation: disk.ref.incarnation,
+      tier: disk.tier,
+      capacityBytes: disk.space().capacityBytes,
+      state: disk.state,
+    })),
+  })
+  const sessionValue = (): SessionValue => ({ ...value(), incarnation, startedAt })
+  let session: Session | undefined
+  let closing = false
+  async function openSession(): Promise<void> {
+    for (;;) {
+      try {
+        await zeus.set(`node/${node}`, value())
+        session = await zeus.openSession(node, incarnation, sessionValue())
+        session.onLost = (reason) => {
+          if (closing) return
+          log.warn('the session in Zeus was lost and is opened again', { reason })
+          void openSession()
+        }
+        return
+      } catch (error) {
+        if (closing || !(error instanceof NdfsError)) throw error
+        log.warn('Zeus cannot be reached yet', { reason: messageOf(error) })
+        await clock.sleep(sessionRetryMs)
+      }
+    }
+  }
+  for (const disk of disks)
+    disk.onFailed = (error) => {
+      log.error(`disk ${disk.ref.disk} left service`, { reason: messageOf(error) })
+      controller.replicasLost((ref) => ref.disk === disk.ref.disk, error)
+      session
+        ?.update(sessionValue())
+        .catch((reason: unknown) =>
+          log.warn('a failed disk could not be told', { reason: messageOf(reason) }),
+        )
+    }
+  await openSession()
+  await view.caughtUp()
+  await spaces.refresh()
+  curator.start()
+
+  const management = new NodeManagement({
+    platform: here,
+    clusterId,
+    node,
+    version,
+    view,
+    zeus,
+    peers,
+    controller,
+    router,
+    extents,
+    cache,
+    admission,
+    replicas,
+    disks,
+    nbd,
+  })
+
+  await management.applySettings()
+
+  return {
+    node,
+    incarnation,
+    addresses,
+    management,
+    router,
+    controller,
+    /** Ends in order: no new request, what is under way answered, vDisks sealed and given up. */
+    async close(): Promise<void> {
+      closing = true
+      curator.stop()
+      await nbd.close()
+      await controller.close()
+      await session?.end().catch(() => undefined)
+      view.close()
+      await oplogs.close()
+      await extents.close()
+      await zeus.close()
+      await medusa.close()
+      await peers.close()
+      for (const replica of replicas) await replica.close()
+      for (const disk of disks) await disk.close()
+    },
+  }
+}
+
+export interface RunningNode {
+  readonly management: NodeManagement
+  readonly addresses: NodeAddresses
+  /** Called when the node can't go on. */
+  onFatal: (error: Error) => void
+  close(): Promise<void>
+}
+
+/** A node by its configuration file, with its HTTP API. */
+export async function runNode(config: NodeConfig, platform: Platform): Promise<RunningNode> {
+  const key = await readClusterKey(platform.files, config.cluster.keyFile)
+  const token = (await platform.files.readWhole(config.tokenFile))?.toString().trim()
+  if (token === undefined || token === '')
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot start: ${config.tokenFile} holds no operator token. \`ndfs up\` writes it`,
+      {},
+    )
+  const node = await startNode({
+    platform,
+    clusterId: config.cluster.id,
+    key,
+    node: config.node as NodeId,
+    block: config.block,
+    storeAddress: `unix:${config.storeSocket}`,
+    listen: { ...config.listen, nbdSocket: config.nbdSocket },
+    disks: config.disks,
+    cacheBytes: config.cacheBytes,
+    writeWaitMaxMs: config.writeWaitMaxMs,
+    ...(config.oplogShare === undefined ? {} : { oplogShare: config.oplogShare }),
+  })
+  const api = await serveHttpApi({
+    target: node.management,
+    node: config.node,
+    version,
+    token,
+    listen: config.listen.http,
+    platform,
+  })
+  return {
+    management: node.management,
+    addresses: { ...node.addresses, http: api.address },
+    onFatal: () => undefined,
+    async close() {
+      await api.close()
+      await node.close()
+    },
+  }
+}

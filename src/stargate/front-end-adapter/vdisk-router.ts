@@ -1,0 +1,430 @@
+/**
+ * Opens vDisks by name and carries each request to the owner, whoever that is at the moment (DESIGN 5.1).
+ *
+ *   here ────────────────────────────────▶ vDisk controller
+ *   another node, which lives ───────────▶ forwarded, under its epoch and our session number
+ *   nobody, gone, or silent (M16) ───────▶ claimed here, then as the first
+ *
+ * A request whose outcome is unknown is repeated under a new session number: the owner refuses what it still has of older ones.
+ */
+import { decodeControl, encodeControl } from '../../base/control.ts'
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { Incarnation, NodeId, VDiskId } from '../../base/ids.ts'
+import type { VDiskOffset } from '../../base/units.ts'
+import type { Peers } from '../../peer/peer.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { Owner } from '../../zeus/zeus.ts'
+import type { ClientSession, Exports, Maybe, OpenVDisk, Run } from '../io/io.ts'
+import type { HostedVDisk, Sender, VDiskController } from '../vdisk-controller/vdisk-controller.ts'
+import { decodeAnswer, encodeForward } from './forwarding.ts'
+import type { Locations } from './front-end-adapter.ts'
+import { clientSender, OwnerDoor } from './owner-door.ts'
+
+export interface RouterOptions {
+  readonly platform: Platform
+  readonly node: NodeId
+  readonly incarnation: Incarnation
+  readonly peers: Peers
+  readonly controller: VDiskController
+  readonly locations: Locations
+  /** After so long a request that found no owner fails. Longer than a write may wait for its copies. */
+  readonly requestWaitMaxMs: number
+}
+
+/** An owner that hasn't answered for so long is asked whether it lives; and after as long again it is replaced (M16). */
+const silentMs = 5000
+/** Between two looks at who owns a vDisk, where nothing was heard in between. */
+const lookAgainMs = 100
+
+/** A request to an owner, here or elsewhere. */
+interface Request<T> {
+  readonly kind: string
+  readonly offset: number
+  readonly length: number
+  readonly runsMax?: number
+  readonly payload?: Buffer
+  readonly here: (vdisk: HostedVDisk, senders: readonly Sender[]) => Maybe<T>
+  readonly answer: (payload: Buffer) => T
+}
+
+export class VDiskRouter implements Exports {
+  readonly #options: RouterOptions
+  readonly door: OwnerDoor
+  /** Our session number for each vDisk: it grows whenever a request of ours may have been left somewhere. */
+  readonly #sessions = new Map<VDiskId, number>()
+  readonly #opens = new Map<VDiskId, number>()
+
+  constructor(options: RouterOptions) {
+    this.#options = options
+    this.door = new OwnerDoor(options.platform, options.node, options.peers, options.controller)
+    options.peers.handle('vdisk.ask-hand-over', 'forward', async (request) => {
+      const { vdisk, owner, to } = decodeControl<{ vdisk: VDiskId; owner: NodeId; to: NodeId }>(request.body)
+      await options.peers.call(owner, 'vdisk.hand-over', [encodeControl({ vdisk, to })], {
+        lane: 'forward',
+        timeoutMs: silentMs,
+      })
+      return []
+    })
+  }
+
+  async list(): Promise<readonly string[]> {
+    return this.#options.locations.names()
+  }
+
+  async open(name: string, session?: ClientSession): Promise<OpenVDisk> {
+    const id = await this.#options.locations.vdiskNamed(name)
+    if (id === undefined)
+      throw new NdfsError(
+        'NOT_FOUND',
+        `There is no vDisk ${name}. \`ndfs vdisk list\` shows those that are`,
+        { name },
+      )
+    const vdisk = new RoutedVDisk(this, this.#options.controller, id, session, () => this.#opened(id, -1))
+    await vdisk.opened()
+    this.#opened(id, 1)
+    return vdisk
+  }
+
+  /** How many connections of this node's guests have the vDisk open. */
+  opens(vdisk: VDiskId): number {
+    return this.#opens.get(vdisk) ?? 0
+  }
+
+  #opened(vdisk: VDiskId, by: number): void {
+    const count = this.opens(vdisk) + by
+    if (count > 0) this.#opens.set(vdisk, count)
+    else this.#opens.delete(vdisk)
+  }
+
+  /** Resizes wherever the owner is. */
+  async resize(vdisk: VDiskId, sizeBytes: number): Promise<void> {
+    await this.run(vdisk, undefined, {
+      kind: 'vdisk.resize',
+      offset: 0,
+      length: sizeBytes,
+      here: (hosted, senders) => hosted.resize(sizeBytes, senders),
+      answer: () => undefined,
+    })
+  }
+
+  /** Deletes wherever the owner is; also resolves where it was deleted before. The caller then removes the name. */
+  async delete(vdisk: VDiskId): Promise<void> {
+    await this.run(vdisk, undefined, {
+      kind: 'vdisk.delete',
+      offset: 0,
+      length: 0,
+      here: (hosted) => this.#options.controller.delete(hosted.id),
+      answer: () => undefined,
+    }).catch((error: unknown) => {
+      // Deleted by an earlier try.
+      if (!hasCode(error, 'NOT_FOUND')) throw error
+    })
+  }
+
+  /** Runs the request where the vDisk is owned; resolves to its answer and the vDisk's size. */
+  async run<T>(
+    vdisk: VDiskId,
+    client: ClientSession | undefined,
+    request: Request<T>,
+  ): Promise<{ result: T; sizeBytes: number }> {
+    const { platform, controller, requestWaitMaxMs } = this.#options
+    const giveUpAt = platform.clock.now() + requestWaitMaxMs
+    for (;;) {
+      try {
+        const hosted = controller.hosted(vdisk)
+        if (hosted !== undefined) {
+          this.door.local(hosted)
+          return { result: await request.here(hosted, clientSender({ client })), sizeBytes: hosted.sizeBytes }
+        }
+        const owner = this.#servingOwner(vdisk)
+        if (owner !== undefined) return await this.#forward(vdisk, owner, client, request)
+        await this.#claim(vdisk)
+      } catch (error) {
+        if (!isWorthRepeating(error, client)) throw error
+        if (platform.clock.now() >= giveUpAt)
+          throw new NdfsError(
+            'UNAVAILABLE',
+            `Cannot reach vDisk ${vdisk} for ${requestWaitMaxMs} ms: ${messageOf(error)}`,
+            { vdisk },
+            { cause: error },
+          )
+        // What was sent may be under way somewhere: it must not take effect after its repetition did.
+        this.#sessions.set(vdisk, this.#session(vdisk) + 1)
+        await this.#lookAgain()
+      }
+    }
+  }
+
+  #session(vdisk: VDiskId): number {
+    return this.#sessions.get(vdisk) ?? 1
+  }
+
+  /** The owner, where it is another node that lives and has not given the vDisk up. */
+  #servingOwner(vdisk: VDiskId): Owner | undefined {
+    const { locations, node } = this.#options
+    const owner = locations.owner(vdisk)
+    if (owner === undefined || owner.released === true || owner.node === node) return undefined
+    return locations.lives(owner.node, owner.incarnation) ? owner : undefined
+  }
+
+  async #claim(vdisk: VDiskId): Promise<void> {
+    const { locations, node, platform, controller } = this.#options
+    const owner = locations.owner(vdisk)
+    // It was given to another node: that one goes first.
+    if (
+      owner?.released === true &&
+      owner.next !== undefined &&
+      owner.next !== node &&
+      locations.liveNodes().includes(owner.next)
+    ) {
+      await platform.clock.sleep(2 * lookAgainMs)
+      if (this.#servingOwner(vdisk) !== undefined) return
+    }
+    await controller.claim(vdisk, 'free')
+  }
+
+  async #forward<T>(
+    vdisk: VDiskId,
+    owner: Owner,
+    client: ClientSession | undefined,
+    request: Request<T>,
+  ): Promise<{ result: T; sizeBytes: number }> {
+    const { peers, platform, requestWaitMaxMs } = this.#options
+    const header = encodeForward({
+      vdisk,
+      epoch: owner.epoch,
+      session: this.#session(vdisk),
+      offset: request.offset,
+      length: request.length,
+      runsMax: request.runsMax ?? 0,
+      client,
+    })
+    const body = request.payload === undefined ? [header] : [header, request.payload]
+    const call = peers.call(owner.node, request.kind, body, { lane: 'forward', timeoutMs: requestWaitMaxMs })
+    const watch = this.#watchSilence(vdisk, owner)
+    try {
+      const { sizeBytes, payload } = decodeAnswer(await Promise.race([call, watch.silent]))
+      return { result: request.answer(payload), sizeBytes }
+    } finally {
+      watch.stop()
+      call.catch(() => undefined) // given up: whatever it answers, its session is over
+      void platform
+    }
+  }
+
+  /** Rejects when the owner has answered nothing for twice `silentMs`, also not when asked whether it lives. */
+  #watchSilence(vdisk: VDiskId, owner: Owner): { silent: Promise<never>; stop: () => void } {
+    const { clock } = this.#options.platform
+    let stopped = false
+    let reject: (error: Error) => void = () => undefined
+    const silent = new Promise<never>((_, refuse) => (reject = refuse))
+    silent.catch(() => undefined)
+    const look = (): void => {
+      if (stopped) return
+      this.#proveSilence(vdisk, owner).then(
+        (serves) => {
+          if (stopped) return
+          if (serves) timer = clock.after(silentMs, look)
+          else
+            reject(
+              new NdfsError('TIMED_OUT', `The owner of vDisk ${vdisk}, ${owner.node}, answers nobody`, {
+                node: owner.node,
+              }),
+            )
+        },
+        (error: Error) => reject(error),
+      )
+    }
+    let timer = clock.after(silentMs, look)
+    return {
+      silent,
+      stop: () => {
+        stopped = true
+        timer.cancel()
+      },
+    }
+  }
+
+  /** True: it serves, and the request waits for something else. False: it didn't, and the vDisk is ours now or somebody's who serves. */
+  async #proveSilence(vdisk: VDiskId, owner: Owner): Promise<boolean> {
+    const { peers, locations, node, controller, platform } = this.#options
+    const probe = encodeForward({
+      vdisk,
+      epoch: owner.epoch,
+      session: 0,
+      offset: 0,
+      length: 0,
+      runsMax: 0,
+      client: undefined,
+    })
+    try {
+      await peers.call(owner.node, 'vdisk.alive', [probe], { timeoutMs: silentMs })
+      return true
+    } catch (error) {
+      if (hasCode(error, 'NOT_OWNER')) return false
+    }
+    const witness = locations.liveNodes().find((other) => other !== node && other !== owner.node)
+    if (witness !== undefined)
+      await peers
+        .call(witness, 'vdisk.ask-hand-over', [encodeControl({ vdisk, owner: owner.node, to: node })], {
+          lane: 'forward',
+          timeoutMs: silentMs,
+        })
+        .catch(() => undefined)
+    const now = locations.owner(vdisk)
+    if (now === undefined || now.epoch !== owner.epoch || now.released === true) return false
+    platform.log.warn(`vDisk ${vdisk} is taken from ${owner.node}, which serves nobody`, {
+      epoch: owner.epoch,
+    })
+    await controller.claim(vdisk, 'no-service')
+    return false
+  }
+
+  async #lookAgain(): Promise<void> {
+    const { platform, locations } = this.#options
+    await Promise.race([platform.clock.sleep(lookAgainMs), locations.changed()])
+  }
+}
+
+/** The owner is elsewhere by now, or nobody knows what became of the request. */
+function isWorthRepeating(error: unknown, client: ClientSession | undefined): boolean {
+  if (hasCode(error, 'STALE_SESSION'))
+    return client === undefined || error.facts.sender !== `client/${client.client}`
+  return hasCode(error, 'NOT_OWNER', 'FENCED', 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE', 'IN_USE')
+}
+
+/** A vDisk as one connection of one client has it open. */
+class RoutedVDisk implements OpenVDisk {
+  readonly #router: VDiskRouter
+  readonly #controller: VDiskController
+  readonly #vdisk: VDiskId
+  readonly #client: ClientSession | undefined
+  readonly #closed: () => void
+  #size = 0
+  onResize: (sizeBytes: number) => void = () => undefined
+
+  constructor(
+    router: VDiskRouter,
+    controller: VDiskController,
+    vdisk: VDiskId,
+    client: ClientSession | undefined,
+    closed: () => void,
+  ) {
+    this.#closed = closed
+    this.#router = router
+    this.#controller = controller
+    this.#vdisk = vdisk
+    this.#client = client
+  }
+
+  /** Learns the size; and where the client names its session, older ones of it are over when this resolves (F3). */
+  async opened(): Promise<void> {
+    await this.#run({
+      kind: 'vdisk.admit',
+      offset: 0,
+      length: 0,
+      here: async (hosted, senders) => {
+        for (const sender of senders) await hosted.admitClient(sender)
+      },
+      answer: () => undefined,
+    })
+  }
+
+  get sizeBytes(): number {
+    return this.#controller.hosted(this.#vdisk)?.sizeBytes ?? this.#size
+  }
+
+  read(offset: VDiskOffset, target: Buffer): Maybe<void> {
+    const hosted = this.#controller.hosted(this.#vdisk)
+    if (hosted !== undefined && offset + target.length <= hosted.sizeBytes) {
+      this.#router.door.local(hosted)
+      const done = hosted.read(offset, target)
+      if (done === undefined) return undefined
+      return done.catch((error: unknown) => {
+        if (!isWorthRepeating(error, this.#client)) throw error
+        return this.#readAnywhere(offset, target)
+      })
+    }
+    return this.#readAnywhere(offset, target)
+  }
+
+  #readAnywhere(offset: VDiskOffset, target: Buffer): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.read',
+      offset,
+      length: target.length,
+      here: (hosted) => hosted.read(offset, target),
+      answer: (payload) => {
+        payload.copy(target)
+      },
+    })
+  }
+
+  write(offset: VDiskOffset, payload: Buffer): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.write',
+      offset,
+      length: payload.length,
+      payload,
+      here: (hosted, senders) => hosted.write(offset, payload, senders),
+      answer: () => undefined,
+    })
+  }
+
+  zero(offset: VDiskOffset, length: number): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.zero',
+      offset,
+      length,
+      here: (hosted, senders) => hosted.zero(offset, length, senders),
+      answer: () => undefined,
+    })
+  }
+
+  discard(offset: VDiskOffset, length: number): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.discard',
+      offset,
+      length,
+      here: (hosted, senders) => hosted.discard(offset, length, senders),
+      answer: () => undefined,
+    })
+  }
+
+  /** Every acknowledged write is on stable media on all copies already. */
+  flush(): void {}
+
+  prefetch(offset: VDiskOffset, length: number): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.prefetch',
+      offset,
+      length,
+      here: (hosted) => hosted.prefetch(offset, length),
+      answer: () => undefined,
+    })
+  }
+
+  status(offset: VDiskOffset, length: number, runsMax: number): Promise<readonly Run[]> {
+    return this.#run({
+      kind: 'vdisk.status',
+      offset,
+      length,
+      runsMax,
+      here: (hosted) => hosted.status(offset, length, runsMax),
+      answer: (payload) => decodeControl<Run[]>(payload),
+    })
+  }
+
+  close(): void {
+    this.#closed()
+  }
+
+  async #run<T>(request: Request<T>): Promise<T> {
+    const { result, sizeBytes } = await this.#router.run(this.#vdisk, this.#client, request)
+    if (sizeBytes !== this.#size) {
+      this.#size = sizeBytes
+      this.onResize(sizeBytes)
+    }
+    return result
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Compaction gives back what dead pages hold: it copies the live pages of groups that are mostly dead, or small, into new ones.
+ *
+ * It does not pass through the log: the vDisk's owner is its map's only writer, and replaces **only those entries that
+ * still name the victim** (C5). It runs between drains, never beside one.
+ */
+import { hasCode } from '../../base/errors.ts'
+import type { Sequence } from '../../base/ids.ts'
+import { pageBytes, pagesPerGroupMax, pagesPerVBlock } from '../../base/units.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import { type DrainContext, writeGroup } from './drain.ts'
+import type { RegisteredGroup } from './group-index.ts'
+import type { MapEntry } from './vdisk-map.ts'
+
+/** More groups than this many times what the live pages need is worth copying for: at most about half of the space is dead. */
+const groupsPerNeededMax = 2
+/** A vDisk may have this many small groups before anyone minds. */
+const groupsSpare = 16
+/** Live pages copied in one go: four new groups, 16 MiB. */
+const pagesAtOnceMax = 4 * pagesPerGroupMax
+
+/** The groups to compact now: those with the fewest live pages, or none where there is little to gain. `live`: pages the map names. */
+export function victimsAmong(live: ReadonlyMap<GroupHandle, number>): GroupHandle[] {
+  let pages = 0
+  for (const count of live.values()) pages += count
+  if (live.size <= groupsPerNeededMax * Math.ceil(pages / pagesPerGroupMax) + groupsSpare) return []
+  const victims: GroupHandle[] = []
+  let copied = 0
+  for (const [group, count] of [...live].sort((a, b) => a[1] - b[1])) {
+    if (count > pagesPerGroupMax / 2 || copied + count > pagesAtOnceMax) break
+    copied += count
+    victims.push(group)
+  }
+  // One new group for fewer than two old ones gains nothing.
+  return victims.length < 2 * Math.ceil(copied / pagesPerGroupMax) ? [] : victims
+}
+
+/** Copies what is live of the victims and points the map there; they are dead afterwards. Resolves to the bytes copied. */
+export async function compact(context: DrainContext, victims: readonly GroupHandle[]): Promise<number> {
+  const { map, groups, index, reader, row, ledger } = context
+  const live: { page: number; sequence: Sequence; group: GroupHandle; at: number; bytes: Buffer }[] = []
+  for (const victim of victims) {
+    const victimRow = await index.read(groups.idOf(victim))
+    if (victimRow?.state !== 'whole') continue
+    for (const extent of victimRow.extents)
+      for (let i = 0; i < extent.count; i++) {
+        const page = extent.page + i
+        const block = await map.loaded(Math.floor(page / pagesPerVBlock))
+        if (
+          block.groups[page % pagesPerVBlock] !== victim ||
+          block.pages[page % pagesPerVBlock] !== extent.at + i
+        )
+          continue
+        live.push({
+          page,
+          sequence: extent.sequence,
+          group: victim,
+          at: extent.at + i,
+          bytes: Buffer.allocUnsafe(pageBytes),
+        })
+      }
+  }
+  live.sort((a, b) => a.page - b.page)
+  const entries: MapEntry[] = []
+  const packed: RegisteredGroup[] = []
+  for (let i = 0; i < live.length; i += pagesPerGroupMax) {
+    const chunk = live.slice(i, i + pagesPerGroupMax)
+    const leave = await context.admit(chunk.length * pageBytes)
+    try {
+      await reader.fetch(
+        row.vdisk,
+        row.epoch,
+        chunk.map(({ group, at, bytes }) => ({ group, at, target: bytes })),
+      )
+    } catch (error) {
+      // A page that can't be read stays where it is: compaction loses nothing.
+      if (hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE')) continue
+      throw error
+    } finally {
+      leave()
+    }
+    const group = await writeGroup(context, chunk, packed)
+    chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+  }
+  if (entries.length > 0) await map.change(entries)
+  for (const group of packed) ledger.unpin(group.handle)
+  return entries.length * pageBytes
+}

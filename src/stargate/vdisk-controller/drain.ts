@@ -1,0 +1,385 @@
+/**
+ * Draining moves a prefix of the log into extent groups and the map forward (R25), in the order of I3:
+ *
+ *   index rows → files on all copies, synced → group rows → map → row: drained sequence → memory → replicas free
+ *
+ * A crash anywhere, and a second drain by whomever, with a longer or shorter prefix, gives the same vDisk: the log
+ * still holds what the row does not say is drained, and hides maps that are ahead.
+ *
+ * Deciding which page comes from where (`planDrain`) is pure; the rest carries it out.
+ */
+import { assert } from '../../base/assert.ts'
+import { crc32c } from '../../base/crc32c.ts'
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { Sequence } from '../../base/ids.ts'
+import {
+  type GroupPage,
+  groupPage,
+  pageBytes,
+  pagesPerGroupMax,
+  pagesPerVBlock,
+  vDiskPage,
+} from '../../base/units.ts'
+import type { Clock, Log } from '../../platform/platform.ts'
+import type { Extent, ExtentStore, Placement, Trailer } from '../extent-store/extent-store.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import { applyRecord, groupsNamedBy } from './apply-record.ts'
+import type { ExtentPiece } from './extent-payload.ts'
+import type { GroupIndex, RegisteredGroup } from './group-index.ts'
+import type { GroupLedger } from './group-ledger.ts'
+import { tierOf } from './group-place.ts'
+import type { GroupTable } from './group-table.ts'
+import { LogIndex } from './log-index.ts'
+import { bad, hole } from './map-row.ts'
+import { type PagePlan, planPage } from './page-plan.ts'
+import type { PageFetch, PageReader } from './page-reader.ts'
+import { paint } from './paint.ts'
+import type { LogEntry } from './vdisk-log.ts'
+import type { MapEntry, VDiskMap } from './vdisk-map.ts'
+import type { VDiskRow } from './vdisk-row.ts'
+
+/** Log bytes of one prefix. Longer ones write less metadata for each byte (M18); this much is packed in a second or two. */
+export const drainPrefixBytesMax = 64 * 1024 * 1024
+
+/** Groups put together and written at once: memory is this many times 4 MiB. */
+const groupsAtOnceMax = 2
+
+/** Attempts on other disks before the drain gives up for now. */
+const attemptsMax = 3
+
+export interface DrainContext {
+  readonly clock: Clock
+  readonly log: Log
+  readonly row: VDiskRow
+  readonly map: VDiskMap
+  readonly index: GroupIndex
+  readonly ledger: GroupLedger
+  readonly groups: GroupTable
+  readonly extents: ExtentStore
+  readonly reader: PageReader
+  readonly place: (bytes: number) => Placement
+  readonly suspect: (disk: string) => void
+  /** Waits its turn among what the node does; call the result when done. */
+  readonly admit: (bytes: number) => Promise<() => void>
+}
+
+export interface DrainResult {
+  readonly drained: Sequence
+  readonly sizeBytes: number
+  /** Pages whose fragments up to `drained` can be forgotten. */
+  readonly pages: Iterable<number>
+  readonly bytes: number
+}
+
+/** A page that is written to a new group: its address, and where its bytes come from. */
+interface PageToPack {
+  readonly page: number
+  readonly plan: PagePlan
+  readonly sequence: Sequence
+}
+
+/** A stream's group that the map shall name: pages of it that no later record of the prefix covers. */
+interface KeptExtent {
+  readonly piece: ExtentPiece
+  readonly sequence: Sequence
+  readonly pages: { readonly page: number; readonly at: number }[]
+}
+
+/** Drains `prefix`, which begins right after the drained sequence. Nothing in memory is changed but caches; see DrainResult. */
+export async function drainPrefix(context: DrainContext, prefix: readonly LogEntry[]): Promise<DrainResult> {
+  const { row, map, groups, ledger } = context
+  const state = row.state
+  assert(
+    prefix.length > 0 && prefix[0].sequence === state.drained + 1,
+    'a drain takes the log from its beginning',
+  )
+  const drained = prefix.at(-1)!.sequence
+
+  const coalesced = new LogIndex()
+  let sizeBytes = state.sizeBytes
+  for (const entry of prefix) sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
+
+  const { pack, kept, holes } = await planDrain(context, coalesced, prefix)
+  const entries: MapEntry[] = [...holes]
+  const packed: RegisteredGroup[] = []
+  const repacked = await completeExtents(context, kept, entries)
+  await packPages(
+    context,
+    [...pack, ...repacked].sort((a, b) => a.page - b.page),
+    entries,
+    packed,
+  )
+
+  const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
+  await row.update(
+    (now) => ({
+      ...now,
+      drained,
+      sizeBytes,
+      episodes: now.episodes.filter((one) => (one.end ?? Infinity) > drained),
+    }),
+    least,
+  )
+
+  // The map as recorded names what it shall: what it doesn't is dead from here on.
+  for (const group of packed) ledger.unpin(group.handle)
+  for (const entry of prefix)
+    for (const piece of groupsNamedBy(entry)) {
+      groups.release(groups.handleOf(piece.group))
+      ledger.unpin(groups.handleOf(piece.group))
+    }
+  return {
+    drained,
+    sizeBytes,
+    pages: coalesced.pages(),
+    bytes: prefix.reduce((sum, entry) => sum + entry.payloadBytes, 0),
+  }
+}
+
+async function planDrain(
+  context: DrainContext,
+  coalesced: LogIndex,
+  prefix: readonly LogEntry[],
+): Promise<{ pack: PageToPack[]; kept: KeptExtent[]; holes: MapEntry[] }> {
+  const { map, groups } = context
+  const pages = [...coalesced.pages()].sort((a, b) => a - b)
+  await loadVBlocks(map, pages)
+
+  const keptByGroup = new Map<GroupHandle, KeptExtent>()
+  for (const entry of prefix)
+    for (const piece of groupsNamedBy(entry))
+      keptByGroup.set(groups.handleOf(piece.group), { piece, sequence: entry.sequence, pages: [] })
+
+  const pack: PageToPack[] = []
+  const holes: MapEntry[] = []
+  for (const page of pages) {
+    const head = coalesced.get(page)!
+    const mapped = await mappedAt(map, page)
+    const plan = planPage(head, () => mapped)
+    if (plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')) {
+      if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
+    } else if (plan.paint.length === 0 && keptByGroup.has(plan.base))
+      keptByGroup.get(plan.base)!.pages.push({ page, at: plan.at })
+    else pack.push({ page, plan, sequence: head.sequence })
+  }
+  for (const range of coalesced.ranges())
+    for await (const page of map.mappedPages(range.page, range.end))
+      if (coalesced.get(page)?.source.kind === 'zero') holes.push({ page, group: hole, at: 0 })
+  const kept = [...keptByGroup.values()].filter((extent) => extent.pages.length > 0)
+  return { pack, kept, holes: distinct(holes) }
+}
+
+/**
+ * Completes the groups of streams: trailer on every copy, then the row. One that has lost a copy meanwhile is packed again on
+ * full copies, from what is left of it (F11).
+ */
+async function completeExtents(
+  context: DrainContext,
+  kept: readonly KeptExtent[],
+  entries: MapEntry[],
+): Promise<PageToPack[]> {
+  const { extents, groups, index, row } = context
+  const repack: PageToPack[] = []
+  for (const { piece, sequence, pages } of kept) {
+    const extent: Extent = {
+      page: vDiskPage(piece.page),
+      count: piece.checksums.length,
+      at: groupPage(piece.at),
+      sequence,
+    }
+    const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
+    const already = await index.read(piece.group)
+    try {
+      if (already === undefined) {
+        await extents.finish(access, trailerOf(context, [extent], piece.checksums))
+        const tier = tierOf(extents, piece.copies)
+        await index.complete(piece.group, {
+          layer: row.state.layer,
+          tier,
+          state: 'whole',
+          copies: piece.copies,
+          extents: [extent],
+          checksums: piece.checksums,
+        })
+      }
+      for (const { page, at } of pages) entries.push({ page, group: groups.handleOf(piece.group), at })
+    } catch (error) {
+      if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'DISK_FAILED', 'NOT_FOUND', 'OUT_OF_SPACE'))
+        throw error
+      context.log.info(`extent group ${piece.group} has lost a copy and is written again`, {
+        reason: messageOf(error),
+      })
+      for (const { page, at } of pages)
+        repack.push({ page, sequence, plan: { base: groups.handleOf(piece.group), at, paint: [] } })
+    }
+  }
+  return repack
+}
+
+/** Packs pages by address into new groups on full copies. */
+async function packPages(
+  context: DrainContext,
+  pack: readonly PageToPack[],
+  entries: MapEntry[],
+  packed: RegisteredGroup[],
+): Promise<void> {
+  const chunks: (readonly PageToPack[])[] = []
+  for (let i = 0; i < pack.length; i += pagesPerGroupMax) chunks.push(pack.slice(i, i + pagesPerGroupMax))
+  let next = 0
+  const work = async (): Promise<void> => {
+    while (next < chunks.length) {
+      const chunk = chunks[next++]
+      const leave = await context.admit(chunk.length * pageBytes)
+      try {
+        await packGroup(context, chunk, entries, packed)
+      } finally {
+        leave()
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(groupsAtOnceMax, chunks.length) }, work))
+}
+
+async function packGroup(
+  context: DrainContext,
+  chunk: readonly PageToPack[],
+  entries: MapEntry[],
+  packed: RegisteredGroup[],
+): Promise<void> {
+  const { row, reader } = context
+  const bytes = Buffer.allocUnsafe(chunk.length * pageBytes)
+  const target = (i: number): Buffer => bytes.subarray(i * pageBytes, (i + 1) * pageBytes)
+  const badPages = new Set<number>()
+  const fetches: PageFetch[] = []
+  chunk.forEach(({ plan }, i) => {
+    if (plan.base === hole) target(i).fill(0)
+    else if (plan.base === bad) badPages.add(i)
+    else fetches.push({ group: plan.base, at: plan.at, target: target(i) })
+  })
+  try {
+    await reader.fetch(row.vdisk, row.epoch, fetches)
+  } catch (error) {
+    if (!hasCode(error, 'CORRUPT_EXTENT')) throw error
+    await fetchOneByOne(context, chunk, target, badPages)
+  }
+  chunk.forEach(({ plan }, i) => paint(target(i), plan.paint))
+  const good = chunk.map((_, i) => i).filter((i) => !badPages.has(i))
+  // Each copy of the base was read and failed: reads fail until it is overwritten; zeros would be a lie (F9, I5).
+  for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
+  if (good.length === 0) return
+  const pages = good.map((i) => ({ page: chunk[i].page, sequence: chunk[i].sequence, bytes: target(i) }))
+  const group = await writeGroup(context, pages, packed)
+  pages.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+}
+
+/** Finds out which of the bases are bad everywhere. */
+async function fetchOneByOne(
+  context: DrainContext,
+  chunk: readonly PageToPack[],
+  target: (i: number) => Buffer,
+  badPages: Set<number>,
+): Promise<void> {
+  const { row, reader } = context
+  for (const [i, { plan }] of chunk.entries()) {
+    if (plan.base === hole || plan.base === bad) continue
+    try {
+      await reader.fetch(row.vdisk, row.epoch, [{ group: plan.base, at: plan.at, target: target(i) }])
+    } catch (error) {
+      if (!hasCode(error, 'CORRUPT_EXTENT')) throw error
+      context.log.error(`a page of vDisk ${row.vdisk} is lost: every copy of it is bad`, {
+        page: chunk[i].page,
+      })
+      badPages.add(i)
+    }
+  }
+}
+
+export interface PageToWrite {
+  readonly page: number
+  readonly sequence: Sequence
+  readonly bytes: Buffer
+}
+
+/**
+ * Writes a new group whole: index row, files with trailers on all copies, group row. Afterwards the map may name it. It is pinned,
+ * and in `packed`, from before its first byte.
+ */
+export async function writeGroup(
+  context: DrainContext,
+  pages: readonly PageToWrite[],
+  packed: RegisteredGroup[],
+): Promise<RegisteredGroup> {
+  const { row, extents, index, ledger } = context
+  assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
+  const checksums = new Uint32Array(pages.length)
+  pages.forEach(({ bytes }, at) => (checksums[at] = crc32c(bytes)))
+  const trailer = trailerOf(context, extentsOf(pages), checksums)
+  for (let attempt = 1; ; attempt++) {
+    const placement = context.place(pages.length * pageBytes)
+    const [group] = await index.register([placement.disks])
+    ledger.registered(group.handle)
+    ledger.pin(group.handle)
+    const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
+    try {
+      await extents.write(
+        access,
+        groupPage(0),
+        pages.map((one) => one.bytes),
+        'maintenance',
+        trailer,
+      )
+    } catch (error) {
+      ledger.unpin(group.handle) // nothing names it: it will be freed
+      if (!(error instanceof NdfsError) || attempt === attemptsMax) throw error
+      if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)
+      continue
+    }
+    await index.complete(group.id, {
+      layer: row.state.layer,
+      tier: tierOf(extents, group.copies),
+      ...(placement.mixed ? { mixed: true } : {}),
+      state: 'whole',
+      copies: group.copies,
+      extents: trailer.extents,
+      checksums,
+    })
+    packed.push(group)
+    return group
+  }
+}
+
+/** Runs of neighbouring pages, in group order. */
+export function extentsOf(
+  pages: readonly { readonly page: number; readonly sequence: Sequence }[],
+): Extent[] {
+  const extents: { page: number; count: number; at: GroupPage; sequence: Sequence }[] = []
+  pages.forEach(({ page, sequence }, at) => {
+    const last = extents.at(-1)
+    if (last !== undefined && last.page + last.count === page && last.count < pagesPerVBlock) {
+      last.count++
+      if (sequence > last.sequence) last.sequence = sequence
+    } else extents.push({ page, count: 1, at: groupPage(at), sequence })
+  })
+  return extents.map((extent) => ({ ...extent, page: vDiskPage(extent.page) }))
+}
+
+function trailerOf(context: DrainContext, extents: readonly Extent[], checksums: Uint32Array): Trailer {
+  const state = context.row.state
+  return { container: state.name, layer: state.layer, copies: state.copies, extents, checksums, zeros: [] }
+}
+
+async function loadVBlocks(map: VDiskMap, pages: readonly number[]): Promise<void> {
+  const vBlocks = [...new Set(pages.map((page) => Math.floor(page / pagesPerVBlock)))]
+  const atOnce = 32
+  for (let i = 0; i < vBlocks.length; i += atOnce)
+    await Promise.all(vBlocks.slice(i, i + atOnce).map((vBlock) => map.load(vBlock)))
+}
+
+async function mappedAt(map: VDiskMap, page: number): Promise<{ group: GroupHandle; at: number }> {
+  const block = await map.loaded(Math.floor(page / pagesPerVBlock))
+  return { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
+}
+
+function distinct(entries: readonly MapEntry[]): MapEntry[] {
+  return [...new Map(entries.map((entry) => [entry.page, entry])).values()]
+}

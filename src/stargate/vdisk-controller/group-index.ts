@@ -1,0 +1,225 @@
+/**
+ * The rows of a vDisk's extent groups in Medusa, in the order that keeps I3 and I7:
+ *
+ *   index row (the copies planned) → files → group row `whole` → map
+ *   group row `deleting` → grace → files gone → group row dropped → index row gone
+ *
+ * A row in the index without a group row is an *open* group, its owner's alone (M3).
+ */
+import { assert } from '../../base/assert.ts'
+import { messageOf } from '../../base/errors.ts'
+import { type CopyNumber, type DiskRef, groupIdOf, type GroupId } from '../../base/ids.ts'
+import { changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
+import type { GroupTable } from './group-table.ts'
+import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
+import {
+  decodeGroupRow,
+  decodePlannedCopies,
+  encodeGroupRow,
+  encodePlannedCopies,
+  groupPartition,
+  groupRowKey,
+  type GroupRow,
+  groupsOfPartition,
+} from './rows.ts'
+import type { VDiskRow } from './vdisk-row.ts'
+
+/** A registered group: its row is in the index, so its files can be found whatever happens. */
+export interface RegisteredGroup {
+  readonly id: GroupId
+  readonly handle: GroupHandle
+  readonly copies: readonly CopyRef[]
+}
+
+export class GroupIndex {
+  readonly #access: MedusaAccess
+  readonly #row: VDiskRow
+  readonly #groups: GroupTable
+  readonly #extents: ExtentStore
+  #partition: Promise<OwnedPartition> | undefined
+  #counter = 0
+
+  constructor(access: MedusaAccess, row: VDiskRow, groups: GroupTable, extents: ExtentStore) {
+    this.#access = access
+    this.#row = row
+    this.#groups = groups
+    this.#extents = extents
+  }
+
+  /** Registers groups on these disks, durably, before their first byte is written. */
+  async register(placements: readonly (readonly DiskRef[])[]): Promise<RegisteredGroup[]> {
+    const registered = placements.map((disks) => {
+      const id = groupIdOf(this.#row.vdisk, this.#row.epoch, ++this.#counter)
+      const copies = disks.map(({ node, disk, incarnation }, i) => ({
+        node,
+        disk,
+        incarnation,
+        number: (i + 1) as CopyNumber,
+      }))
+      return { id, handle: this.#groups.handleOf(id), copies }
+    })
+    const partition = await this.#owned()
+    await partition.serial.run(() =>
+      partition.change(registered.map(({ id, copies }) => ({ key: id, value: encodePlannedCopies(copies) }))),
+    )
+    return registered
+  }
+
+  /** The group is on stable media as the row says. Inserted once: version 0 → 1. */
+  async complete(id: GroupId, row: GroupRow): Promise<void> {
+    const result = await changeForCertain(
+      this.#access.medusa,
+      this.#access.platform.clock,
+      groupPartition(id),
+      {
+        id: newChangeId(this.#access.platform.chance),
+        expected: { epoch: 0 as VDiskRow['epoch'], version: 0 },
+        epoch: this.#row.epoch,
+        put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
+      },
+      () => this.#row.alive,
+    )
+    // Whole already: this drain was begun before, by us or by an earlier owner whose record we drain again.
+    if (result.outcome === 'conflict') {
+      const seen = await this.#readRow(id)
+      assert(seen?.row.state === 'whole', () => `group ${id} can only have been completed before`)
+      // Its copies may have been moved since: what the row says holds, not what the record said.
+      row = seen.row
+    }
+    this.#groups.remember(this.#groups.handleOf(id), row)
+  }
+
+  /** Every group with a row in the index, in pages. */
+  async *all(): AsyncGenerator<GroupId> {
+    const partition = await this.#owned()
+    for await (const row of partition.scan('', '~')) yield row.key as GroupId
+  }
+
+  /** The first step of deletion. Resolves to what must be unlinked; undefined where it could not be marked. */
+  async markDeleting(id: GroupId): Promise<readonly CopyRef[]> {
+    for (;;) {
+      const seen = await this.#readRow(id)
+      const copies = seen?.row.copies ?? (await this.#planned(id))
+      if (copies === undefined) return []
+      if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return copies
+      const row: GroupRow = seen?.row ?? {
+        layer: this.#row.state.layer,
+        tier: 'flash',
+        state: 'deleting',
+        copies,
+        extents: [],
+        checksums: new Uint32Array(0),
+      }
+      const result = await changeForCertain(
+        this.#access.medusa,
+        this.#access.platform.clock,
+        groupPartition(id),
+        {
+          id: newChangeId(this.#access.platform.chance),
+          expected: { epoch: seen?.epoch ?? (0 as VDiskRow['epoch']), version: seen?.version ?? 0 },
+          epoch: this.#row.epoch,
+          put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
+        },
+        () => this.#row.alive,
+      )
+      if (result.outcome === 'applied') return copies
+      // A late completion, or a repair, came in between: look again.
+    }
+  }
+
+  /**
+   * The last steps, after the grace: reads again, serially, that the row still is as we marked it, unlinks exactly its copies,
+   * then drops the rows. False: a copy could not be reached; the rows stay and it is tried again later.
+   */
+  async finishDeletion(ids: readonly GroupId[]): Promise<GroupId[]> {
+    const gone: GroupId[] = []
+    for (const id of ids) {
+      const seen = await this.#readRow(id)
+      if (seen !== undefined) {
+        if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
+        const removed = await Promise.allSettled(
+          seen.row.copies.map((copy) => this.#extents.remove(id, copy)),
+        )
+        const failed = removed.find((result) => result.status === 'rejected')
+        if (failed !== undefined) {
+          this.#access.platform.log.debug(`group ${id} is not freed yet`, {
+            reason: messageOf(failed.reason),
+          })
+          continue
+        }
+        await changeForCertain(
+          this.#access.medusa,
+          this.#access.platform.clock,
+          groupPartition(id),
+          {
+            id: newChangeId(this.#access.platform.chance),
+            expected: { epoch: seen.epoch, version: seen.version },
+            epoch: seen.epoch,
+            drop: true,
+          },
+          () => this.#row.alive,
+        )
+      }
+      gone.push(id)
+    }
+    if (gone.length > 0) {
+      const partition = await this.#owned()
+      await partition.serial.run(() => partition.change([], gone))
+    }
+    return gone
+  }
+
+  /** Swaps one copy for another in the row, conditionally: a bad copy that was rebuilt. False where the row has moved on. */
+  async swapCopy(id: GroupId, bad: CopyRef, rebuilt: CopyRef): Promise<boolean> {
+    const seen = await this.#readRow(id)
+    if (seen === undefined || seen.row.state !== 'whole') return false
+    if (!seen.row.copies.some((copy) => copy.disk === bad.disk && copy.number === bad.number)) return false
+    const row: GroupRow = {
+      ...seen.row,
+      copies: seen.row.copies.map((copy) =>
+        copy.disk === bad.disk && copy.number === bad.number ? rebuilt : copy,
+      ),
+    }
+    const result = await changeForCertain(
+      this.#access.medusa,
+      this.#access.platform.clock,
+      groupPartition(id),
+      {
+        id: newChangeId(this.#access.platform.chance),
+        expected: { epoch: seen.epoch, version: seen.version },
+        epoch: this.#row.epoch,
+        put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
+      },
+      () => this.#row.alive,
+    )
+    if (result.outcome === 'applied') this.#groups.remember(this.#groups.handleOf(id), row)
+    return result.outcome === 'applied'
+  }
+
+  /** The group's row, read now. */
+  async read(id: GroupId): Promise<GroupRow | undefined> {
+    return (await this.#readRow(id))?.row
+  }
+
+  async #readRow(
+    id: GroupId,
+  ): Promise<{ row: GroupRow; epoch: VDiskRow['epoch']; version: number } | undefined> {
+    const seen = await this.#access.medusa.get(groupPartition(id), [groupRowKey])
+    if (seen.rows.length === 0) return undefined
+    return { row: decodeGroupRow(seen.rows[0].value), epoch: seen.static.epoch, version: seen.static.version }
+  }
+
+  async #planned(id: GroupId): Promise<readonly CopyRef[] | undefined> {
+    const partition = await this.#owned()
+    const rows: readonly Row[] = await partition.read([id])
+    return rows.length === 0 ? undefined : decodePlannedCopies(rows[0].value)
+  }
+
+  #owned(): Promise<OwnedPartition> {
+    this.#partition ??= OwnedPartition.raise(this.#access, groupsOfPartition(this.#row.vdisk), this.#row)
+    this.#partition.catch(() => (this.#partition = undefined))
+    return this.#partition
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Where new groups and logs go, as one vDisk's owner asks for it: as many disks as copies on distinct nodes, or an
+ * error that says why not.
+ */
+import { NdfsError } from '../../base/errors.ts'
+import type { DiskRef, NodeId } from '../../base/ids.ts'
+import type { SpacePurpose, Tier } from '../../disk/disk.ts'
+import { type ExtentStore, type Placement, trailerRoomBytes } from '../extent-store/extent-store.ts'
+
+/** How long a node that failed is chosen last (F10). */
+const avoidMs = 60_000
+
+/** Nodes that failed an append or a write a moment ago: chosen last, never excluded. */
+export class Suspects {
+  readonly #until = new Map<NodeId, number>()
+
+  add(node: NodeId, now: number): void {
+    this.#until.set(node, now + avoidMs)
+  }
+
+  now(now: number): NodeId[] {
+    for (const [node, until] of this.#until) if (until <= now) this.#until.delete(node)
+    return [...this.#until.keys()]
+  }
+}
+
+/** A disk that may hold replicas of logs. */
+export interface LogCandidate {
+  readonly ref: DiskRef
+  readonly block: string
+}
+
+/**
+ * The replicas of a new episode: the owner's own log disk first, then nodes that are not suspect, in blocks not used yet, spread
+ * by the vDisk's number so that all nodes carry alike. Fewer than `copies` where there are too few nodes.
+ */
+export function placeLog(
+  copies: number,
+  spread: number,
+  owner: NodeId,
+  candidates: readonly LogCandidate[],
+  suspects: readonly NodeId[],
+): DiskRef[] {
+  const nodes = [...new Set(candidates.map(({ ref }) => ref.node))].sort()
+  const rank = ({ ref }: LogCandidate): number =>
+    ref.node === owner
+      ? -1
+      : (suspects.includes(ref.node) ? nodes.length : 0) + ((nodes.indexOf(ref.node) + spread) % nodes.length)
+  const ordered = [...candidates].sort((a, b) => rank(a) - rank(b) || (a.ref.disk < b.ref.disk ? -1 : 1))
+  const chosen: LogCandidate[] = []
+  for (const distinctBlocks of [true, false])
+    for (const candidate of ordered) {
+      if (chosen.length === copies) break
+      if (chosen.some(({ ref }) => ref.node === candidate.ref.node)) continue
+      if (distinctBlocks && chosen.some(({ block }) => block === candidate.block)) continue
+      chosen.push(candidate)
+    }
+  return chosen.map(({ ref }) => ref)
+}
+
+export interface GroupWish {
+  readonly copies: number
+  /** Of pages. */
+  readonly bytes: number
+  readonly purpose: SpacePurpose
+  readonly owner: NodeId
+  readonly avoid: readonly NodeId[]
+}
+
+/** Disks for the copies of a new group, on flash where there is room. OUT_OF_SPACE or TOO_FEW_REPLICAS where there are too few. */
+export function placeGroup(extents: ExtentStore, wish: GroupWish): Placement {
+  const placement = extents.place({ ...wish, bytes: wish.bytes + trailerRoomBytes, tier: 'flash' })
+  if (placement.disks.length >= wish.copies) return placement
+  const live = new Set(
+    extents.candidates().flatMap((candidate) => (candidate.live ? [candidate.ref.node] : [])),
+  )
+  if (live.size < wish.copies)
+    throw new NdfsError(
+      'TOO_FEW_REPLICAS',
+      `Cannot place ${wish.copies} copies of an extent group: ${live.size} nodes with disks are up. Start nodes that are down`,
+      { copies: wish.copies, nodes: live.size },
+    )
+  throw new NdfsError(
+    'OUT_OF_SPACE',
+    `Cannot place ${wish.copies} copies of an extent group: disks with room are on ${placement.disks.length} nodes. Delete vDisks or add disks`,
+    { copies: wish.copies, reached: placement.disks.length },
+  )
+}
+
+/** The tier that the copies lie on, for the row. */
+export function tierOf(extents: ExtentStore, disks: readonly DiskRef[]): Tier {
+  const tiers = disks.map(
+    (disk) => extents.candidates().find((candidate) => candidate.ref.disk === disk.disk)?.tier,
+  )
+  return tiers.includes('hdd') ? 'hdd' : 'flash'
+}

@@ -1,0 +1,167 @@
+/**
+ * What the undrained log says of each page: for each page a chain of fragments, newest first, down to the first that
+ * covers the whole page. The newest record's bytes win. Draining builds a second one over its prefix alone.
+ *
+ * A fragment that a newer one covers is dropped at once, so a chain is no longer than a page has distinct edges.
+ */
+import { assert } from '../../base/assert.ts'
+import type { Sequence } from '../../base/ids.ts'
+import { pageBytes } from '../../base/units.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+
+export interface Fragment {
+  readonly sequence: Sequence
+  /** Bytes of the page, from inclusive to exclusive. */
+  readonly from: number
+  readonly to: number
+  readonly source: FragmentSource
+  older: Fragment | undefined
+}
+
+export type FragmentSource =
+  /** The fragment's bytes begin at `at`. */
+  | { readonly kind: 'data'; readonly bytes: Buffer; readonly at: number }
+  | { readonly kind: 'zero' }
+  /** A whole page in an extent group. */
+  | { readonly kind: 'extent'; readonly group: GroupHandle; readonly page: number }
+
+const zeroSource: FragmentSource = { kind: 'zero' }
+
+export const coversPage = (fragment: Fragment): boolean => fragment.from === 0 && fragment.to === pageBytes
+
+/** Whole pages that read as zeros since `sequence`; where fragments lie above, they are newer. */
+interface ZeroRange {
+  readonly page: number
+  readonly end: number
+  readonly sequence: Sequence
+}
+
+/** A zero of more pages than this is kept as a range: a guest may discard terabytes with one request. */
+const zeroPagesMax = 64
+
+export class LogIndex {
+  readonly #pages = new Map<number, Fragment>()
+  /** Oldest first; they may overlap. */
+  #ranges: ZeroRange[] = []
+
+  /** How much it holds: pages and ranges, for bounds. */
+  get size(): number {
+    return this.#pages.size + this.#ranges.length
+  }
+
+  /** The newest fragment of the page, whose chain says all that the log says of it. */
+  get(page: number): Fragment | undefined {
+    return this.#pages.get(page) ?? (this.#ranges.length > 0 ? this.#zeroAt(page) : undefined)
+  }
+
+  /** All pages that have fragments of their own, in no order. */
+  pages(): IterableIterator<number> {
+    return this.#pages.keys()
+  }
+
+  /** The ranges of zeros, as pages from inclusive to exclusive. */
+  ranges(): readonly { readonly page: number; readonly end: number }[] {
+    return this.#ranges
+  }
+
+  putData(sequence: Sequence, offset: number, bytes: Buffer): void {
+    let at = 0
+    while (at < bytes.length) {
+      const from = (offset + at) % pageBytes
+      const length = Math.min(pageBytes - from, bytes.length - at)
+      this.#put((offset + at - from) / pageBytes, sequence, from, from + length, { kind: 'data', bytes, at })
+      at += length
+    }
+  }
+
+  putZero(sequence: Sequence, offset: number, length: number): void {
+    const end = offset + length
+    const firstWhole = Math.ceil(offset / pageBytes)
+    const pastWhole = Math.floor(end / pageBytes)
+    if (pastWhole - firstWhole <= zeroPagesMax) return this.#putZeroPages(sequence, offset, end)
+    this.#putZeroPages(sequence, offset, firstWhole * pageBytes)
+    this.#putZeroPages(sequence, pastWhole * pageBytes, end)
+    if (pastWhole - firstWhole < this.#pages.size)
+      for (let page = firstWhole; page < pastWhole; page++) this.#pages.delete(page)
+    else
+      for (const page of this.#pages.keys())
+        if (page >= firstWhole && page < pastWhole) this.#pages.delete(page)
+    this.#ranges = this.#ranges.filter((range) => range.page < firstWhole || range.end > pastWhole)
+    this.#ranges.push({ page: firstWhole, end: pastWhole, sequence })
+  }
+
+  putExtent(sequence: Sequence, page: number, count: number, group: GroupHandle, at: number): void {
+    for (let i = 0; i < count; i++)
+      this.#put(page + i, sequence, 0, pageBytes, { kind: 'extent', group, page: at + i })
+  }
+
+  /** Forgets what records up to `drained` said; `pages`: all that they touched. */
+  trim(pages: Iterable<number>, drained: Sequence): void {
+    this.#ranges = this.#ranges.filter((range) => range.sequence > drained)
+    for (const page of pages) {
+      const head = this.#pages.get(page)
+      if (head === undefined) continue
+      if (head.sequence <= drained) {
+        this.#pages.delete(page)
+        continue
+      }
+      let kept = head
+      while (kept.older !== undefined && kept.older.sequence > drained) kept = kept.older
+      kept.older = undefined
+    }
+  }
+
+  #putZeroPages(sequence: Sequence, offset: number, end: number): void {
+    while (offset < end) {
+      const from = offset % pageBytes
+      const to = Math.min(pageBytes, from + end - offset)
+      this.#put((offset - from) / pageBytes, sequence, from, to, zeroSource)
+      offset += to - from
+    }
+  }
+
+  #put(page: number, sequence: Sequence, from: number, to: number, source: FragmentSource): void {
+    const head = this.get(page)
+    assert(head === undefined || head.sequence <= sequence, 'records reach the index in sequence')
+    const whole = from === 0 && to === pageBytes
+    let older = whole ? undefined : head
+    while (older !== undefined && older.from >= from && older.to <= to) older = older.older
+    for (let kept = older; kept?.older !== undefined;) {
+      const next: Fragment = kept.older
+      if (next.from >= from && next.to <= to) kept.older = next.older
+      else kept = next
+    }
+    this.#pages.set(page, { sequence, from, to, source, older })
+  }
+
+  #zeroAt(page: number): Fragment | undefined {
+    for (let i = this.#ranges.length - 1; i >= 0; i--) {
+      const { page: first, end, sequence } = this.#ranges[i]
+      if (page >= first && page < end)
+        return { sequence, from: 0, to: pageBytes, source: zeroSource, older: undefined }
+    }
+    return undefined
+  }
+}
+
+/** The fragments of a chain as they are now, oldest first: what a reader keeps over an await. */
+export function fragmentsOldestFirst(head: Fragment | undefined): Fragment[] {
+  const fragments: Fragment[] = []
+  for (let fragment = head; fragment !== undefined; fragment = fragment.older) fragments.push(fragment)
+  return fragments.reverse()
+}
+
+/** Does the chain say everything of the page, so that what lies beneath does not matter? */
+export function needsBase(head: Fragment | undefined): boolean {
+  let covered = 0
+  const ranges: { from: number; to: number }[] = []
+  for (let fragment = head; fragment !== undefined; fragment = fragment.older) {
+    if (coversPage(fragment)) return false
+    ranges.push(fragment)
+  }
+  for (const range of ranges.sort((a, b) => a.from - b.from)) {
+    if (range.from > covered) return true
+    covered = Math.max(covered, range.to)
+  }
+  return covered < pageBytes
+}

@@ -1,0 +1,134 @@
+/**
+ * A partition of Medusa that one vDisk's owner alone changes: it raises the partition's epoch, and only then reads it
+ * ("fence, then read", DESIGN section 7), and every change of it is on condition of what it knows (I4, C2).
+ *
+ * So what the owner remembers of it can't change behind its back, and a late change of an earlier owner either was there when
+ * it looked, or fails. A conflict means that a later owner has raised it: FENCED, and this ownership is over.
+ */
+import { assert } from '../../base/assert.ts'
+import { NdfsError } from '../../base/errors.ts'
+import type { Epoch } from '../../base/ids.ts'
+import { Serial } from '../../base/serial.ts'
+import {
+  changeForCertain,
+  type Medusa,
+  newChangeId,
+  type PartitionName,
+  type Row,
+  type Static,
+} from '../../medusa/medusa.ts'
+import type { Platform } from '../../platform/platform.ts'
+
+export interface MedusaAccess {
+  readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
+  readonly medusa: Medusa
+}
+
+/** An ownership: its epoch, and whether it goes on. */
+export interface Ownership {
+  readonly epoch: Epoch
+  /** False: nothing more is tried, also not a change whose outcome is not yet known. */
+  readonly alive: boolean
+}
+
+export class OwnedPartition {
+  readonly name: PartitionName
+  /** Held by whoever reads and then changes, so that the two are one step. */
+  readonly serial = new Serial()
+  readonly #access: MedusaAccess
+  readonly #ownership: Ownership
+  #static: Static
+
+  private constructor(access: MedusaAccess, name: PartitionName, ownership: Ownership, at: Static) {
+    this.name = name
+    this.#access = access
+    this.#ownership = ownership
+    this.#static = at
+  }
+
+  static async raise(
+    access: MedusaAccess,
+    name: PartitionName,
+    ownership: Ownership,
+  ): Promise<OwnedPartition> {
+    for (;;) {
+      const seen = (await access.medusa.get(name, [])).static
+      if (seen.epoch > ownership.epoch) throw fenced(name, ownership.epoch, seen.epoch)
+      if (seen.epoch === ownership.epoch) return new OwnedPartition(access, name, ownership, seen)
+      const result = await changeForCertain(
+        access.medusa,
+        access.platform.clock,
+        name,
+        {
+          id: newChangeId(access.platform.chance),
+          expected: { epoch: seen.epoch, version: seen.version },
+          epoch: ownership.epoch,
+        },
+        () => ownership.alive,
+      )
+      if (result.outcome === 'applied') return new OwnedPartition(access, name, ownership, result.static)
+    }
+  }
+
+  get version(): number {
+    return this.#static.version
+  }
+
+  async read(keys: readonly string[]): Promise<readonly Row[]> {
+    const seen = await this.#access.medusa.get(this.name, keys)
+    this.#assertMine(seen.static)
+    return seen.rows
+  }
+
+  /** All rows with `after` < key < `before`, in order, some at a time. */
+  async *scan(after: string, before: string): AsyncGenerator<Row> {
+    const limit = 256
+    for (;;) {
+      const seen = await this.#access.medusa.scan(this.name, { after, before, limit })
+      this.#assertMine(seen.static)
+      yield* seen.rows
+      if (seen.rows.length < limit) return
+      after = seen.rows[limit - 1].key
+    }
+  }
+
+  /** Durable when it resolves. Call it inside `serial` where it rests on something read before. */
+  async change(put: readonly Row[], remove: readonly string[] = []): Promise<void> {
+    const result = await changeForCertain(
+      this.#access.medusa,
+      this.#access.platform.clock,
+      this.name,
+      {
+        id: newChangeId(this.#access.platform.chance),
+        expected: { epoch: this.#ownership.epoch, version: this.#static.version },
+        epoch: this.#ownership.epoch,
+        put,
+        delete: remove,
+      },
+      () => this.#ownership.alive,
+    )
+    if (result.outcome === 'conflict') {
+      assert(
+        result.static.epoch > this.#ownership.epoch,
+        'only the owner changes its partitions under its epoch (F6)',
+      )
+      throw fenced(this.name, this.#ownership.epoch, result.static.epoch)
+    }
+    this.#static = result.static
+  }
+
+  #assertMine(seen: Static): void {
+    if (seen.epoch !== this.#ownership.epoch) throw fenced(this.name, this.#ownership.epoch, seen.epoch)
+  }
+}
+
+function fenced(name: PartitionName, epoch: Epoch, seen: Epoch): NdfsError {
+  return new NdfsError(
+    'FENCED',
+    `Epoch ${epoch} is over: ${name.table}/${name.key} has epoch ${seen} of another owner`,
+    {
+      epoch,
+      seen,
+    },
+  )
+}

@@ -1,0 +1,134 @@
+/**
+ * Brings pages of extent groups into buffers: from the cache, else from the extent store, many pages of one group in one read,
+ * verified against the row's checksums. Used by guests' reads and by draining, which needs the base under ragged writes.
+ */
+import { hasCode, NdfsError } from '../../base/errors.ts'
+import type { Epoch, VDiskId } from '../../base/ids.ts'
+import { groupPage, pageBytes } from '../../base/units.ts'
+import type { ExtentCache, GroupHandle } from '../extent-cache/extent-cache.ts'
+import type { ExtentStore } from '../extent-store/extent-store.ts'
+import type { GroupPlace, GroupTable } from './group-table.ts'
+import { bad } from './map-row.ts'
+
+export interface PageFetch {
+  readonly group: GroupHandle
+  readonly at: number
+  /** One page. */
+  readonly target: Buffer
+}
+
+/** Runs read at once: what one guest request or drain may keep the disks busy with. */
+const runsAtOnceMax = 16
+
+export class PageReader {
+  readonly #extents: ExtentStore
+  readonly #cache: ExtentCache
+  readonly #groups: GroupTable
+  readonly #underWay = new Set<Promise<void>>()
+
+  constructor(extents: ExtentStore, cache: ExtentCache, groups: GroupTable) {
+    this.#extents = extents
+    this.#cache = cache
+    this.#groups = groups
+  }
+
+  /** Resolves when every target is filled; CORRUPT_EXTENT where all copies of a page are bad, PEER_UNREACHABLE where some can't be asked. */
+  fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
+    const done = this.#fetch(vdisk, epoch, fetches)
+    const tracked: Promise<void> = done.catch(() => undefined).finally(() => this.#underWay.delete(tracked))
+    this.#underWay.add(tracked)
+    return done
+  }
+
+  /** Resolves when every fetch that is under way now has ended: nobody reads what the map no longer named then. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#underWay])
+  }
+
+  async #fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
+    const missing = fetches.filter(({ group, at, target }) => {
+      if (group === bad)
+        throw new NdfsError(
+          'CORRUPT_EXTENT',
+          `Cannot read a page of vDisk ${vdisk}: every copy of it was bad when it was last needed. Overwrite it`,
+        )
+      return !this.#cache.get(group, at, target, 0, 0, pageBytes)
+    })
+    if (missing.length === 0) return
+    const runs = runsOf(missing)
+    let next = 0
+    const work = async (): Promise<void> => {
+      while (next < runs.length) await this.#readRun(vdisk, epoch, runs[next++])
+    }
+    await Promise.all(Array.from({ length: Math.min(runsAtOnceMax, runs.length) }, work))
+  }
+
+  async #readRun(vdisk: VDiskId, epoch: Epoch, run: readonly PageFetch[]): Promise<void> {
+    const { group, at } = run[0]
+    const target = contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
+    let place = await this.#groups.place(group)
+    for (;;) {
+      try {
+        await this.#extents.read(
+          { group: this.#groups.idOf(group), vdisk, epoch, copies: place.copies },
+          groupPage(at),
+          run.length,
+          place.checksums.subarray(at, at + run.length),
+          target,
+        )
+        break
+      } catch (error) {
+        // Copies move: only what a row read after the failure names was really tried.
+        const now = await this.#placeNow(group, place)
+        if (now === undefined || !hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE', 'NOT_FOUND'))
+          throw error
+        place = now
+      }
+    }
+    for (let i = 0; i < run.length; i++) {
+      this.#cache.put(group, run[i].at, target, i * pageBytes)
+      if (
+        run[i].target.buffer !== target.buffer ||
+        run[i].target.byteOffset !== target.byteOffset + i * pageBytes
+      )
+        target.copy(run[i].target, 0, i * pageBytes, (i + 1) * pageBytes)
+    }
+  }
+
+  /** The place as Medusa has it now, where that is another than the one tried. */
+  async #placeNow(group: GroupHandle, tried: GroupPlace): Promise<GroupPlace | undefined> {
+    this.#groups.forgetPlace(group)
+    const now = await this.#groups.place(group)
+    const same =
+      now.copies.length === tried.copies.length &&
+      now.copies.every(
+        (copy, i) => copy.disk === tried.copies[i].disk && copy.number === tried.copies[i].number,
+      )
+    return same ? undefined : now
+  }
+}
+
+/** Fetches of neighbouring pages of one group together, whatever order they came in. */
+function runsOf(fetches: readonly PageFetch[]): PageFetch[][] {
+  const sorted = [...fetches].sort((a, b) => a.group - b.group || a.at - b.at)
+  const runs: PageFetch[][] = []
+  for (const fetch of sorted) {
+    const run = runs.at(-1)
+    const last = run?.at(-1)
+    if (run !== undefined && last!.group === fetch.group && last!.at + 1 === fetch.at) run.push(fetch)
+    else runs.push([fetch])
+  }
+  return runs
+}
+
+/** The targets as one buffer, where they lie one after the other. */
+function contiguousTarget(run: readonly PageFetch[]): Buffer | undefined {
+  const first = run[0].target
+  for (let i = 1; i < run.length; i++)
+    if (
+      run[i].target.buffer !== first.buffer ||
+      run[i].target.byteOffset !== first.byteOffset + i * pageBytes
+    )
+      return undefined
+  return Buffer.from(first.buffer, first.byteOffset, run.length * pageBytes)
+}

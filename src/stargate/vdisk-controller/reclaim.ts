@@ -1,0 +1,144 @@
+/**
+ * Frees extent groups to which nothing points any more, in I7's way: counted by a complete scan, marked in the row, read again,
+ * unlinked by copy number, and only then forgotten.
+ */
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { GroupId } from '../../base/ids.ts'
+import type { Clock, Log, Platform } from '../../platform/platform.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import type { GroupIndex } from './group-index.ts'
+import type { GroupLedger } from './group-ledger.ts'
+import type { GroupTable } from './group-table.ts'
+import type { PageReader } from './page-reader.ts'
+import type { VDiskMap } from './vdisk-map.ts'
+import type { VDiskRow } from './vdisk-row.ts'
+
+/** Groups freed together: one grace for all of them. */
+const groupsAtOnceMax = 256
+/** Between marking and unlinking, beside waiting for every read that was under way: for messages that are. */
+const graceMs = 2000
+/** Before groups whose copies could not be reached are tried again. */
+const retryMs = 60_000
+
+export interface ReclaimContext {
+  readonly clock: Clock
+  readonly log: Log
+  readonly map: VDiskMap
+  readonly index: GroupIndex
+  readonly ledger: GroupLedger
+  readonly groups: GroupTable
+  readonly reader: PageReader
+  /** Partitions of the layer's map, by the largest size that it may have had since it was last drained. */
+  readonly partitions: () => number
+  readonly alive: () => boolean
+  readonly freed: (count: number) => void
+}
+
+export class Reclaimer {
+  readonly #context: ReclaimContext
+  #counting: Promise<void> | undefined
+  #freeing = false
+  #partitionsCounted = 0
+
+  constructor(context: ReclaimContext) {
+    this.#context = context
+  }
+
+  /** Counts what the map names, once; resolves when that is complete. */
+  count(): Promise<void> {
+    this.#counting ??= this.#count().catch((error: unknown) => {
+      this.#counting = undefined
+      throw error
+    })
+    return this.#counting
+  }
+
+  async #count(): Promise<void> {
+    const { index, ledger, groups, map, partitions } = this.#context
+    for await (const id of index.all()) ledger.registered(groups.handleOf(id))
+    while (this.#partitionsCounted < partitions())
+      await map.scan(
+        this.#partitionsCounted,
+        (_, block) => ledger.countVBlock(block),
+        () => {
+          this.#partitionsCounted++
+          ledger.countedPartition()
+        },
+      )
+    ledger.countedAll()
+  }
+
+  /** Frees what is dead now, in the background, some at a time, until nothing is. */
+  freeDead(): void {
+    if (this.#freeing) return
+    this.#freeing = true
+    void this.#freeWhileDead().finally(() => (this.#freeing = false))
+  }
+
+  async #freeWhileDead(): Promise<void> {
+    const { ledger, log, clock, alive } = this.#context
+    while (alive()) {
+      const dead = ledger.takeDead(groupsAtOnceMax)
+      if (dead.length === 0) return
+      let freed = 0
+      try {
+        freed = await this.#free(dead)
+      } catch (error) {
+        // Ownership is over, or Medusa can't be reached: whoever owns the vDisk then finds them again.
+        if (!(error instanceof NdfsError)) throw error
+        log.debug('groups are not freed now', { reason: messageOf(error) })
+      } finally {
+        for (const group of dead) ledger.spared(group)
+      }
+      if (freed === 0 && alive()) await clock.sleep(retryMs)
+    }
+  }
+
+  async #free(dead: readonly GroupHandle[]): Promise<number> {
+    const { index, ledger, groups, reader, clock, freed } = this.#context
+    const ids = dead.map((handle) => groups.idOf(handle))
+    for (const id of ids) await index.markDeleting(id)
+    // Whoever found them in the map before they were marked has read what it wanted by now.
+    await Promise.all([reader.settled(), clock.sleep(graceMs)])
+    const gone = await index.finishDeletion(ids)
+    for (const id of gone) {
+      const handle = groups.handleOf(id)
+      ledger.freed(handle)
+      groups.forget(handle)
+    }
+    freed(gone.length)
+    return gone.length
+  }
+}
+
+/** Frees all groups of a deleted vDisk; true when none is left, false when ownership ended first. */
+export async function freeEverything(context: {
+  readonly platform: Pick<Platform, 'clock' | 'log'>
+  readonly row: VDiskRow
+  readonly index: GroupIndex
+  readonly settled: () => Promise<void>
+}): Promise<boolean> {
+  const { platform, row, index, settled } = context
+  while (row.alive) {
+    try {
+      const ids: GroupId[] = []
+      for await (const id of index.all()) {
+        ids.push(id)
+        if (ids.length === groupsAtOnceMax) break
+      }
+      if (ids.length === 0) return true
+      for (const id of ids) await index.markDeleting(id)
+      await Promise.all([settled(), platform.clock.sleep(graceMs)])
+      const gone = await index.finishDeletion(ids)
+      if (gone.length === 0) await platform.clock.sleep(retryMs)
+    } catch (error) {
+      if (!(error instanceof NdfsError)) throw error
+      if (hasCode(error, 'FENCED', 'NOT_OWNER')) return false
+      platform.log.debug(`groups of deleted vDisk ${row.vdisk} are not freed now`, {
+        reason: messageOf(error),
+      })
+      await platform.clock.sleep(retryMs)
+    }
+  }
+  return false
+}

@@ -1,0 +1,119 @@
+/**
+ * The rows that a vDisk's owner keeps in Medusa (DESIGN section 8, docs/vdisk-protocol.md): their keys and shapes.
+ * Rows are CBOR; the map's and the groups' large parts are packed (map-row.ts, checksums as little-endian words).
+ */
+import { decodeControl, encodeControl } from '../../base/control.ts'
+import { NdfsError } from '../../base/errors.ts'
+import type { DiskRef, EpisodeId, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
+import type { PartitionName } from '../../medusa/medusa.ts'
+import type { CopyRef, Extent } from '../extent-store/extent-store.ts'
+import type { Tier } from '../../disk/disk.ts'
+
+/** Rises when a row's shape changes so that older code can't read it. */
+const rowVersion = 1
+
+export interface Episode {
+  readonly id: EpisodeId
+  readonly first: Sequence
+  /** The last sequence of a sealed episode (first - 1: it is empty). Only the newest may be without. */
+  readonly end?: Sequence
+  readonly replicas: readonly DiskRef[]
+}
+
+export interface VDiskState {
+  readonly name: string
+  readonly state: 'live' | 'deleted'
+  readonly copies: 1 | 2 | 3
+  /** At the drained sequence. */
+  readonly sizeBytes: number
+  readonly layer: LayerId
+  readonly drained: Sequence
+  /** In order; all whose records are not all drained, and the newest. */
+  readonly episodes: readonly Episode[]
+  /** The newest session number of each client that may repeat its requests (F3). */
+  readonly clients: Readonly<Record<string, number>>
+  /** Said where the open episode's or a group's copies lie in fewer blocks than are configured (I1, M13). */
+  readonly shortOfBlocks?: boolean
+}
+
+export interface GroupRow {
+  readonly layer: LayerId
+  readonly tier: Tier
+  readonly state: 'whole' | 'deleting'
+  /** The copies are not all on one tier: it was full elsewhere (I8). */
+  readonly mixed?: boolean
+  readonly copies: readonly CopyRef[]
+  readonly extents: readonly Extent[]
+  /** crc32c of each page, in group order. */
+  readonly checksums: Uint32Array
+}
+
+export const vdiskPartition = (vdisk: VDiskId): PartitionName => ({ table: 'vdisk', key: String(vdisk) })
+export const groupPartition = (group: GroupId): PartitionName => ({ table: 'group', key: group })
+export const groupsOfPartition = (vdisk: VDiskId): PartitionName => ({
+  table: 'groups-of',
+  key: String(vdisk),
+})
+export const mapPartition = (vdisk: VDiskId, layer: LayerId, gib: number): PartitionName => ({
+  table: 'map',
+  key: `${vdisk}.${layer}.${gib}`,
+})
+
+export const stateRowKey = 'state'
+export const groupRowKey = 'row'
+/** The least version that a map partition may have: lower or absent is damage (I5, F12). */
+export const partRowKey = (layer: LayerId, gib: number): string =>
+  `part/${layer}/${String(gib).padStart(8, '0')}`
+
+function decodeRow<T>(bytes: Buffer, what: string): T {
+  const row = decodeControl<{ version: number; row: T }>(bytes)
+  if (row.version !== rowVersion)
+    throw new NdfsError(
+      'DAMAGED_METADATA',
+      `Cannot read ${what}: it has version ${row.version}, and this NDFS knows ${rowVersion}`,
+      {
+        version: row.version,
+      },
+    )
+  return row.row
+}
+
+export const encodeVDiskState = (state: VDiskState): Buffer =>
+  encodeControl({ version: rowVersion, row: state })
+export const decodeVDiskState = (bytes: Buffer): VDiskState => decodeRow(bytes, "a vDisk's row")
+
+export const encodePlannedCopies = (copies: readonly CopyRef[]): Buffer =>
+  encodeControl({ version: rowVersion, row: copies })
+export const decodePlannedCopies = (bytes: Buffer): CopyRef[] =>
+  decodeRow(bytes, 'a row of the index of groups')
+
+export const encodeGroupRow = (row: GroupRow): Buffer =>
+  encodeControl({
+    version: rowVersion,
+    row: {
+      ...row,
+      extents: row.extents.map((extent) => [extent.page, extent.count, extent.at, extent.sequence]),
+      checksums: checksumBytes(row.checksums),
+    },
+  })
+
+export function decodeGroupRow(bytes: Buffer): GroupRow {
+  const row = decodeRow<
+    Omit<GroupRow, 'extents' | 'checksums'> & { extents: number[][]; checksums: Uint8Array }
+  >(bytes, "an extent group's row")
+  return {
+    ...row,
+    extents: row.extents.map(([page, count, at, sequence]) => ({ page, count, at, sequence }) as Extent),
+    checksums: checksumsFrom(row.checksums),
+  }
+}
+
+export const checksumBytes = (checksums: Uint32Array): Buffer =>
+  Buffer.from(checksums.buffer, checksums.byteOffset, checksums.byteLength)
+
+/** Copies, because the bytes may lie at any address. */
+export function checksumsFrom(bytes: Uint8Array): Uint32Array {
+  const checksums = new Uint32Array(bytes.length / 4)
+  new Uint8Array(checksums.buffer).set(bytes)
+  return checksums
+}

@@ -1,0 +1,226 @@
+/**
+ * Sequential writes go straight to extent groups (R20, R22): the whole pages to all copies, synced; then one `extent`
+ * record through the log says so, and supersedes older bytes because it comes later in the one order.
+ *
+ * Writes that follow each other and wait are merged, up to a group's size: one group, one sync, one record. So a
+ * group belongs to exactly one record, and is complete when that is drained (M3, C6). Groups are registered ahead,
+ * in the index, before any byte is written.
+ */
+import { crc32c } from '../../base/crc32c.ts'
+import { messageOf, NdfsError } from '../../base/errors.ts'
+import { groupBytesMax, groupPage, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
+import type { Log } from '../../platform/platform.ts'
+import type { ExtentStore } from '../extent-store/extent-store.ts'
+import { encodeExtentPayload, type ExtentPayload } from './extent-payload.ts'
+import type { GroupIndex, RegisteredGroup } from './group-index.ts'
+import type { GroupLedger } from './group-ledger.ts'
+import type { GroupTable } from './group-table.ts'
+import type { Placement } from '../extent-store/extent-store.ts'
+import type { VDiskRow } from './vdisk-row.ts'
+
+/** Groups registered at once, and how few may be left before more are: 32 MiB ahead of a stream. */
+const registerCount = 8
+const spareMin = 4
+
+/** Groups being written at once: two keep disks and network busy while a third is put together. */
+const writesMax = 3
+
+/** Attempts on other disks before the write goes through the log instead. */
+const attemptsMax = 2
+
+export interface StreamWriterContext {
+  readonly log: Log
+  readonly row: VDiskRow
+  readonly index: GroupIndex
+  readonly ledger: GroupLedger
+  readonly groups: GroupTable
+  readonly extents: ExtentStore
+  /** Disks for a group that guests fill. */
+  readonly place: () => Placement
+  readonly suspect: (disk: string) => void
+  /** Puts the record into the order; resolves when it is acknowledged. */
+  readonly append: (
+    kind: 'extent' | 'data',
+    offset: number,
+    length: number,
+    payload: readonly Buffer[],
+  ) => Promise<void>
+}
+
+interface Waiting {
+  readonly offset: number
+  readonly payload: Buffer
+  /** Rejects what must not get a place in the order any more. */
+  readonly stillWanted: () => void
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export class StreamWriter {
+  readonly #context: StreamWriterContext
+  #waiting: Waiting[] = []
+  #spare: RegisteredGroup[] = []
+  #registering: Promise<void> | undefined
+  #writing = 0
+
+  constructor(context: StreamWriterContext) {
+    this.#context = context
+  }
+
+  /** Resolves when the write is acknowledged. `stillWanted` throws where its sender has begun a newer session. */
+  write(offset: number, payload: Buffer, stillWanted: () => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ offset, payload, stillWanted, resolve, reject })
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    while (this.#writing < writesMax && this.#waiting.length > 0) {
+      const run = this.#takeRun()
+      this.#writing++
+      this.#writeRun(run)
+        .then(
+          () => run.forEach((write) => write.resolve()),
+          (error: unknown) => run.forEach((write) => write.reject(error)),
+        )
+        .finally(() => {
+          this.#writing--
+          this.#pump()
+        })
+    }
+  }
+
+  /** The oldest waiting write and those that follow it without a gap, as far as one group goes. */
+  #takeRun(): Waiting[] {
+    const run = [this.#waiting.shift()!]
+    let end = run[0].offset + run[0].payload.length
+    let bytes = run[0].payload.length
+    for (;;) {
+      const next = this.#waiting.findIndex((write) => write.offset === end)
+      if (next < 0 || bytes + this.#waiting[next].payload.length > groupBytesMax) return run
+      const [write] = this.#waiting.splice(next, 1)
+      run.push(write)
+      end += write.payload.length
+      bytes += write.payload.length
+    }
+  }
+
+  async #writeRun(run: readonly Waiting[]): Promise<void> {
+    const offset = run[0].offset
+    const parts = run.map((write) => write.payload)
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    let payload: ExtentPayload
+    let used: RegisteredGroup[]
+    try {
+      ;({ payload, used } = await this.#writePages(offset, length, parts))
+    } catch (error) {
+      this.#context.log.debug('a stream goes through the log', { reason: messageOf(error) })
+      for (const write of run) write.stillWanted()
+      await Promise.all(
+        run.map((write) => this.#context.append('data', write.offset, write.payload.length, [write.payload])),
+      )
+      return
+    }
+    try {
+      for (const write of run) write.stillWanted()
+    } catch (error) {
+      for (const group of used) this.#giveUp(group)
+      throw error
+    }
+    // From here on the record keeps its groups: the pins are its own until it is drained.
+    await this.#context.append('extent', offset, length, encodeExtentPayload(payload))
+  }
+
+  async #writePages(
+    offset: number,
+    length: number,
+    parts: readonly Buffer[],
+  ): Promise<{ payload: ExtentPayload; used: RegisteredGroup[] }> {
+    const firstWhole = Math.ceil(offset / pageBytes)
+    const pastWhole = Math.floor((offset + length) / pageBytes)
+    const bytes = joined(parts)
+    const head = bytes.subarray(0, firstWhole * pageBytes - offset)
+    const tail = bytes.subarray(pastWhole * pageBytes - offset)
+    const used: RegisteredGroup[] = []
+    const pieces: Promise<ExtentPayload['pieces'][number]>[] = []
+    for (let page = firstWhole; page < pastWhole; page += pagesPerGroupMax) {
+      const count = Math.min(pagesPerGroupMax, pastWhole - page)
+      const from = page * pageBytes - offset
+      pieces.push(this.#writeGroup(page, bytes.subarray(from, from + count * pageBytes), used))
+    }
+    const results = await Promise.allSettled(pieces)
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) {
+      for (const group of used) this.#giveUp(group)
+      throw failed.reason
+    }
+    return { payload: { head, tail, pieces: await Promise.all(pieces) }, used }
+  }
+
+  async #writeGroup(
+    page: number,
+    bytes: Buffer,
+    used: RegisteredGroup[],
+  ): Promise<ExtentPayload['pieces'][number]> {
+    // Before the first byte leaves: whoever reads these pages back holds them against it (R17).
+    const checksums = new Uint32Array(bytes.length / pageBytes)
+    for (let i = 0; i < checksums.length; i++)
+      checksums[i] = crc32c(bytes.subarray(i * pageBytes, (i + 1) * pageBytes))
+    for (let attempt = 1; ; attempt++) {
+      const group = await this.#takeSpare()
+      try {
+        await this.#context.extents.write(
+          {
+            group: group.id,
+            vdisk: this.#context.row.vdisk,
+            epoch: this.#context.row.epoch,
+            copies: group.copies,
+          },
+          groupPage(0),
+          [bytes],
+          'guest',
+        )
+        used.push(group)
+        this.#context.groups.hold(group.handle, { copies: group.copies, checksums })
+        return { group: group.id, copies: group.copies, page, at: 0, checksums }
+      } catch (error) {
+        this.#giveUp(group)
+        if (error instanceof NdfsError && typeof error.facts.disk === 'string')
+          this.#context.suspect(error.facts.disk)
+        // What was registered ahead may name the same disk.
+        for (const spare of this.#spare.splice(0)) this.#giveUp(spare)
+        if (attempt === attemptsMax) throw error
+      }
+    }
+  }
+
+  async #takeSpare(): Promise<RegisteredGroup> {
+    while (this.#spare.length === 0) await this.#register()
+    const group = this.#spare.shift()!
+    if (this.#spare.length < spareMin) this.#register().catch(() => undefined) // the next that needs one tries again
+    return group
+  }
+
+  #register(): Promise<void> {
+    this.#registering ??= this.#registerNow().finally(() => (this.#registering = undefined))
+    return this.#registering
+  }
+
+  async #registerNow(): Promise<void> {
+    const placements = Array.from({ length: registerCount }, () => this.#context.place().disks)
+    const registered = await this.#context.index.register(placements)
+    for (const group of registered) {
+      this.#context.ledger.registered(group.handle)
+      this.#context.ledger.pin(group.handle)
+      this.#spare.push(group)
+    }
+  }
+
+  #giveUp(group: RegisteredGroup): void {
+    this.#context.groups.release(group.handle)
+    this.#context.ledger.unpin(group.handle)
+  }
+}
+
+const joined = (parts: readonly Buffer[]): Buffer => (parts.length === 1 ? parts[0] : Buffer.concat(parts))
