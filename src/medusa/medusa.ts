@@ -7,12 +7,14 @@
  *     given; it raises the version by one. It is the only way to change anything (C2, I4).
  *  3. `get` and `scan` are serial reads: they see every change that resolved before they began, and one partition
  *     at one version.
- *  4. When `change` resolves with `applied` it is durable. When it rejects with PEER_UNREACHABLE or TIMED_OUT its
- *     outcome is unknown: `resolve` (medusa-changes.ts) finds it out; never a new change before that.
+ *  4. When `change` resolves with `applied` it is durable. When it rejects with PEER_UNREACHABLE, TIMED_OUT or
+ *     UNAVAILABLE its outcome is unknown: `changeForCertain` (below) finds it out; never a new change before that.
  *
  * Not here: what the rows mean. The tables are those of DESIGN section 8.
  */
+import { hasCode } from '../base/errors.ts'
 import type { Epoch } from '../base/ids.ts'
+import type { Chance, Clock } from '../platform/platform.ts'
 
 /** `vdisk`: a vDisk's state. `map`: a GiB of a layer's map. `group`: an extent group. `groups-of`: index, by vDisk. */
 export type Table = 'vdisk' | 'map' | 'group' | 'groups-of'
@@ -75,3 +77,54 @@ export interface Medusa {
 
 /** A batch holds at most this many bytes of keys and values (DESIGN section 8). */
 export const changeBytesMax = 1024 * 1024
+
+export const newChangeId = (chance: Chance): string => chance.bytes(16).toString('hex')
+
+/**
+ * Makes a change and finds out for certain whether it was made (C2, F6): while its outcome is unknown it reads the
+ * partition serially, sends the same change again where it was not made yet, and gives up, with the last error, when
+ * `keepTrying` says so; the outcome is then unknown still.
+ *
+ * `conflict` means: decide anew from the rows. After an unknown outcome the change may have been made before whatever
+ * stands there now was made on top of it.
+ */
+export async function changeForCertain(
+  medusa: Pick<Medusa, 'get' | 'change'>,
+  clock: Clock,
+  partition: PartitionName,
+  change: Change,
+  keepTrying: () => boolean,
+): Promise<ChangeResult> {
+  let mayHaveBeenMade = false
+  for (let pauseMs = 50; ; pauseMs = Math.min(2 * pauseMs, 1000)) {
+    try {
+      if (mayHaveBeenMade) {
+        const { static: now } = await medusa.get(partition, [])
+        const known = outcomeOf(change, now)
+        if (known !== 'not yet') return { outcome: known, static: now }
+      }
+      const result = await medusa.change(partition, change)
+      // A conflict may be with the change itself, sent earlier and made late.
+      if (result.outcome === 'applied' || !mayHaveBeenMade) return result
+      const known = outcomeOf(change, result.static)
+      return { outcome: known === 'applied' ? 'applied' : 'conflict', static: result.static }
+    } catch (error) {
+      const unknown = hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')
+      // Refused for good, and never sent before: nothing was made. After an unknown outcome even a full store
+      // proves nothing about the first sending.
+      if (!unknown && !(mayHaveBeenMade && hasCode(error, 'OUT_OF_SPACE'))) throw error
+      mayHaveBeenMade = true
+      if (!keepTrying()) throw error
+    }
+    await clock.sleep(pauseMs)
+  }
+}
+
+/** What a serial read, begun after a change was sent, says about it. */
+function outcomeOf(change: Change, now: Static): 'applied' | 'not yet' | 'conflict' {
+  if (now.changeId === change.id) return 'applied'
+  // A dropped partition has no change id. Its name is never used again, so only a drop made it vanish.
+  if (change.drop && change.expected.version > 0 && now.version === 0) return 'applied'
+  if (now.epoch === change.expected.epoch && now.version === change.expected.version) return 'not yet'
+  return 'conflict'
+}

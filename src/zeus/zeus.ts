@@ -122,4 +122,6 @@ export interface DiskValue {
 }
 export interface SessionValue extends NodeValue {
   readonly incarnation: Incarnation
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
 }
