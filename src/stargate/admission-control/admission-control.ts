@@ -3,7 +3,7 @@
  * 75 : 25 while both wait, all of it to either when alone.
  *
  *  1. At most `outstandingBytesMax` and `outstandingMax` are under way; what comes then waits, in the order of its class.
- *  2. The wait itself is bounded: `waitingMax` requests, beyond which `enter` rejects with UNAVAILABLE; adapters stop
+ *  2. The wait itself is bounded: `waitingMax` requests of each class, beyond which `enter` rejects with UNAVAILABLE; adapters stop
  *     reading their sockets long before (I9).
  *  3. Draining gets more as the log fills, up to all that guests leave, so that no guest waits for space that only a
  *     drain can make while drains wait for guests (M9).

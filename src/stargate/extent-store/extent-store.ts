@@ -14,18 +14,13 @@
  *
  * Not here: rows (vDisk controller writes them, in its order: files, row, map), what a page belongs to, caching.
  */
-import type {
-  CopyNumber,
-  DiskRef,
-  Epoch,
-  GroupId,
-  LayerId,
-  NodeId,
-  Sequence,
-  VDiskId,
-} from '../../base/ids.ts'
-import type { GroupPage, VDiskPage } from '../../base/units.ts'
-import type { Disk, DiskSpace, SpacePurpose, Tier } from '../../disk/disk.ts'
+import type { CopyNumber, DiskRef, Epoch, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
+import { KiB, type GroupPage, type VDiskPage } from '../../base/units.ts'
+import type { Disk, SpacePurpose } from '../../disk/disk.ts'
+import type { Candidate, Placement, PlacementRequest } from './placement.ts'
+
+// Where copies go is part of this contract: a pure function of candidates.
+export * from './placement.ts'
 
 /** One placed copy. */
 export interface CopyRef extends DiskRef {
@@ -63,9 +58,12 @@ export interface Trailer {
 
 export interface ExtentStore {
   /**
-   * Writes whole pages at a place of the group that nothing was written to before, on all copies in parallel, synced.
-   * `trailer`: the last write of the group; nothing can be written to it afterwards. Rejects with OUT_OF_SPACE, DISK_FAILED,
-   * PEER_UNREACHABLE or TIMED_OUT, facts `disk`: the copies then hold anything or nothing, and the group is given up.
+   * Writes whole pages at a place of the group that nothing was written to before, on all copies in parallel, synced;
+   * resolves to their checksums. Each buffer is one page or several. The write at page 0 is called first, and creates the
+   * files with room for `pagesMax` pages (those of this write where nothing is said). `trailer`: the last write of the
+   * group; nothing can be written to it afterwards. Rejects, once no copy is being written any more, with OUT_OF_SPACE,
+   * DISK_FAILED, PEER_UNREACHABLE or TIMED_OUT, facts `node` and `disk` (of the first that failed) and `failures` (all):
+   * the copies then hold anything or nothing, and the group is given up.
    */
   write(
     access: GroupAccess,
@@ -73,10 +71,14 @@ export interface ExtentStore {
     pages: readonly Buffer[],
     purpose: SpacePurpose,
     trailer?: Trailer,
-  ): Promise<void>
-  /** Writes the trailer of a group whose pages all lie there (a sequential stream's). */
+    pagesMax?: number,
+  ): Promise<Uint32Array>
+  /** Writes the trailer of a group whose pages all lie there (a sequential stream's). May be repeated, also by a later owner. */
   finish(access: GroupAccess, trailer: Trailer): Promise<void>
-  /** Fills `target` with `count` pages from `at`; `checksums`: theirs, from the row. */
+  /**
+   * Fills `target` with `count` pages from `at`; `checksums`: theirs, from the row. When it rejects, `target` holds anything.
+   * Facts of CORRUPT_EXTENT: `missing`, how many copies were not there at all: read the row again, they may have moved.
+   */
   read(
     access: GroupAccess,
     at: GroupPage,
@@ -95,29 +97,14 @@ export interface ExtentStore {
   inventory(disk: DiskRef): Promise<readonly { group: GroupId; number: CopyNumber; bytes: number }[]>
   /** All extent disks of the cluster as last heard: what placement chooses from. */
   candidates(): readonly Candidate[]
+  /** Chooses disks for the copies of a new group from `candidates()`: see `place`. */
+  place(request: PlacementRequest): Placement
   /** This node's disks in service. */
   local(): readonly Disk[]
+  /** Called once per copy and run of pages of a read that it could not serve. A copy that can't be reached is not bad. */
   onBadCopy: (access: GroupAccess, copy: CopyRef, reason: string) => void
   statistics(): ExtentStoreStatistics
-}
-
-export interface Candidate {
-  readonly ref: DiskRef
-  readonly block: string
-  readonly tier: Tier
-  readonly space: DiskSpace
-  readonly live: boolean
-}
-
-export interface PlacementRequest {
-  readonly copies: number
-  readonly tier: Tier
-  readonly bytes: number
-  readonly purpose: SpacePurpose
-  /** The first copy goes here where there is room (R6). */
-  readonly owner: NodeId
-  /** Chosen last: they failed a moment ago (F10). */
-  readonly avoid: readonly NodeId[]
+  close(): Promise<void>
 }
 
 export interface ExtentStoreStatistics {
@@ -127,3 +114,6 @@ export interface ExtentStoreStatistics {
   readonly badPages: number
   readonly copiesRebuilt: number
 }
+
+/** What a trailer takes at most behind the pages of a group, zero runs aside: for `PlacementRequest.bytes`. */
+export const trailerRoomBytes = 32 * KiB

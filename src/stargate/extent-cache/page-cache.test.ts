@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { MiB, pageBytes } from '../../base/units.ts'
+import { createExtentCache } from './page-cache.ts'
+import { keyOf } from './page-table.ts'
+
+/** A page whose every byte tells which page it is. */
+function pageFor(group: number, page: number): Buffer {
+  const bytes = Buffer.alloc(pageBytes)
+  for (let at = 0; at < pageBytes; at += 8) bytes.writeDoubleLE(keyOf(group, page) + 0.5, at)
+  return bytes
+}
+
+const holds = (cache: ReturnType<typeof createExtentCache>, group: number, page: number): boolean => {
+  const target = Buffer.alloc(pageBytes)
+  if (!cache.get(group, page, target, 0, 0, pageBytes)) return false
+  assert.deepEqual(target, pageFor(group, page), `another page's bytes for ${group}/${page}`)
+  return true
+}
+
+test('the extent cache returns parts of a page at any place of the target', () => {
+  const cache = createExtentCache({ limitBytes: MiB })
+  const source = Buffer.concat([Buffer.alloc(100), pageFor(7, 3)])
+  cache.put(7, 3, source, 100)
+  const target = Buffer.alloc(64, 0xee)
+  assert.ok(cache.get(7, 3, target, 8, 40, 16))
+  assert.deepEqual(target.subarray(8, 24), pageFor(7, 3).subarray(40, 56))
+  assert.ok(target.subarray(0, 8).every((byte) => byte === 0xee))
+  assert.ok(target.subarray(24).every((byte) => byte === 0xee))
+  assert.equal(cache.get(7, 4, target, 0, 0, 16), false)
+  assert.equal(cache.get(8, 3, target, 0, 0, 16), false)
+})
+
+test('handles that differ only above 32 bits are different groups', () => {
+  const cache = createExtentCache({ limitBytes: MiB })
+  const groups = [1, 1 + 2 ** 22, 1 + 2 ** 32, 2 ** 40 - 1]
+  for (const group of groups) cache.put(group, 1023, pageFor(group, 1023), 0)
+  for (const group of groups) assert.ok(holds(cache, group, 1023))
+})
+
+test('the extent cache never returns what was not put, nor more than its limit, whatever the order of calls', () => {
+  const call = fc.oneof(
+    { weight: 20, arbitrary: fc.record({ put: fc.nat(60), page: fc.nat(3) }) },
+    { weight: 20, arbitrary: fc.record({ get: fc.nat(60), page: fc.nat(3) }) },
+    { weight: 1, arbitrary: fc.record({ limitPages: fc.nat(80) }) },
+  )
+  fc.assert(
+    fc.property(fc.array(call, { maxLength: 400 }), (calls) => {
+      let limitPages = 32
+      const cache = createExtentCache({ limitBytes: limitPages * pageBytes })
+      const everPut = new Set<number>()
+      let resident = 0
+      let limitShrank = false
+      for (const step of calls) {
+        if ('put' in step) {
+          const group = step.put + 1
+          const had = cache.has(group, step.page)
+          cache.put(group, step.page, pageFor(group, step.page), 0)
+          everPut.add(keyOf(group, step.page))
+          if (!had && resident < limitPages) resident++
+          assert.equal(holds(cache, group, step.page), limitPages > 0, 'what was just put is gone')
+        } else if ('get' in step) {
+          const group = step.get + 1
+          if (holds(cache, group, step.page)) assert.ok(everPut.has(keyOf(group, step.page)))
+          else assert.ok(resident === limitPages || !everPut.has(keyOf(group, step.page)) || limitShrank)
+        } else {
+          limitShrank ||= step.limitPages < resident
+          limitPages = step.limitPages
+          cache.limitBytes = limitPages * pageBytes
+          resident = Math.min(resident, limitPages)
+        }
+        assert.equal(cache.statistics().pages, resident)
+      }
+    }),
+    { seed: 20_261_121, numRuns: 150 },
+  )
+})
+
+test('a page that is read again outlives pages that are read once', () => {
+  const cache = createExtentCache({ limitBytes: 64 * pageBytes })
+  for (let page = 0; page < 8; page++) cache.put(1, page, pageFor(1, page), 0)
+  for (let page = 0; page < 1000; page++) {
+    for (let hot = 0; hot < 8; hot++) assert.ok(holds(cache, 1, hot), `lost page ${hot} in step ${page}`)
+    cache.put(2, page, pageFor(2, page), 0)
+  }
+})
+
+// Seed, extent cache: 2 GB of memory by default, changeable.
+test('R28: the limit changes at run time; a lower one gives pages back at once, a higher one fills', () => {
+  const cache = createExtentCache({ limitBytes: 20 * MiB })
+  const pages = (bytes: number) => bytes / pageBytes
+  const put = (count: number) => {
+    for (let i = 0; i < count; i++)
+      cache.put(1 + Math.floor(i / 1024), i % 1024, pageFor(1 + Math.floor(i / 1024), i % 1024), 0)
+  }
+  put(pages(40 * MiB))
+  assert.equal(cache.statistics().usedBytes, 20 * MiB)
+  cache.limitBytes = 4 * MiB
+  assert.equal(cache.statistics().usedBytes, 4 * MiB)
+  let kept = 0
+  for (let i = 0; i < pages(40 * MiB); i++) if (holds(cache, 1 + Math.floor(i / 1024), i % 1024)) kept++
+  assert.equal(kept, pages(4 * MiB))
+  cache.limitBytes = 48 * MiB
+  put(pages(40 * MiB))
+  assert.equal(cache.statistics().usedBytes, 40 * MiB)
+  for (let i = 0; i < pages(40 * MiB); i++) assert.ok(holds(cache, 1 + Math.floor(i / 1024), i % 1024))
+  cache.limitBytes = 0
+  put(10)
+  assert.equal(cache.statistics().pages, 0)
+})

@@ -1,0 +1,129 @@
+/**
+ * The extent cache in memory: pages lie in slabs, which are allocated as the cache fills; CLOCK decides which page goes.
+ *
+ * Slots are handed out from 0 upward, so the cache is always the slots below `#pages`: a falling limit gives up the
+ * pages of the highest slots and drops their slabs. A page that was read since the clock's hand last passed is spared
+ * once. So one long scan pushes out what nobody read twice, and each put costs about one step of the hand.
+ */
+import { assert } from '../../base/assert.ts'
+import { MiB, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
+import type { ExtentCache, ExtentCacheStatistics, GroupHandle } from './extent-cache.ts'
+import { keyOf, PageTable } from './page-table.ts'
+
+/** Large enough that slabs are few, small enough that a small cache takes little and a lowered limit gives back soon. */
+const slabBytes = 8 * MiB
+const pagesPerSlab = slabBytes / pageBytes
+
+const slabOf = (slot: number): number => Math.floor(slot / pagesPerSlab)
+const offsetInSlab = (slot: number): number => (slot % pagesPerSlab) * pageBytes
+
+export function createExtentCache(options: { limitBytes: number }): ExtentCache {
+  return new PageCache(options.limitBytes)
+}
+
+class PageCache implements ExtentCache {
+  #limitBytes = 0
+  /** Slots that the limit allows. */
+  #slots = 0
+  /** Slots in use: those from 0 up to this. */
+  #pages = 0
+  #table = new PageTable(0)
+  /** 1 where the page of the slot was read since the hand passed. */
+  #referenced = new Uint8Array(0)
+  readonly #slabs: Buffer[] = []
+  #hand = 0
+  #hits = 0
+  #misses = 0
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes
+  }
+
+  get(group: GroupHandle, page: number, target: Buffer, at: number, from: number, length: number): boolean {
+    assert(from >= 0 && from + length <= pageBytes, 'a read past the end of a page')
+    assert(at + length <= target.length, 'the target is too small')
+    const slot = this.#table.find(keyOf(group, page))
+    if (slot < 0) {
+      this.#misses++
+      return false
+    }
+    this.#hits++
+    this.#referenced[slot] = 1
+    const start = offsetInSlab(slot) + from
+    this.#slabs[slabOf(slot)].copy(target, at, start, start + length)
+    return true
+  }
+
+  put(group: GroupHandle, page: number, source: Buffer, at: number): void {
+    assert(Number.isSafeInteger(group) && group >= 1 && group < 2 ** 40, () => `no group has handle ${group}`)
+    assert(page >= 0 && page < pagesPerGroupMax, () => `no group has a page ${page}`)
+    assert(at >= 0 && at + pageBytes <= source.length, 'less than a page to be cached')
+    if (this.#slots === 0) return
+    const key = keyOf(group, page)
+    const present = this.#table.find(key)
+    if (present >= 0) {
+      // Groups are immutable: it is the same page.
+      this.#referenced[present] = 1
+      return
+    }
+    const slot = this.#pages < this.#slots ? this.#newSlot() : this.#evictOne()
+    this.#table.add(key, slot)
+    this.#referenced[slot] = 0
+    source.copy(this.#slabs[slabOf(slot)], offsetInSlab(slot), at, at + pageBytes)
+  }
+
+  has(group: GroupHandle, page: number): boolean {
+    return this.#table.find(keyOf(group, page)) >= 0
+  }
+
+  get limitBytes(): number {
+    return this.#limitBytes
+  }
+
+  set limitBytes(bytes: number) {
+    assert(Number.isSafeInteger(bytes) && bytes >= 0, () => `a cache of ${bytes} bytes`)
+    this.#limitBytes = bytes
+    const slots = Math.floor(bytes / pageBytes)
+    if (slots === this.#slots) return
+    this.#slots = slots
+    const kept = Math.min(this.#pages, slots)
+    const table = new PageTable(slots)
+    for (let slot = 0; slot < kept; slot++) table.add(this.#table.keyAt(slot), slot)
+    this.#table = table
+    const referenced = new Uint8Array(slots)
+    referenced.set(this.#referenced.subarray(0, kept))
+    this.#referenced = referenced
+    this.#pages = kept
+    this.#hand = 0
+    this.#slabs.length = Math.min(this.#slabs.length, Math.ceil(kept / pagesPerSlab))
+  }
+
+  statistics(): ExtentCacheStatistics {
+    return {
+      limitBytes: this.#limitBytes,
+      usedBytes: this.#pages * pageBytes,
+      pages: this.#pages,
+      hits: this.#hits,
+      misses: this.#misses,
+    }
+  }
+
+  #newSlot(): number {
+    const slot = this.#pages++
+    // Not zeroed: the system hands out a slab's memory when it is first written to.
+    if (slabOf(slot) === this.#slabs.length) this.#slabs.push(Buffer.allocUnsafeSlow(slabBytes))
+    return slot
+  }
+
+  #evictOne(): number {
+    // Ends within two rounds: the first takes all marks away.
+    while (this.#referenced[this.#hand] === 1) {
+      this.#referenced[this.#hand] = 0
+      this.#hand = (this.#hand + 1) % this.#slots
+    }
+    const slot = this.#hand
+    this.#hand = (this.#hand + 1) % this.#slots
+    this.#table.remove(slot)
+    return slot
+  }
+}

@@ -1,0 +1,640 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { decodeControl, encodeControl } from '../../base/control.ts'
+import { crc32c } from '../../base/crc32c.ts'
+import { hasCode, NdfsError } from '../../base/errors.ts'
+import { groupIdOf } from '../../base/ids.ts'
+import type {
+  CopyNumber,
+  DiskId,
+  Epoch,
+  GroupId,
+  Incarnation,
+  LayerId,
+  NodeId,
+  Sequence,
+  VDiskId,
+} from '../../base/ids.ts'
+import { groupPage, KiB, MiB, pageBytes, vDiskPage } from '../../base/units.ts'
+import type { Disk } from '../../disk/disk.ts'
+import { formatDisk, openDisk } from '../../disk/folder-disk.ts'
+import type { PeerHandler, Peers } from '../../peer/peer.ts'
+import { nodePlatform } from '../../platform/node-platform.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { CopyRef, ExtentStore, GroupAccess, Trailer } from './extent-store.ts'
+import { groupFileName, isGroupId, parseGroupFileName, readTrailer } from './group-file.ts'
+import { OpenFiles } from './open-files.ts'
+import { createExtentStore } from './replicated-extent-store.ts'
+import { createSpaceView } from './space-view.ts'
+import { encodeExtentRequest } from './wire.ts'
+
+const silent = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent }
+const platform: Platform = { ...nodePlatform({ level: 'silent' }), log: silent }
+
+/** Nodes in one process: requests and answers are copied, as a network does; a node can be cut off. */
+class Network {
+  readonly #handlers = new Map<string, PeerHandler>()
+  readonly cutOff = new Set<string>()
+  readonly calls: string[] = []
+  /** What becomes of a request's body on its way. */
+  damage: (body: Buffer) => void = () => undefined
+
+  peersOf(node: string): Peers {
+    const call: Peers['call'] = async (to, kind, body) => {
+      this.calls.push(`${to} ${kind}`)
+      const handler = this.#handlers.get(`${to} ${kind}`)
+      if (this.cutOff.has(to) || this.cutOff.has(node) || handler === undefined)
+        throw new NdfsError('PEER_UNREACHABLE', `Cannot reach ${to}`)
+      const sent = Buffer.concat(body)
+      this.damage(sent)
+      const answer = await handler({
+        from: node as NodeId,
+        incarnation: '0'.repeat(16) as Incarnation,
+        kind,
+        body: sent,
+      })
+      return Buffer.concat(answer)
+    }
+    return {
+      handle: (kind, _lane, handler) => void this.#handlers.set(`${node} ${kind}`, handler),
+      setAddress: () => undefined,
+      call,
+      backlogBytes: () => 0,
+      onDisconnected: () => undefined,
+      listen: (address) => Promise.resolve(address),
+      close: () => Promise.resolve(),
+    }
+  }
+}
+
+interface World {
+  readonly network: Network
+  readonly disks: readonly Disk[]
+  readonly stores: readonly ExtentStore[]
+  /** The store of the owner, on the first node. */
+  readonly store: ExtentStore
+  readonly bad: string[]
+}
+
+async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB): Promise<World> {
+  const root = await mkdtemp(join(tmpdir(), 'ndfs-extent-store-'))
+  const network = new Network()
+  const disks: Disk[] = []
+  const stores: ExtentStore[] = []
+  for (let i = 1; i <= nodes; i++) {
+    const options = {
+      path: join(root, `n${i}`),
+      node: `n${i}` as NodeId,
+      cluster: 'c',
+      disk: `n${i}-flash-0` as DiskId,
+    }
+    await formatDisk(platform, { ...options, tier: 'flash', capacityBytes })
+    disks.push(await openDisk(platform, options))
+    const peers = network.peersOf(`n${i}`)
+    stores.push(
+      createExtentStore({
+        platform,
+        peers,
+        node: options.node,
+        block: `b${i}`,
+        clusterId: 'c',
+        disks: [disks[i - 1]],
+        remoteCandidates: () => [],
+      }),
+    )
+  }
+  t.after(async () => {
+    await Promise.all(stores.map((store) => store.close()))
+    await Promise.all(disks.map((disk) => disk.close()))
+    await rm(root, { recursive: true })
+  })
+  const bad: string[] = []
+  stores[0].onBadCopy = (_access, copy, reason) => bad.push(`${copy.node} ${reason}`)
+  return { network, disks, stores, store: stores[0], bad }
+}
+
+const pagesOf = (count: number, salt = 0): Buffer => {
+  const bytes = Buffer.alloc(count * pageBytes)
+  for (let at = 0; at < bytes.length; at += 4)
+    bytes.writeUInt32LE((Math.imul(at + 1, 0x9e3779b1) + salt) >>> 0, at)
+  return bytes
+}
+const sumsOf = (pages: Buffer): Uint32Array =>
+  Uint32Array.from({ length: pages.length / pageBytes }, (_, page) =>
+    crc32c(pages.subarray(page * pageBytes, (page + 1) * pageBytes)),
+  )
+const trailerFor = (pages: Buffer): Trailer => ({
+  container: 'vms',
+  layer: 1 as LayerId,
+  copies: 2,
+  extents: [
+    { page: vDiskPage(256), count: pages.length / pageBytes, at: groupPage(0), sequence: 9 as Sequence },
+  ],
+  zeros: [],
+  checksums: sumsOf(pages),
+})
+const accessTo = (world: World, counter = 1, disks = world.disks): GroupAccess => ({
+  group: groupIdOf(5 as VDiskId, 2 as Epoch, counter),
+  vdisk: 5 as VDiskId,
+  epoch: 2 as Epoch,
+  copies: disks.map((disk, index): CopyRef => ({ ...disk.ref, number: (index + 1) as CopyNumber })),
+})
+const pathOf = (world: World, access: GroupAccess, copy: number): string =>
+  join(world.disks[copy].path, groupFileName(access.group, access.copies[copy].number))
+
+async function overwrite(path: string, position: number, bytes: Buffer): Promise<void> {
+  const file = await open(path, 'r+')
+  await file.write(bytes, 0, bytes.length, position)
+  await file.close()
+}
+async function flip(path: string, position: number): Promise<void> {
+  const there = (await readFile(path))[position]
+  await overwrite(path, position, Buffer.of(there ^ 0x10))
+}
+
+async function readBack(world: World, access: GroupAccess, pages: Buffer, from = 0): Promise<Buffer> {
+  const target = Buffer.alloc(pages.length)
+  await world.store.read(access, groupPage(from), pages.length / pageBytes, sumsOf(pages), target)
+  return target
+}
+
+async function written(world: World, count = 8): Promise<{ access: GroupAccess; pages: Buffer }> {
+  const access = accessTo(world)
+  const pages = pagesOf(count)
+  await world.store.write(access, groupPage(0), [pages], 'guest', trailerFor(pages))
+  return { access, pages }
+}
+
+// Seed, extent store: it sends a copy to another node's extent store.
+test('R26: what was written is on each copy’s disk, and is read back', async (t) => {
+  const world = await worldOf(t, 3)
+  const { access, pages } = await written(world)
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  for (const copy of [0, 1, 2]) {
+    const file = await readFile(pathOf(world, access, copy))
+    assert.ok(file.subarray(0, pages.length).equals(pages))
+    assert.equal(file.length % pageBytes, 0)
+  }
+  assert.equal(world.network.calls.filter((call) => call.endsWith('extents.read')).length, 0)
+  assert.deepEqual(
+    await readBack(world, access, pages.subarray(3 * pageBytes, 5 * pageBytes), 3),
+    pages.subarray(3 * pageBytes, 5 * pageBytes),
+  )
+})
+
+test('pages may come one by one, in several buffers, and the checksums of all come back', async (t) => {
+  const world = await worldOf(t, 2)
+  const access = accessTo(world)
+  const pages = pagesOf(5)
+  const parts = [pages.subarray(0, pageBytes), pages.subarray(pageBytes)]
+  assert.deepEqual(await world.store.write(access, groupPage(0), parts, 'guest'), sumsOf(pages))
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('a stream’s group takes later writes where they belong, and its trailer when it is drained', async (t) => {
+  const world = await worldOf(t, 2)
+  const access = accessTo(world)
+  const pages = pagesOf(12)
+  const part = (from: number, to: number) => pages.subarray(from * pageBytes, to * pageBytes)
+  await Promise.all([
+    world.store.write(access, groupPage(0), [part(0, 4)], 'guest', undefined, 1024),
+    world.store.write(access, groupPage(8), [part(8, 12)], 'guest', undefined, 1024),
+    world.store.write(access, groupPage(4), [part(4, 8)], 'guest', undefined, 1024),
+  ])
+  await world.store.finish(access, trailerFor(pages))
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  for (const index of [0, 1]) {
+    const file = await world.disks[index].open(groupFileName(access.group, access.copies[index].number))
+    const trailer = await readTrailer(file)
+    await file.close()
+    assert.deepEqual(trailer, {
+      ...trailerFor(pages),
+      cluster: 'c',
+      group: access.group,
+      number: access.copies[index].number,
+    })
+  }
+})
+
+test('nothing is written to a finished group, also when its file was opened anew', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access } = await written(world)
+  const more = world.store.write(access, groupPage(8), [pagesOf(1)], 'guest')
+  await assert.rejects(more, (error) => hasCode(error, 'REFUSED'))
+  await Promise.all(world.stores.map((store) => store.close()))
+  const again = world.store.write(access, groupPage(8), [pagesOf(1)], 'guest')
+  await assert.rejects(again, (error) => hasCode(error, 'REFUSED'))
+})
+
+test('finish may be repeated, by a later owner too, and mends a torn trailer', async (t) => {
+  const world = await worldOf(t, 2)
+  const access = accessTo(world)
+  const pages = pagesOf(4)
+  await world.store.write(access, groupPage(0), [pages], 'guest')
+  await world.store.finish(access, trailerFor(pages))
+  const path = pathOf(world, access, 0)
+  const whole = await readFile(path)
+  await flip(path, whole.length - 30)
+  await Promise.all(world.stores.map((store) => store.close()))
+  await world.store.finish({ ...access, epoch: 3 as Epoch }, trailerFor(pages))
+  assert.ok((await readFile(path)).equals(whole))
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('R27: a group is touched only as what its row says', async (t) => {
+  const world = await worldOf(t, 1)
+  const access = accessTo(world)
+  const pages = pagesOf(1)
+  const wrong: GroupAccess[] = [
+    { ...access, vdisk: 6 as VDiskId },
+    { ...access, epoch: 0 as Epoch },
+    { ...access, copies: [] },
+  ]
+  for (const one of wrong) {
+    await assert.rejects(world.store.write(one, groupPage(0), [pages], 'guest'), { name: 'AssertionFailure' })
+    await assert.rejects(world.store.read(one, groupPage(0), 1, sumsOf(pages), Buffer.alloc(pageBytes)), {
+      name: 'AssertionFailure',
+    })
+  }
+  const later = { ...access, epoch: 3 as Epoch }
+  await assert.rejects(world.store.write(later, groupPage(0), [pages], 'guest'), { name: 'AssertionFailure' })
+})
+
+test('a trailer that says other checksums than its pages have stops the write before a byte leaves', async (t) => {
+  const world = await worldOf(t, 2)
+  const access = accessTo(world)
+  const trailer = trailerFor(pagesOf(2, 1))
+  await assert.rejects(world.store.write(access, groupPage(0), [pagesOf(2)], 'guest', trailer), {
+    name: 'AssertionFailure',
+  })
+  assert.deepEqual(world.network.calls, [])
+  await assert.rejects(stat(pathOf(world, access, 0)))
+})
+
+// Seed, data integrity: a bad copy is answered from another one.
+test('a flipped byte in one copy: the right bytes, and one report of the bad copy', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  await flip(pathOf(world, access, 0), 3 * pageBytes + 17)
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  assert.deepEqual(world.bad, ['n1 page 3: checksum mismatch'])
+  assert.equal(world.store.statistics().badPages, 1)
+  assert.equal(world.store.statistics().pagesReadFromPeers, 1)
+})
+
+test('copies that are bad in different pages make one good read', async (t) => {
+  const world = await worldOf(t, 3)
+  const { access, pages } = await written(world)
+  for (const page of [1, 2, 5]) await flip(pathOf(world, access, 0), page * pageBytes)
+  await flip(pathOf(world, access, 1), 2 * pageBytes)
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  assert.deepEqual(world.bad, [
+    'n1 pages 1 to 2: checksum mismatch',
+    'n1 page 5: checksum mismatch',
+    'n2 page 2: checksum mismatch',
+  ])
+})
+
+test('every copy flipped: CORRUPT_EXTENT, never the bytes', async (t) => {
+  const world = await worldOf(t, 3)
+  const { access, pages } = await written(world)
+  for (const copy of [0, 1, 2]) await flip(pathOf(world, access, copy), 6 * pageBytes + 1)
+  await assert.rejects(readBack(world, access, pages), (error) => {
+    assert.ok(hasCode(error, 'CORRUPT_EXTENT'))
+    assert.deepEqual(error.facts, { group: access.group, pages: ['page 6'], missing: 0 })
+    return true
+  })
+  assert.equal(world.bad.length, 3)
+  assert.deepEqual(await readBack(world, access, pages.subarray(0, pageBytes)), pages.subarray(0, pageBytes))
+})
+
+test('two pages that were swapped on the disk are both bad', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const path = pathOf(world, access, 0)
+  await overwrite(path, pageBytes, pages.subarray(4 * pageBytes, 5 * pageBytes))
+  await overwrite(path, 4 * pageBytes, pages.subarray(pageBytes, 2 * pageBytes))
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  assert.deepEqual(world.bad, ['n1 page 1: checksum mismatch', 'n1 page 4: checksum mismatch'])
+})
+
+test('a copy that is cut short or gone is bad, and says which', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const file = await open(pathOf(world, access, 0), 'r+')
+  await file.truncate(2 * pageBytes)
+  await file.close()
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  assert.match(world.bad[0], /^n1 pages 0 to 7: .*ends/)
+  await world.store.remove(access.group, access.copies[0])
+  await world.store.remove(access.group, access.copies[1])
+  await assert.rejects(readBack(world, access, pages), (error) => {
+    assert.ok(hasCode(error, 'CORRUPT_EXTENT'))
+    assert.equal(error.facts.missing, 2, 'the caller is to look at the row again')
+    return true
+  })
+})
+
+test('single pages are read where a long read meets the end of a damaged file', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const file = await open(pathOf(world, access, 0), 'r+')
+  await file.truncate(6 * pageBytes)
+  await file.close()
+  await flip(pathOf(world, access, 1), 2 * pageBytes)
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('F9: bad here and unreachable there is PEER_UNREACHABLE: nobody may conclude that the bytes are gone', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  await flip(pathOf(world, access, 0), 0)
+  world.network.cutOff.add('n2')
+  await assert.rejects(readBack(world, access, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+  assert.deepEqual(world.bad, ['n1 page 0: checksum mismatch'], 'a copy that can’t be reached is not bad')
+  world.network.cutOff.clear()
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('F9: a disk under another incarnation is no answer about what its name once held', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const other = { ...access.copies[1], incarnation: 'f'.repeat(16) as Incarnation }
+  const elsewhere = { ...access, copies: [other] }
+  await assert.rejects(readBack(world, elsewhere, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+  await assert.rejects(world.store.remove(access.group, other), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+  assert.deepEqual(world.bad, [])
+})
+
+test('I6: a disk that failed takes no pages, and is still read as a last resort', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  world.disks[0].fail(new Error('sync failed'))
+  assert.deepEqual(await readBack(world, { ...access, copies: [access.copies[0]] }, pages), pages)
+  await assert.rejects(
+    world.store.write(accessTo(world, 2), groupPage(0), [pages], 'guest'),
+    (error) => hasCode(error, 'DISK_FAILED') && error.facts.disk === world.disks[0].ref.disk,
+  )
+  assert.deepEqual(world.store.local(), [])
+  await world.stores[0].close()
+  await rm(pathOf(world, access, 0))
+  const gone = readBack(world, { ...access, copies: [access.copies[0]] }, pages)
+  await assert.rejects(gone, (error) => hasCode(error, 'PEER_UNREACHABLE'))
+})
+
+test('M4: a group’s file is made once, and a second creation leaves the first as it was', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const again = () => world.store.write(access, groupPage(0), [pagesOf(8, 1)], 'guest')
+  await assert.rejects(again(), (error) => hasCode(error, 'ALREADY_EXISTS'))
+  await Promise.all(world.stores.map((store) => store.close()))
+  await assert.rejects(again(), (error) => hasCode(error, 'ALREADY_EXISTS'))
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('M4: a late removal of another copy number touches nothing', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  await world.store.remove(access.group, { ...access.copies[0], number: 7 as CopyNumber })
+  await world.store.remove(access.group, { ...access.copies[1], number: 7 as CopyNumber })
+  assert.deepEqual(await readBack(world, access, pages), pages)
+  assert.deepEqual(world.bad, [])
+})
+
+test('removing gives the space back, is repeatable, and leaves no open file behind', async (t) => {
+  const world = await worldOf(t, 2)
+  const before = world.disks.map((disk) => disk.space().usedBytes)
+  const { access, pages } = await written(world)
+  assert.ok(world.disks[1].space().usedBytes > before[1])
+  for (const copy of [...access.copies, ...access.copies]) await world.store.remove(access.group, copy)
+  assert.deepEqual(
+    world.disks.map((disk) => disk.space().usedBytes),
+    before,
+  )
+  assert.deepEqual(
+    await readdir(join(world.disks[0].path, groupFileName(access.group, 1 as CopyNumber), '..')),
+    [],
+  )
+  const single = { ...access, copies: [access.copies[0]] }
+  await assert.rejects(readBack(world, single, pages), (error) => hasCode(error, 'CORRUPT_EXTENT'))
+})
+
+test('I10: guests meet OUT_OF_SPACE while maintenance still has room, and removing helps', async (t) => {
+  const world = await worldOf(t, 2, 4 * MiB)
+  const pages = pagesOf(64)
+  let counter = 0
+  const fill = (purpose: 'guest' | 'maintenance') =>
+    world.store.write(accessTo(world, ++counter), groupPage(0), [pages], purpose, trailerFor(pages))
+  const full = async (purpose: 'guest' | 'maintenance') => {
+    for (let i = 0; i < 100; i++)
+      try {
+        await fill(purpose)
+      } catch (error) {
+        assert.ok(hasCode(error, 'OUT_OF_SPACE'), String(error))
+        return i
+      }
+    throw new Error('the disk never filled')
+  }
+  const guests = await full('guest')
+  assert.ok(guests > 5)
+  await fill('maintenance')
+  await full('maintenance')
+  assert.ok(world.disks.every((disk) => disk.state === 'online'))
+  const first = accessTo(world, 1)
+  assert.deepEqual(await readBack(world, first, pages), pages)
+  for (const copy of first.copies) await world.store.remove(first.group, copy)
+  await fill('maintenance')
+})
+
+test('a peer that is gone: the write is PEER_UNREACHABLE, and says who', async (t) => {
+  const world = await worldOf(t, 3)
+  world.network.cutOff.add('n3')
+  const access = accessTo(world)
+  await assert.rejects(world.store.write(access, groupPage(0), [pagesOf(2)], 'guest'), (error) => {
+    assert.ok(hasCode(error, 'PEER_UNREACHABLE'))
+    assert.equal(error.facts.node, 'n3')
+    assert.equal(error.facts.disk, 'n3-flash-0')
+    return true
+  })
+})
+
+test('pages that change on their way are refused by whoever gets them', async (t) => {
+  const world = await worldOf(t, 2)
+  world.network.damage = (body) => (body[body.length - 5000] ^= 1)
+  const access = accessTo(world)
+  const write = world.store.write(access, groupPage(0), [pagesOf(4)], 'guest')
+  await assert.rejects(write, (error) => hasCode(error, 'REFUSED'))
+  await assert.rejects(stat(pathOf(world, access, 1)), 'nothing of it reached the disk')
+})
+
+test('a bad copy is rebuilt beside itself under a new number, whole, with its trailer', async (t) => {
+  const world = await worldOf(t, 3)
+  const { access, pages } = await written(world)
+  for (const index of [0, 1]) {
+    await flip(pathOf(world, access, index), pageBytes)
+    const bad = access.copies[index]
+    const number = (10 + index) as CopyNumber
+    const rebuilt = await world.store.rebuildCopy(access, bad, number, trailerFor(pages))
+    assert.deepEqual(rebuilt, { ...bad, number })
+    const alone = { ...access, copies: [rebuilt] }
+    assert.deepEqual(await readBack(world, alone, pages), pages)
+    const file = await world.disks[index].open(groupFileName(access.group, number))
+    assert.equal((await readTrailer(file))?.number, number)
+    await file.close()
+  }
+  assert.equal(world.store.statistics().copiesRebuilt, 2)
+})
+
+test('a copy is rebuilt from two that are both bad, in different pages', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  await flip(pathOf(world, access, 0), pageBytes)
+  await flip(pathOf(world, access, 1), 2 * pageBytes)
+  const rebuilt = await world.store.rebuildCopy(access, access.copies[0], 3 as CopyNumber, trailerFor(pages))
+  assert.deepEqual(await readBack(world, { ...access, copies: [rebuilt] }, pages), pages)
+})
+
+test('inventory lists exactly the copies that lie on a disk, here and at a peer', async (t) => {
+  const world = await worldOf(t, 2)
+  const pages = pagesOf(1)
+  for (let counter = 1; counter <= 20; counter++)
+    await world.store.write(accessTo(world, counter), groupPage(0), [pages], 'guest', trailerFor(pages))
+  for (const index of [0, 1]) {
+    const found = await world.store.inventory(world.disks[index].ref)
+    assert.deepEqual(
+      found.map(({ group }) => group as string).sort(),
+      Array.from({ length: 20 }, (_, i) => `5-2-${i + 1}`).sort(),
+    )
+    assert.ok(found.every(({ number, bytes }) => number === index + 1 && bytes === 2 * pageBytes))
+  }
+  world.network.cutOff.add('n2')
+  await assert.rejects(world.store.inventory(world.disks[1].ref), 'an incomplete list is none (I7)')
+})
+
+test('only a group’s own name gets near a path', async (t) => {
+  for (const name of ['1-1-1', '123-4294967295-0']) assert.ok(isGroupId(name))
+  for (const name of ['', '1-1', '../1-1-1', '1-1-1/..', '01-1-1', '1-1-1.2', 'a-1-1', '1-1-1\n', '1-1--1'])
+    assert.equal(isGroupId(name), false, JSON.stringify(name))
+  assert.deepEqual(parseGroupFileName('1-2-3.4'), { group: '1-2-3', number: 4 })
+  for (const name of ['1-2-3', '1-2-3.0', '1-2-3.04', 'x.1', '.1', '1-2-3.99999999999'])
+    assert.equal(parseGroupFileName(name), undefined)
+
+  const world = await worldOf(t, 2)
+  const peers = world.network.peersOf('n9')
+  const copy = { ...world.disks[1].ref, number: 1 as CopyNumber }
+  const group = '../../superblock' as GroupId
+  const kinds = ['extents.write', 'extents.read', 'extents.finish', 'extents.remove'] as const
+  const refused = (error: unknown) => hasCode(error, 'REFUSED')
+  for (const kind of kinds) {
+    const request = encodeExtentRequest({ copy, group, at: groupPage(0), count: 0 })
+    await assert.rejects(peers.call('n2' as NodeId, kind, request), refused, kind)
+  }
+})
+
+test('garbage from a peer is refused and harms nothing', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const peers = world.network.peersOf('n9')
+  const sound = Buffer.concat(
+    encodeExtentRequest(
+      { copy: access.copies[1], group: access.group, at: groupPage(0), count: 1, pagesMax: 1 },
+      sumsOf(pages.subarray(0, pageBytes)),
+      [pages.subarray(0, pageBytes)],
+    ),
+  )
+  let state = 20_261_121
+  t.diagnostic(`seed ${state}`)
+  const chance = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below
+  for (let i = 0; i < 2000; i++) {
+    const body = Buffer.from(sound.subarray(0, chance(4) === 0 ? chance(sound.length) : sound.length))
+    for (let change = 0; change < 3 && body.length > 0; change++)
+      body[chance(Math.min(body.length, 60))] = chance(256)
+    const kind = ['write', 'read', 'finish', 'inventory'][chance(4)]
+    await peers.call('n2' as NodeId, `extents.${kind}`, [body]).catch((error: unknown) => {
+      assert.ok(error instanceof NdfsError, String(error))
+    })
+  }
+  assert.deepEqual(await readBack(world, access, pages), pages)
+})
+
+test('open files stay within their bound, and one in use is never closed', async (t) => {
+  const world = await worldOf(t, 1)
+  const files = new OpenFiles(world.disks[0], 4)
+  const names = Array.from({ length: 12 }, (_, i) => `groups/00/1-1-${i}.1`)
+  const held = files.create(names[0], 'groups/00', 2 * KiB, 'guest')
+  await (await held.opening).file.write([Buffer.from('held')], 0)
+  for (const name of names.slice(1)) {
+    const made = files.create(name, 'groups/00', 2 * KiB, 'guest')
+    await made.opening
+    files.release(made)
+    assert.ok(files.count <= 5)
+  }
+  const target = Buffer.alloc(4)
+  await (await held.opening).file.read(target, 0)
+  assert.equal(target.toString(), 'held')
+  files.release(held)
+  assert.equal(files.count, 4)
+  files.close()
+})
+
+test('the space view asks only when asked, once a second, and knows what it heard', async (t) => {
+  const world = await worldOf(t, 3)
+  let now = 1000
+  const clock = { ...platform.clock, now: () => now as ReturnType<typeof platform.clock.now> }
+  const view = createSpaceView({
+    platform: { ...platform, clock },
+    peers: world.network.peersOf('n1'),
+    known: () =>
+      world.disks
+        .slice(1)
+        .map(({ ref, tier }) => ({ ref, tier, block: `of ${ref.node}`, live: ref.node !== 'n3' })),
+  })
+  const asked = () => world.network.calls.filter((call) => call.endsWith('extents.space')).length
+  assert.deepEqual(view.candidates(), [], 'nothing was heard yet')
+  await view.refresh()
+  assert.equal(asked(), 1, 'a node that is not live is not asked')
+  const [candidate, ...others] = view.candidates()
+  assert.deepEqual(others, [])
+  assert.deepEqual(candidate.space, world.disks[1].space())
+  assert.deepEqual(candidate.ref, world.disks[1].ref)
+  view.candidates()
+  assert.equal(asked(), 1)
+  now += 1001
+  view.candidates()
+  view.candidates()
+  await view.refresh()
+  assert.equal(asked(), 2)
+})
+
+test('the owner’s store offers its own disks at first hand, and places copies', async (t) => {
+  const world = await worldOf(t, 2)
+  const remote = {
+    ref: world.disks[1].ref,
+    block: 'b2',
+    tier: 'flash',
+    space: world.disks[1].space(),
+    live: true,
+  } as const
+  const store = createExtentStore({
+    platform,
+    peers: new Network().peersOf('n1'),
+    node: 'n1' as NodeId,
+    block: 'b1',
+    clusterId: 'c',
+    disks: [world.disks[0]],
+    remoteCandidates: () => [remote],
+  })
+  const placement = store.place({
+    copies: 2,
+    tier: 'flash',
+    bytes: 4 * MiB,
+    purpose: 'guest',
+    owner: 'n1' as NodeId,
+    avoid: [],
+  })
+  assert.deepEqual(placement, { disks: [world.disks[0].ref, world.disks[1].ref], mixed: false })
+  assert.deepEqual(decodeControl(encodeControl(store.candidates()[1])), { ...remote })
+})

@@ -1,0 +1,222 @@
+/**
+ * Extent groups on this node's disks: what the owner's extent store does here, and what it asks of peers.
+ *
+ *  1. `write` and `finish` resolve when bytes and name are on stable media on that disk.
+ *  2. A copy is reached only under its disk's name and incarnation, its group and its number (M2, M4).
+ *  3. Errors say whose fault it is: NOT_FOUND, no such copy on a disk that is here; DISK_FAILED, the disk was asked and
+ *     failed; PEER_UNREACHABLE, a disk that is not here or out of service and may come back with its data (F9).
+ */
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { CopyNumber, DiskRef, GroupId } from '../../base/ids.ts'
+import { pageBytes, type GroupPage } from '../../base/units.ts'
+import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
+import type { CopyRef } from './extent-store.ts'
+import {
+  folderOf,
+  groupFileBytes,
+  groupFileName,
+  groupsFolder,
+  lateTrailerEnd,
+  parseGroupFileName,
+} from './group-file.ts'
+import { OpenFiles, type OpenedFile, type OpenFile } from './open-files.ts'
+
+export interface FoundCopy {
+  readonly group: GroupId
+  readonly number: CopyNumber
+  readonly bytes: number
+}
+
+interface LocalDisk {
+  readonly disk: Disk
+  readonly files: OpenFiles
+}
+
+export class LocalExtents {
+  readonly #disks = new Map<string, LocalDisk>()
+
+  constructor(disks: readonly Disk[]) {
+    for (const disk of disks) this.#disks.set(keyOf(disk.ref), { disk, files: new OpenFiles(disk) })
+  }
+
+  inService(): Disk[] {
+    return [...this.#disks.values()].filter(({ disk }) => disk.state === 'online').map(({ disk }) => disk)
+  }
+
+  /** The write at page 0 creates the file, with room for `pagesMax` pages. */
+  async write(
+    copy: CopyRef,
+    group: GroupId,
+    at: GroupPage,
+    pages: readonly Uint8Array[],
+    pagesMax: number,
+    purpose: SpacePurpose,
+    trailer?: Buffer,
+  ): Promise<void> {
+    const { disk, files } = this.#diskOf(copy)
+    const name = groupFileName(group, copy.number)
+    const end = at + pages.reduce((sum, part) => sum + part.length, 0) / pageBytes
+    const open =
+      at === 0
+        ? files.create(name, folderOf(group), groupFileBytes(pagesMax, trailer?.length), purpose)
+        : files.acquire(name)
+    await this.#use(disk, files, open, 'write to', async (opened) => {
+      const { file, finished } = opened
+      if (finished)
+        throw new NdfsError('REFUSED', `Cannot write to ${name}: it is finished, and never changes again`)
+      opened.finished = trailer !== undefined
+      await file.write(pages, at * pageBytes)
+      if (trailer !== undefined) {
+        const fileEnd =
+          at === 0
+            ? groupFileBytes(end, trailer.length)
+            : lateTrailerEnd(end, trailer.length, await file.size())
+        await file.write([trailer], fileEnd - trailer.length)
+      }
+      await file.sync()
+    })
+  }
+
+  /**
+   * Writes the trailer of a copy whose `pages` pages all lie there. A drain that was cut short is run again, so a
+   * trailer may be there already, perhaps torn: the same one is left alone, so that a crash now doesn't tear it.
+   */
+  async finish(copy: CopyRef, group: GroupId, pages: number, trailer: Buffer): Promise<void> {
+    const { disk, files } = this.#diskOf(copy)
+    const open = files.acquire(groupFileName(group, copy.number))
+    await this.#use(disk, files, open, 'write to', async (opened) => {
+      opened.finished = true
+      const size = await opened.file.size()
+      if (size < pages * pageBytes)
+        throw new NdfsError(
+          'DISK_FAILED',
+          `Cannot finish ${open.name}: it has ${size} bytes, fewer than its ${pages} pages`,
+        )
+      const position = lateTrailerEnd(pages, trailer.length, size) - trailer.length
+      if (!(await holds(opened.file, trailer, position))) await opened.file.write([trailer], position)
+      // Also where it was there: whoever wrote it may not have come to sync it.
+      await opened.file.sync()
+    })
+  }
+
+  /** Fills the target with pages from `at`, unverified: only the reader has their checksums. */
+  async read(copy: CopyRef, group: GroupId, at: GroupPage, target: Uint8Array): Promise<void> {
+    const { disk, files } = this.#diskOf(copy)
+    const open = files.acquire(groupFileName(group, copy.number))
+    await this.#use(disk, files, open, 'read', async ({ file }) => {
+      const bytes = await file.read(target, at * pageBytes)
+      if (bytes < target.length)
+        throw new NdfsError(
+          'DISK_FAILED',
+          `Cannot read ${target.length} bytes at page ${at} of ${open.name}: the file ends after ${bytes} of them`,
+        )
+    })
+  }
+
+  async remove(copy: CopyRef, group: GroupId): Promise<void> {
+    const { disk, files } = this.#diskOf(copy)
+    const name = groupFileName(group, copy.number)
+    files.forget(name)
+    try {
+      await disk.remove(name)
+      await disk.syncNames(folderOf(group))
+    } catch (error) {
+      if (!isAbsent(error)) throw failureOf(disk, 'remove', name, error)
+    }
+  }
+
+  /** What one of the hash folders of a disk holds; complete, or it rejects (I7). */
+  async inventory(ref: DiskRef, folder: number): Promise<FoundCopy[]> {
+    const { disk } = this.#diskOf(ref)
+    const path = `${groupsFolder}/${folder.toString(16).padStart(2, '0')}`
+    const found: FoundCopy[] = []
+    for (const name of await this.#namesIn(disk, path)) {
+      const copy = parseGroupFileName(name)
+      if (copy === undefined) continue
+      try {
+        const file = await disk.open(`${path}/${name}`)
+        found.push({ ...copy, bytes: await file.size() })
+        await file.close()
+      } catch (error) {
+        // Removed since the folder was read.
+        if (!isAbsent(error)) throw failureOf(disk, 'open', `${path}/${name}`, error)
+      }
+    }
+    return found
+  }
+
+  close(): void {
+    for (const { files } of this.#disks.values()) files.close()
+  }
+
+  async #namesIn(disk: Disk, path: string): Promise<string[]> {
+    try {
+      return await disk.list(path)
+    } catch (error) {
+      // Folders come with their first file.
+      if (isAbsent(error)) return []
+      throw failureOf(disk, 'list', path, error)
+    }
+  }
+
+  #diskOf(ref: DiskRef): LocalDisk {
+    const local = this.#disks.get(keyOf(ref))
+    if (local === undefined)
+      throw new NdfsError(
+        'PEER_UNREACHABLE',
+        `Cannot reach disk ${ref.disk} (${ref.incarnation}): it is not in ${ref.node} now`,
+        { node: ref.node, disk: ref.disk },
+      )
+    return local
+  }
+
+  async #use(
+    disk: Disk,
+    files: OpenFiles,
+    open: OpenFile,
+    what: string,
+    work: (opened: OpenedFile) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await work(await open.opening)
+    } catch (error) {
+      throw failureOf(disk, what, open.name, error)
+    } finally {
+      files.release(open)
+    }
+  }
+}
+
+const keyOf = (ref: DiskRef): string => `${ref.disk}/${ref.incarnation}`
+
+async function holds(file: DiskFile, bytes: Buffer, position: number): Promise<boolean> {
+  const there = Buffer.alloc(bytes.length)
+  return (await file.read(there, position)) === bytes.length && there.equals(bytes)
+}
+
+const systemCodeOf = (error: unknown): unknown =>
+  error instanceof Error && 'code' in error ? error.code : undefined
+const isAbsent = (error: unknown): boolean => hasCode(error, 'NOT_FOUND') || systemCodeOf(error) === 'ENOENT'
+
+/** The error with one of the codes that this file promises. */
+function failureOf(disk: Disk, what: string, name: string, error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const facts = { node: disk.ref.node, disk: disk.ref.disk }
+  const because = (code: NdfsError['code']) =>
+    new NdfsError(code, `Cannot ${what} ${name} on disk ${disk.ref.disk}: ${messageOf(error)}`, facts, {
+      cause: error,
+    })
+  // A disk that is out of service may be whole: what it holds is out of reach, neither bad nor gone.
+  if (what === 'read' && disk.state === 'failed') return because('PEER_UNREACHABLE')
+  if (isAbsent(error)) return because('NOT_FOUND')
+  if (error instanceof NdfsError || systemCodeOf(error) === undefined) return error
+  switch (systemCodeOf(error)) {
+    case 'EEXIST':
+      return because('ALREADY_EXISTS')
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return because('OUT_OF_SPACE')
+    default:
+      return because('DISK_FAILED')
+  }
+}

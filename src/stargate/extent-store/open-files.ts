@@ -1,0 +1,134 @@
+/**
+ * The open files of one disk's extent groups; the most recently used stay open.
+ *
+ *  (none) → in use   created, or opened                       [create, acquire]
+ *  in use → idle     its last user is done                    [release]
+ *  idle   → in use   asked for again                          [acquire]
+ *  idle   → (none)   others were used more recently           [release]
+ *  any    → (none)   its file is removed; closed once unused  [forget]
+ *
+ * Whoever comes while a file is being created waits for that: requests of one group start in the order in which its
+ * owner sent them, and the first one creates.
+ */
+import { assert } from '../../base/assert.ts'
+import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
+import { isFinished } from './group-file.ts'
+
+/** Enough for the groups that a busy node reads and writes at once; far below a process's usual limit of open files. */
+const openFilesMax = 256
+
+export interface OpenFile {
+  readonly name: string
+  /** Rejects where the file could not be opened; `release` is due all the same. */
+  readonly opening: Promise<OpenedFile>
+  users: number
+  forgotten: boolean
+}
+
+export interface OpenedFile {
+  readonly file: DiskFile
+  /** A trailer is there, or on its way: nothing may be written. */
+  finished: boolean
+}
+
+export class OpenFiles {
+  readonly #disk: Disk
+  readonly #filesMax: number
+  /** In the order of last use. */
+  readonly #files = new Map<string, OpenFile>()
+
+  constructor(disk: Disk, filesMax = openFilesMax) {
+    this.#disk = disk
+    this.#filesMax = filesMax
+  }
+
+  get count(): number {
+    return this.#files.size
+  }
+
+  /** Creates the file, exclusively; its name is durable when `opening` resolves. */
+  create(name: string, folder: string, bytes: number, purpose: SpacePurpose): OpenFile {
+    const opening = this.#create(name, folder, bytes, purpose)
+    // A file that is open here exists: Disk.create will say so, and the open one stays as it is.
+    return this.#files.has(name) ? { name, opening, users: 1, forgotten: true } : this.#add(name, opening)
+  }
+
+  /** Opens the file where it isn't open. */
+  acquire(name: string): OpenFile {
+    const open = this.#files.get(name)
+    if (open === undefined) return this.#add(name, this.#open(name))
+    open.users++
+    this.#files.delete(name)
+    this.#files.set(name, open)
+    return open
+  }
+
+  /** Once for each `create` and `acquire`. */
+  release(open: OpenFile): void {
+    assert(open.users > 0, () => `${open.name} was released too often`)
+    open.users--
+    if (open.users > 0) return
+    if (open.forgotten) close(open)
+    else this.#closeIdle()
+  }
+
+  /** The file is about to be removed: nobody gets it any more. */
+  forget(name: string): void {
+    const open = this.#files.get(name)
+    if (open === undefined) return
+    this.#files.delete(name)
+    open.forgotten = true
+    if (open.users === 0) close(open)
+  }
+
+  close(): void {
+    for (const name of [...this.#files.keys()]) this.forget(name)
+  }
+
+  async #create(name: string, folder: string, bytes: number, purpose: SpacePurpose): Promise<OpenedFile> {
+    const file = await this.#disk.create(name, bytes, purpose)
+    return orClose(file, async () => {
+      // Before anything lands in it: a later write of the group may be answered before the first one.
+      await this.#disk.syncNames(folder)
+      return { file, finished: false }
+    })
+  }
+
+  async #open(name: string): Promise<OpenedFile> {
+    const file = await this.#disk.open(name)
+    return orClose(file, async () => ({ file, finished: await isFinished(file) }))
+  }
+
+  #add(name: string, opening: Promise<OpenedFile>): OpenFile {
+    const open: OpenFile = { name, opening, users: 1, forgotten: false }
+    this.#files.set(name, open)
+    opening.catch(() => {
+      open.forgotten = true
+      if (this.#files.get(name) === open) this.#files.delete(name)
+    })
+    return open
+  }
+
+  #closeIdle(): void {
+    if (this.#files.size <= this.#filesMax) return
+    for (const open of this.#files.values())
+      if (open.users === 0) {
+        this.forget(open.name)
+        if (this.#files.size <= this.#filesMax) return
+      }
+  }
+}
+
+/** Nothing hangs on a close: each write was synced by its own request before it was answered. */
+function close(open: OpenFile): void {
+  open.opening.then(({ file }) => file.close()).catch(() => undefined)
+}
+
+async function orClose<T>(file: DiskFile, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await file.close().catch(() => undefined)
+    throw error
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Where the copies of an extent group go: candidates in, disks out. Pure.
+ *
+ *  1. Never two copies on one node; fewer copies than asked for where there are too few nodes with room (I1: the caller
+ *     then waits, it does not settle for less).
+ *  2. What the choice is made by, the weightiest first:
+ *       nodes that did not fail a moment ago (F10: the others last, but never left out)
+ *       nodes in a block that has no copy yet, so that the copies are in as many live blocks as there are (I1, M13)
+ *       disks of the tier asked for (I8: copies come before tiers; see `isMixed`)
+ *       the owner's own node (R6)
+ *       the disk with the largest part of its space free
+ *       names, so that equal candidates give equal answers everywhere.
+ */
+import type { DiskRef, NodeId } from '../../base/ids.ts'
+import type { DiskSpace, SpacePurpose, Tier } from '../../disk/disk.ts'
+
+export interface Candidate {
+  readonly ref: DiskRef
+  readonly block: string
+  readonly tier: Tier
+  readonly space: DiskSpace
+  readonly live: boolean
+}
+
+export interface PlacementRequest {
+  readonly copies: number
+  readonly tier: Tier
+  /** What a copy's file takes: pages and trailer. */
+  readonly bytes: number
+  readonly purpose: SpacePurpose
+  /** The first copy goes here where there is room (R6). */
+  readonly owner: NodeId
+  /** Chosen last: they failed a moment ago (F10). */
+  readonly avoid: readonly NodeId[]
+}
+
+export interface Placement {
+  /** One for each copy, the owner's own first; fewer than asked for where there are too few nodes with room. */
+  readonly disks: readonly DiskRef[]
+  /** Some copy had to go to another tier than asked for: the row says so, and tiering mends it. */
+  readonly mixed: boolean
+}
+
+export function place(request: PlacementRequest, candidates: readonly Candidate[]): Candidate[] {
+  const chosen: Candidate[] = []
+  let left = candidates.filter(({ live, space }) => live && freeFor(request.purpose, space) >= request.bytes)
+  while (chosen.length < request.copies && left.length > 0) {
+    const blocks = new Set(chosen.map(({ block }) => block))
+    // One at a time is enough: a choice within a block never takes another block, tier or node from a later choice.
+    const best = left.reduce((a, b) => (compare(request, blocks, a, b) <= 0 ? a : b))
+    chosen.push(best)
+    left = left.filter(({ ref }) => ref.node !== best.ref.node)
+  }
+  return chosen
+}
+
+/** See `Placement.mixed`. */
+export const isMixed = (request: PlacementRequest, chosen: readonly Candidate[]): boolean =>
+  chosen.some(({ tier }) => tier !== request.tier)
+
+const freeFor = (purpose: SpacePurpose, space: DiskSpace): number =>
+  purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+
+/** Below zero where `a` is the better choice. */
+function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Candidate, b: Candidate): number {
+  const first = (holds: (candidate: Candidate) => boolean): number => Number(holds(b)) - Number(holds(a))
+  const freePart = ({ space }: Candidate): number => freeFor(request.purpose, space) / space.capacityBytes
+  return (
+    first(({ ref }) => !request.avoid.includes(ref.node)) ||
+    first(({ block }) => !blocks.has(block)) ||
+    first(({ tier }) => tier === request.tier) ||
+    first(({ ref }) => ref.node === request.owner) ||
+    freePart(b) - freePart(a) ||
+    order(a.ref.node, b.ref.node) ||
+    order(a.ref.disk, b.ref.disk) ||
+    order(a.ref.incarnation, b.ref.incarnation)
+  )
+}
+
+const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)

@@ -1,0 +1,395 @@
+/**
+ * The extent store: every copy is written and read as this file says, whether its disk is here or at a peer.
+ *
+ *   owner: checksums ──▶ each copy in parallel ──▶ here: the disk │ there: `extents.write`, checked, then the disk
+ *   read:  local copy, else the peers' in the row's order ──▶ checked here against the row's checksums
+ *
+ * Peers' requests end where they arrive (the terminal lane): answering one never asks another node for anything (M9).
+ */
+import { assert } from '../../base/assert.ts'
+import { decodeControl, encodeControl } from '../../base/control.ts'
+import { messageOf, NdfsError } from '../../base/errors.ts'
+import { partsOfGroupId, sameDisk } from '../../base/ids.ts'
+import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
+import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
+import type { Disk, SpacePurpose } from '../../disk/disk.ts'
+import type { PeerRequest, Peers } from '../../peer/peer.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { badRuns, checksumsOf } from './checksums.ts'
+import type {
+  Candidate,
+  CopyRef,
+  ExtentStore,
+  ExtentStoreStatistics,
+  GroupAccess,
+  Placement,
+  PlacementRequest,
+  Trailer,
+} from './extent-store.ts'
+import { LocalExtents, type FoundCopy } from './local-extents.ts'
+import { isMixed, place } from './placement.ts'
+import { spacesOf } from './space-view.ts'
+import { decodeTrailer, encodeTrailer } from './trailer.ts'
+import { readVerified, type CopyReader } from './verified-read.ts'
+import { decodeExtentRequest, encodeExtentRequest, type ExtentRequest } from './wire.ts'
+
+export interface ExtentStoreOptions {
+  readonly platform: Platform
+  readonly peers: Peers
+  readonly node: NodeId
+  readonly block: string
+  readonly clusterId: string
+  /** This node's disks that hold extent groups. */
+  readonly disks: readonly Disk[]
+  /** Other nodes' disks as last heard: see space-view.ts. */
+  readonly remoteCandidates: () => readonly Candidate[]
+}
+
+export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
+  new ReplicatedExtentStore(options)
+
+const hashFolders = 256
+
+interface CopyWrite {
+  readonly at: GroupPage
+  readonly pages: readonly Buffer[]
+  readonly checksums: Uint32Array
+  readonly pagesMax: number
+  readonly purpose: SpacePurpose
+  readonly trailer: Trailer | undefined
+}
+
+class ReplicatedExtentStore implements ExtentStore, CopyReader {
+  readonly #options: ExtentStoreOptions
+  readonly #local: LocalExtents
+  #pagesRead = 0
+  #pagesReadFromPeers = 0
+  #pagesWritten = 0
+  #badPages = 0
+  #copiesRebuilt = 0
+  onBadCopy: ExtentStore['onBadCopy'] = () => undefined
+
+  constructor(options: ExtentStoreOptions) {
+    this.#options = options
+    this.#local = new LocalExtents(options.disks)
+    const { peers } = options
+    peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request))
+    peers.handle('extents.read', 'terminal', (request) => this.#acceptRead(request))
+    peers.handle('extents.finish', 'terminal', (request) => this.#acceptFinish(request))
+    peers.handle('extents.remove', 'terminal', (request) => this.#acceptRemove(request))
+    peers.handle('extents.inventory', 'terminal', (request) => this.#acceptInventory(request))
+    peers.handle('extents.space', 'terminal', () => [encodeControl(spacesOf(this.local()))])
+  }
+
+  async write(
+    access: GroupAccess,
+    at: GroupPage,
+    pages: readonly Buffer[],
+    purpose: SpacePurpose,
+    trailer?: Trailer,
+    pagesMax?: number,
+  ): Promise<Uint32Array> {
+    assertAccess(access)
+    assertWrittenInItsEpoch(access)
+    // Before the first byte leaves: from here on nothing can go wrong with a page unnoticed (I5).
+    const checksums = checksumsOf(pages)
+    const end = at + checksums.length
+    const room = pagesMax ?? end
+    assert(checksums.length > 0 && end <= room && room <= pagesPerGroupMax, 'a write past the end of a group')
+    if (trailer !== undefined) assertEndsWith(trailer, at, checksums)
+    await this.#onAllCopies(access, (copy) =>
+      this.#writeCopy(copy, access.group, { at, pages, checksums, pagesMax: room, purpose, trailer }),
+    )
+    this.#pagesWritten += checksums.length
+    return checksums
+  }
+
+  async finish(access: GroupAccess, trailer: Trailer): Promise<void> {
+    assertAccess(access)
+    const { group } = access
+    const count = trailer.checksums.length
+    await this.#onAllCopies(access, async (copy) => {
+      const bytes = this.#encodeTrailer(group, copy.number, trailer)
+      if (this.#isHere(copy)) return this.#local.finish(copy, group, count, bytes)
+      await this.#call(copy, 'extents.finish', { copy, group, at: groupPage(0), count }, undefined, [], bytes)
+    })
+  }
+
+  async read(
+    access: GroupAccess,
+    at: GroupPage,
+    count: number,
+    checksums: Uint32Array,
+    target: Buffer,
+  ): Promise<void> {
+    const here = access.copies.findIndex((copy) => this.#isHere(copy))
+    const copies =
+      here <= 0 ? access.copies : [access.copies[here], ...access.copies.filter((_, index) => index !== here)]
+    await this.#readFrom(copies, access, at, count, checksums, target)
+  }
+
+  async rebuildCopy(
+    access: GroupAccess,
+    bad: CopyRef,
+    newNumber: CopyNumber,
+    trailer: Trailer,
+  ): Promise<CopyRef> {
+    assertAccess(access)
+    assert(
+      access.copies.every(({ number }) => number !== newNumber),
+      () => `copy number ${newNumber} of group ${access.group} is in use`,
+    )
+    const isBad = (copy: CopyRef): boolean => sameDisk(copy, bad) && copy.number === bad.number
+    // The bad copy comes last, not never: another page of it may be the only good one.
+    const copies = [...access.copies.filter((copy) => !isBad(copy)), ...access.copies.filter(isBad)]
+    const count = trailer.checksums.length
+    const pages = Buffer.allocUnsafe(count * pageBytes)
+    await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
+    const rebuilt: CopyRef = {
+      node: bad.node,
+      disk: bad.disk,
+      incarnation: bad.incarnation,
+      number: newNumber,
+    }
+    await this.#writeCopy(rebuilt, access.group, {
+      at: groupPage(0),
+      pages: [pages],
+      checksums: trailer.checksums,
+      pagesMax: count,
+      purpose: 'maintenance',
+      trailer,
+    })
+    this.#copiesRebuilt++
+    return rebuilt
+  }
+
+  async remove(group: GroupId, copy: CopyRef): Promise<void> {
+    if (this.#isHere(copy)) return this.#local.remove(copy, group)
+    await this.#call(copy, 'extents.remove', { copy, group, at: groupPage(0), count: 0 })
+  }
+
+  async inventory(disk: DiskRef): Promise<readonly FoundCopy[]> {
+    const found: FoundCopy[] = []
+    // A folder at a time: an answer stays small however full the disk is. One that fails fails all (I7).
+    for (let folder = 0; folder < hashFolders; folder++) {
+      const part = this.#isHere(disk)
+        ? await this.#local.inventory(disk, folder)
+        : decodeControl<FoundCopy[]>(
+            await this.#call(disk, 'extents.inventory', {
+              copy: { ...disk, number: 0 as CopyNumber },
+              group: '' as GroupId,
+              at: groupPage(folder),
+              count: 0,
+            }),
+          )
+      for (const copy of part) found.push(copy)
+    }
+    return found
+  }
+
+  candidates(): readonly Candidate[] {
+    const { block, remoteCandidates } = this.#options
+    const here = this.local().map((disk): Candidate => ({
+      ref: disk.ref,
+      block,
+      tier: disk.tier,
+      space: disk.space(),
+      live: true,
+    }))
+    return [...here, ...remoteCandidates()]
+  }
+
+  place(request: PlacementRequest): Placement {
+    const chosen = place(request, this.candidates())
+    return { disks: chosen.map(({ ref }) => ref), mixed: isMixed(request, chosen) }
+  }
+
+  local(): readonly Disk[] {
+    return this.#local.inService()
+  }
+
+  statistics(): ExtentStoreStatistics {
+    return {
+      pagesRead: this.#pagesRead,
+      pagesReadFromPeers: this.#pagesReadFromPeers,
+      pagesWritten: this.#pagesWritten,
+      badPages: this.#badPages,
+      copiesRebuilt: this.#copiesRebuilt,
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#local.close()
+  }
+
+  // What verified-read.ts asks for.
+
+  async readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
+    if (this.#isHere(copy)) return this.#local.read(copy, access.group, at, target)
+    const count = target.length / pageBytes
+    const answer = await this.#call(copy, 'extents.read', { copy, group: access.group, at, count })
+    assert(answer.length === target.length, () => `a peer answered ${answer.length} bytes to ${count} pages`)
+    answer.copy(target)
+    this.#pagesReadFromPeers += count
+  }
+
+  badCopy(access: GroupAccess, copy: CopyRef, pages: number, reason: string): void {
+    this.#badPages += pages
+    this.#options.platform.log.warn('A copy of an extent group is bad', {
+      group: access.group,
+      node: copy.node,
+      disk: copy.disk,
+      copy: copy.number,
+      reason,
+    })
+    this.onBadCopy(access, copy, reason)
+  }
+
+  async #readFrom(
+    copies: readonly CopyRef[],
+    access: GroupAccess,
+    at: GroupPage,
+    count: number,
+    checksums: Uint32Array,
+    target: Buffer,
+  ): Promise<void> {
+    assertAccess(access)
+    assert(count > 0 && at + count <= pagesPerGroupMax, 'a read past the end of a group')
+    assert(checksums.length === count && target.length === count * pageBytes, 'a read of another length')
+    await readVerified(this, access, copies, { at, count, checksums, target })
+    this.#pagesRead += count
+  }
+
+  async #writeCopy(copy: CopyRef, group: GroupId, write: CopyWrite): Promise<void> {
+    const { at, pages, checksums, pagesMax, purpose, trailer } = write
+    const bytes = trailer === undefined ? undefined : this.#encodeTrailer(group, copy.number, trailer)
+    if (this.#isHere(copy)) return this.#local.write(copy, group, at, pages, pagesMax, purpose, bytes)
+    const head = { copy, group, at, count: checksums.length, pagesMax, purpose }
+    await this.#call(copy, 'extents.write', head, checksums, pages, bytes)
+  }
+
+  /** Resolves when all copies have; rejects when none is being touched any more, so that buffers may be used again. */
+  async #onAllCopies(access: GroupAccess, work: (copy: CopyRef) => Promise<void>): Promise<void> {
+    const results = await Promise.allSettled(access.copies.map(work))
+    const failures = results.flatMap((result, index) =>
+      result.status === 'rejected' ? [{ copy: access.copies[index], reason: result.reason as unknown }] : [],
+    )
+    if (failures.length === 0) return
+    const [{ copy, reason }] = failures
+    if (!(reason instanceof NdfsError)) throw reason
+    throw new NdfsError(
+      reason.code,
+      `Cannot write ${failures.length} of ${results.length} copies of extent group ${access.group}: ${reason.message}`,
+      {
+        ...reason.facts,
+        node: copy.node,
+        disk: copy.disk,
+        failures: failures.map((failure) => ({
+          node: failure.copy.node,
+          disk: failure.copy.disk,
+          code: failure.reason instanceof NdfsError ? failure.reason.code : undefined,
+          message: messageOf(failure.reason),
+        })),
+      },
+      { cause: reason },
+    )
+  }
+
+  #encodeTrailer(group: GroupId, number: CopyNumber, trailer: Trailer): Buffer {
+    return encodeTrailer({ ...trailer, cluster: this.#options.clusterId, group, number })
+  }
+
+  #isHere(disk: DiskRef): boolean {
+    return disk.node === this.#options.node
+  }
+
+  #call(to: DiskRef, kind: string, ...request: Parameters<typeof encodeExtentRequest>): Promise<Buffer> {
+    return this.#options.peers.call(to.node, kind, encodeExtentRequest(...request), { lane: 'terminal' })
+  }
+
+  async #acceptWrite(request: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, group, at, count, checksums, pages, pagesMax, purpose, trailer } = this.#decode(request)
+    // The owner made the checksums before the pages left it: what differs now changed on its way or in our memory.
+    const bad = badRuns(pages, { first: 0, count }, checksums)
+    if (bad.length > 0)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot write ${count} pages of extent group ${group}: ${bad.length} runs of them arrived changed`,
+        { node: copy.node, disk: copy.disk },
+      )
+    this.#checkTrailer(group, copy, trailer)
+    await this.#local.write(copy, group, at, [pages], pagesMax, purpose, trailer)
+    return []
+  }
+
+  async #acceptRead(request: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, group, at, count } = this.#decode(request)
+    const target = Buffer.allocUnsafe(count * pageBytes)
+    await this.#local.read(copy, group, at, target)
+    return [target]
+  }
+
+  async #acceptFinish(request: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, group, count, trailer } = this.#decode(request)
+    this.#checkTrailer(group, copy, trailer)
+    if (trailer !== undefined) await this.#local.finish(copy, group, count, trailer)
+    return []
+  }
+
+  async #acceptRemove(request: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, group } = this.#decode(request)
+    await this.#local.remove(copy, group)
+    return []
+  }
+
+  async #acceptInventory(request: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, at } = this.#decode(request)
+    return [encodeControl(await this.#local.inventory(copy, at))]
+  }
+
+  #decode({ kind, body }: PeerRequest): ExtentRequest {
+    return decodeExtentRequest(kind, this.#options.node, body)
+  }
+
+  #checkTrailer(group: GroupId, copy: CopyRef, bytes: Buffer | undefined): void {
+    if (bytes === undefined) return
+    const trailer = decodeTrailer(bytes)
+    const fits =
+      trailer?.group === group &&
+      trailer.number === copy.number &&
+      trailer.cluster === this.#options.clusterId
+    if (!fits)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot finish extent group ${group}: the trailer is damaged or another's`,
+      )
+  }
+}
+
+/** R27: an access is made from a row, and a row is its vDisk's. */
+function assertAccess(access: GroupAccess): void {
+  assert(access.epoch >= 1, () => `group ${access.group} is touched without an epoch`)
+  assert(
+    partsOfGroupId(access.group).vdisk === access.vdisk,
+    () => `group ${access.group} is touched as one of vDisk ${access.vdisk}`,
+  )
+  assert(access.copies.length > 0, () => `group ${access.group} is touched without knowing its copies`)
+}
+
+/** A group's id holds the epoch that registered it; only that owner puts pages into it, once (I3, I4). */
+function assertWrittenInItsEpoch(access: GroupAccess): void {
+  assert(
+    partsOfGroupId(access.group).epoch === access.epoch,
+    () => `group ${access.group} is written to under epoch ${access.epoch}`,
+  )
+}
+
+/** The trailer that comes with the last pages says of them what was computed from them. */
+function assertEndsWith(trailer: Trailer, at: GroupPage, checksums: Uint32Array): void {
+  assert(trailer.checksums.length === at + checksums.length, 'the trailer is of a group of another length')
+  for (let page = 0; page < checksums.length; page++)
+    assert(
+      trailer.checksums[at + page] === checksums[page],
+      () => `page ${at + page} changed after its checksum was computed`,
+    )
+}

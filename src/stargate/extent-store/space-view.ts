@@ -1,0 +1,85 @@
+/**
+ * What room other nodes' disks have, as last heard: what placement chooses from besides this node's own disks.
+ *
+ * It asks only when it is asked, and at most once a second: a cluster at rest exchanges nothing for it. An answer that
+ * is a second old may be wrong; a disk that turns out full then refuses the group, and another is chosen.
+ */
+import { decodeControl } from '../../base/control.ts'
+import { messageOf } from '../../base/errors.ts'
+import { sameDisk } from '../../base/ids.ts'
+import type { DiskId, DiskRef, Incarnation, NodeId } from '../../base/ids.ts'
+import type { Disk, DiskSpace, Tier } from '../../disk/disk.ts'
+import type { Peers } from '../../peer/peer.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { Candidate } from './extent-store.ts'
+
+/** A disk of another node, as the cluster's configuration names it. */
+export interface KnownDisk {
+  readonly ref: DiskRef
+  readonly block: string
+  readonly tier: Tier
+  /** Its node has a session, and the disk is in service. */
+  readonly live: boolean
+}
+
+export interface SpaceView {
+  /** What is known now. Asks the nodes again where the last answers are older than a second. */
+  candidates(): readonly Candidate[]
+  /** Asks all live nodes now; resolves when each has answered or failed. */
+  refresh(): Promise<void>
+}
+
+/** What one node answers: its disks in service. */
+export interface HeardSpace {
+  readonly disk: DiskId
+  readonly incarnation: Incarnation
+  readonly space: DiskSpace
+}
+
+const refreshIntervalMs = 1000
+
+export const spacesOf = (disks: readonly Disk[]): HeardSpace[] =>
+  disks.map((disk) => ({ disk: disk.ref.disk, incarnation: disk.ref.incarnation, space: disk.space() }))
+
+export function createSpaceView(options: {
+  platform: Platform
+  peers: Peers
+  /** Disks of other nodes. */
+  known: () => readonly KnownDisk[]
+}): SpaceView {
+  const { platform, peers, known } = options
+  const heard = new Map<NodeId, readonly HeardSpace[]>()
+  let refreshing: Promise<void> | undefined
+  let refreshedAt = -Infinity
+
+  const ask = async (node: NodeId): Promise<void> => {
+    try {
+      heard.set(node, decodeControl<HeardSpace[]>(await peers.call(node, 'extents.space', [])))
+    } catch (error) {
+      // What it said last stands for as long as its node is live; a group that can't be written is placed elsewhere.
+      platform.log.debug('Cannot learn how much room a node has', { node, reason: messageOf(error) })
+    }
+  }
+  const refresh = (): Promise<void> => {
+    refreshing ??= Promise.all(
+      [...new Set(known().flatMap(({ ref, live }) => (live ? [ref.node] : [])))].map(ask),
+    ).then(() => {
+      refreshing = undefined
+      refreshedAt = platform.clock.now()
+    })
+    return refreshing
+  }
+
+  return {
+    refresh,
+    candidates() {
+      if (platform.clock.now() - refreshedAt >= refreshIntervalMs) void refresh()
+      return known().flatMap(({ ref, block, tier, live }): Candidate[] => {
+        const answer = heard
+          .get(ref.node)
+          ?.find(({ disk, incarnation }) => sameDisk({ ...ref, disk, incarnation }, ref))
+        return answer === undefined ? [] : [{ ref, block, tier, space: answer.space, live }]
+      })
+    },
+  }
+}
