@@ -1,0 +1,245 @@
+/**
+ * A node's disks as its file system shows them: names, and the files behind them, in memory, through all the lives of
+ * the node's process.
+ *
+ *  1. A name made, changed or removed survives a power cut for certain once its directory was synced; before, a prefix
+ *     of each directory's changes does. A rename is one step: both its halves happened, or neither.
+ *  2. What the files hold is sim-file-content.ts's to promise.
+ *  3. A hook sees every operation and may fail, delay, lose or misdirect it.
+ *
+ * Not here: time, and whose call it is (sim-files.ts).
+ */
+import { FileContent } from './sim-file-content.ts'
+import { systemError } from './sim-process.ts'
+import type { SeededChance } from './seeded-chance.ts'
+
+export interface SimDirectory {
+  readonly kind: 'directory'
+  readonly names: Map<string, SimNode>
+  readonly durableNames: Map<string, SimNode>
+}
+
+export interface SimFile {
+  readonly kind: 'file'
+  readonly content: FileContent
+}
+
+export type SimNode = SimDirectory | SimFile
+
+export type OperationKind = 'open' | 'read' | 'write' | 'sync' | 'truncate' | 'names'
+
+export interface DiskOperation {
+  readonly kind: OperationKind
+  readonly path: string
+  readonly position: number
+  readonly bytes: number
+}
+
+/** What goes wrong with an operation. All that is set happens. */
+export interface DiskFault {
+  /** It fails with this code. A failed write may have reached the disk or not; a failed sync made nothing durable. */
+  readonly fail?: string
+  readonly delayMs?: number
+  /** A write that is reported done and never was. */
+  readonly lost?: boolean
+  /** A write that lands here instead, in the same file. */
+  readonly misdirectedTo?: number
+}
+
+interface NameChange {
+  readonly sequence: number
+  readonly directory: SimDirectory
+  readonly name: string
+  /** Undefined: the name was removed. */
+  readonly node: SimNode | undefined
+  /** The other half of a rename: the removal names the making. */
+  readonly madeBy?: NameChange
+}
+
+const capacityBytesDefault = 2 ** 40
+
+export class SimDisk {
+  /** Sees every operation before it begins. */
+  onOperation: (operation: DiskOperation) => DiskFault | undefined = () => undefined
+  /** Operations that were under way at a power cut belong to an older one. */
+  powerCycle = 0
+  readonly #capacities = new Map<string, number>()
+  #root = newDirectory()
+  #sequence = 0
+  #unsynced: NameChange[] = []
+
+  /** The space that all files under this path have together. */
+  setCapacity(path: string, bytes: number): void {
+    this.#capacities.set(partsOf(path).join('/'), bytes)
+  }
+
+  freeBytes(path: string): number {
+    const parts = partsOf(path)
+    for (let length = parts.length; length >= 0; length--) {
+      const root = parts.slice(0, length).join('/')
+      const capacity = this.#capacities.get(root)
+      if (capacity !== undefined) return Math.max(0, capacity - allocatedIn(this.find(root)))
+    }
+    return capacityBytesDefault
+  }
+
+  /** Takes space for a write, or fails as a full disk does. Space is given in chunks (sparse-bytes.ts). */
+  allocate(path: string, content: FileContent, position: number, bytes: number): void {
+    const missing = content.missingBytes(position, bytes)
+    if (missing === 0) return
+    if (this.#capacities.size > 0 && missing > this.freeBytes(path))
+      throw systemError('ENOSPC', `no space left for ${bytes} bytes of ${path}`)
+    content.allocate(position, bytes)
+  }
+
+  find(path: string): SimNode | undefined {
+    let node: SimNode | undefined = this.#root
+    for (const part of partsOf(path)) {
+      if (node?.kind !== 'directory') return undefined
+      node = node.names.get(part)
+    }
+    return node
+  }
+
+  findFile(path: string): SimFile {
+    const node = this.find(path)
+    if (!node) throw systemError('ENOENT', `no such file: ${path}`)
+    if (node.kind !== 'file') throw systemError('EISDIR', `a directory: ${path}`)
+    return node
+  }
+
+  findDirectory(path: string): SimDirectory {
+    const node = this.find(path)
+    if (!node) throw systemError('ENOENT', `no such directory: ${path}`)
+    if (node.kind !== 'directory') throw systemError('ENOTDIR', `not a directory: ${path}`)
+    return node
+  }
+
+  create(path: string): SimFile {
+    const { directory, name } = this.#placeOf(path)
+    if (directory.names.has(name)) throw systemError('EEXIST', `exists: ${path}`)
+    const file: SimFile = { kind: 'file', content: new FileContent() }
+    this.#change(directory, name, file)
+    return file
+  }
+
+  makeDirectory(path: string): void {
+    let directory = this.#root
+    for (const part of partsOf(path)) {
+      let next = directory.names.get(part)
+      if (!next) {
+        next = newDirectory()
+        this.#change(directory, part, next)
+      }
+      if (next.kind !== 'directory') throw systemError('ENOTDIR', `not a directory: ${path}`)
+      directory = next
+    }
+  }
+
+  remove(path: string): void {
+    const node = this.find(path)
+    if (!node) return
+    if (node.kind === 'directory') throw systemError('EISDIR', `a directory: ${path}`)
+    const { directory, name } = this.#placeOf(path)
+    this.#change(directory, name, undefined)
+  }
+
+  rename(from: string, to: string): void {
+    const source = this.#placeOf(from)
+    const target = this.#placeOf(to)
+    const node = source.directory.names.get(source.name)
+    if (!node) throw systemError('ENOENT', `no such file: ${from}`)
+    if (source.directory === target.directory && source.name === target.name) return
+    const made = this.#change(target.directory, target.name, node)
+    this.#change(source.directory, source.name, undefined, made)
+  }
+
+  /** What a sync of a directory called now has to cover. */
+  get mark(): number {
+    return this.#sequence
+  }
+
+  syncDirectory(directory: SimDirectory, mark: number): void {
+    for (const change of this.#unsynced.filter(
+      (change) => change.directory === directory && change.sequence <= mark,
+    ))
+      this.#commit(change)
+  }
+
+  flipByte(path: string, position: number): void {
+    this.findFile(path).content.flipByte(position)
+  }
+
+  powerCut(chance: SeededChance): void {
+    this.powerCycle++
+    const kept = new Set<NameChange>()
+    for (const directory of new Set(this.#unsynced.map((change) => change.directory))) {
+      const changes = this.#unsynced.filter((change) => change.directory === directory)
+      const count = [0, changes.length, chance.below(changes.length + 1)][chance.below(3)]
+      for (const change of changes.slice(0, count)) kept.add(change)
+    }
+    for (const change of this.#unsynced)
+      if (
+        change.madeBy ? kept.has(change.madeBy) || !this.#unsynced.includes(change.madeBy) : kept.has(change)
+      )
+        apply(change)
+    this.#unsynced = []
+    afterPowerCut(this.#root, chance)
+  }
+
+  #placeOf(path: string): { directory: SimDirectory; name: string } {
+    const parts = partsOf(path)
+    const name = parts.pop()
+    if (name === undefined) throw systemError('EINVAL', `no name: ${path}`)
+    return { directory: this.findDirectory(parts.join('/')), name }
+  }
+
+  #change(directory: SimDirectory, name: string, node: SimNode | undefined, madeBy?: NameChange): NameChange {
+    if (node) directory.names.set(name, node)
+    else directory.names.delete(name)
+    const change: NameChange = { sequence: ++this.#sequence, directory, name, node, madeBy }
+    this.#unsynced.push(change)
+    return change
+  }
+
+  /** Makes a change durable, with the other half of its rename; older changes of its name can't come back. */
+  #commit(change: NameChange): void {
+    if (!this.#unsynced.includes(change)) return
+    apply(change)
+    this.#unsynced = this.#unsynced.filter(
+      (other) =>
+        other.directory !== change.directory ||
+        other.name !== change.name ||
+        other.sequence > change.sequence,
+    )
+    const otherHalf = change.madeBy ?? this.#unsynced.find((other) => other.madeBy === change)
+    if (otherHalf) this.#commit(otherHalf)
+  }
+}
+
+const newDirectory = (): SimDirectory => ({ kind: 'directory', names: new Map(), durableNames: new Map() })
+
+const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.')
+
+function apply(change: NameChange): void {
+  const { durableNames } = change.directory
+  if (change.node) durableNames.set(change.name, change.node)
+  else durableNames.delete(change.name)
+}
+
+function afterPowerCut(directory: SimDirectory, chance: SeededChance): void {
+  directory.names.clear()
+  for (const [name, node] of directory.durableNames) {
+    directory.names.set(name, node)
+    if (node.kind === 'directory') afterPowerCut(node, chance)
+    else node.content.powerCut(chance)
+  }
+}
+
+function allocatedIn(node: SimNode | undefined): number {
+  if (!node) return 0
+  if (node.kind === 'file') return node.content.allocatedBytes
+  let sum = 0
+  for (const inside of node.names.values()) sum += allocatedIn(inside)
+  return sum
+}

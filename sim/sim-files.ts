@@ -1,0 +1,322 @@
+/**
+ * The platform's files for one simulated process: each call takes its time, has its effect at some instant in between,
+ * and is answered later; operations under way at once end in any order.
+ *
+ * The effect is the machine's, the answer is the process's: a frozen process's write still reaches the disk. A kill
+ * lets each operation under way have its effect at once, a write perhaps only in part, or never. Buffers being written must not change: what was handed in is compared with what was there
+ * when the call was made.
+ */
+import { posix } from 'node:path'
+import { assert, AssertionFailure } from '../src/base/assert.ts'
+import { crc32c } from '../src/base/crc32c.ts'
+import { pageBytes } from '../src/base/units.ts'
+import { alignedBuffer, isAligned } from '../src/platform/aligned-memory.ts'
+import type { File, Files, Timer } from '../src/platform/platform.ts'
+import type { Schedule } from './schedule.ts'
+import type { SeededChance } from './seeded-chance.ts'
+import type { DiskFault, OperationKind, SimDisk, SimFile } from './sim-disk.ts'
+import type { FlyingWrite } from './sim-file-content.ts'
+import { asError, never, systemError, type SimProcess } from './sim-process.ts'
+
+export interface DiskTiming {
+  readonly leastMs: number
+  readonly mostMs: number
+  readonly bytesPerMs: number
+}
+
+export const diskTimingDefault: DiskTiming = { leastMs: 0.03, mostMs: 0.4, bytesPerMs: 500_000 }
+
+export class SimFiles implements Files {
+  readonly schedule: Schedule
+  readonly process: SimProcess
+  readonly disk: SimDisk
+  readonly chance: SeededChance
+  readonly #timing: DiskTiming
+  readonly #locks: Map<string, SimProcess>
+  readonly #underWay = new Set<UnderWay>()
+  #temporaryFiles = 0
+
+  /** `locks`: those of the node, by path. */
+  constructor(
+    schedule: Schedule,
+    process: SimProcess,
+    disk: SimDisk,
+    chance: SeededChance,
+    timing: DiskTiming,
+    locks: Map<string, SimProcess>,
+  ) {
+    this.schedule = schedule
+    this.process = process
+    this.disk = disk
+    this.chance = chance
+    this.#timing = timing
+    this.#locks = locks
+  }
+
+  open(
+    path: string,
+    options: { create?: boolean; writable?: boolean; direct?: boolean; durable?: boolean } = {},
+  ): Promise<File> {
+    return this.operate('open', path, () => {
+      const file = options.create ? this.disk.create(path) : this.disk.findFile(path)
+      return new SimFileHandle(this, path, file, {
+        writable: options.create === true || options.writable === true,
+        direct: options.direct === true,
+        durable: options.durable === true,
+      })
+    })
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.operate('names', path, () => this.disk.makeDirectory(path))
+  }
+
+  list(path: string): Promise<string[] | undefined> {
+    return this.operate('names', path, () => {
+      const node = this.disk.find(path)
+      return node?.kind === 'directory' ? [...node.names.keys()].sort() : undefined
+    })
+  }
+
+  readWhole(path: string): Promise<Buffer | undefined> {
+    return this.operate('read', path, () => {
+      if (!this.disk.find(path)) return undefined
+      const { content } = this.disk.findFile(path)
+      const bytes = Buffer.alloc(content.size)
+      content.read(bytes, 0)
+      return bytes
+    })
+  }
+
+  /** Step by step, as the real one: a crash may leave its temporary file behind. */
+  async replaceWhole(path: string, bytes: Uint8Array, _mode?: number): Promise<void> {
+    const temporary = `${path}.${this.process.incarnation}-${++this.#temporaryFiles}.tmp`
+    const file = await this.open(temporary, { create: true })
+    try {
+      await file.write([bytes], 0)
+      await file.sync()
+      await file.close()
+      await this.operate('names', path, () => this.disk.rename(temporary, path))
+    } catch (error) {
+      await this.remove(temporary).catch(() => undefined)
+      throw error
+    }
+    await this.syncDirectory(parentOf(path))
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.operate('names', to, () => this.disk.rename(from, to))
+    await this.syncDirectory(parentOf(to))
+    if (parentOf(from) !== parentOf(to)) await this.syncDirectory(parentOf(from))
+  }
+
+  remove(path: string): Promise<void> {
+    return this.operate('names', path, () => this.disk.remove(path))
+  }
+
+  syncDirectory(path: string): Promise<void> {
+    const { mark } = this.disk
+    return this.operate('sync', path, () => this.disk.syncDirectory(this.disk.findDirectory(path), mark))
+  }
+
+  freeBytes(path: string): Promise<number> {
+    return this.operate('names', path, () => this.disk.freeBytes(path))
+  }
+
+  lock(path: string): Promise<{ release(): Promise<void> } | undefined> {
+    return this.operate('names', path, () => {
+      if (this.#locks.get(path)?.alive) return undefined
+      this.#locks.set(path, this.process)
+      return { release: () => this.operate('names', path, () => void this.#locks.delete(path)) }
+    })
+  }
+
+  alignedBuffer(bytes: number): Buffer {
+    return alignedBuffer(bytes)
+  }
+
+  /** All operations under way have their effect now, or never; after a power cut none does. */
+  processEnded(): void {
+    for (const { write, timer, act } of this.#underWay) {
+      timer.cancel()
+      if (write) {
+        const some = this.chance.below(write.bytes.length + 1)
+        write.bytes = write.bytes.subarray(0, [0, write.bytes.length, some][this.chance.below(3)])
+        act()
+      } else if (this.chance.happens(0.5)) act()
+    }
+    this.#underWay.clear()
+  }
+
+  operate<T>(
+    kind: OperationKind,
+    path: string,
+    effect: (fault: DiskFault | undefined) => T,
+    { position = 0, bytes = 0, failed, write }: OperationDetails = {},
+  ): Promise<T> {
+    if (!this.process.alive) return never()
+    const fault = this.disk.onOperation({ kind, path, position, bytes })
+    const { leastMs, mostMs, bytesPerMs } = this.#timing
+    const duration = this.chance.between(leastMs, mostMs) + bytes / bytesPerMs + (fault?.delayMs ?? 0)
+    const untilEffect = this.chance.between(0, duration)
+    const { powerCycle } = this.disk
+    return new Promise<T>((resolve, reject) => {
+      const act = (): void => {
+        this.#underWay.delete(underWay)
+        if (this.disk.powerCycle !== powerCycle) return
+        let answer: () => void
+        try {
+          if (fault?.fail !== undefined) {
+            failed?.()
+            throw systemError(fault.fail, `${kind} of ${path} failed`)
+          }
+          const value = effect(fault)
+          answer = () => resolve(value)
+        } catch (error) {
+          if (error instanceof AssertionFailure) throw error
+          answer = () => reject(asError(error))
+        }
+        this.schedule.record(kind, path, position)
+        this.schedule.inProcess(this.process, duration - untilEffect, `${kind} done`, answer)
+      }
+      const timer = this.schedule.after(untilEffect, `disk ${kind}`, act)
+      const underWay: UnderWay = { write, timer, act }
+      this.#underWay.add(underWay)
+    })
+  }
+}
+
+interface UnderWay {
+  readonly write: FlyingWrite | undefined
+  readonly timer: Timer
+  readonly act: () => void
+}
+
+interface OperationDetails {
+  readonly position?: number
+  readonly bytes?: number
+  /** What a failure that the hook asks for leaves behind. */
+  readonly failed?: () => void
+  readonly write?: FlyingWrite
+}
+
+const parentOf = (path: string): string => posix.dirname(path)
+
+interface HandleOptions {
+  readonly writable: boolean
+  readonly direct: boolean
+  readonly durable: boolean
+}
+
+class SimFileHandle implements File {
+  readonly #files: SimFiles
+  readonly #path: string
+  readonly #file: SimFile
+  readonly #options: HandleOptions
+  #closing = false
+  #underWay = 0
+  #onIdle: (() => void) | undefined
+
+  constructor(files: SimFiles, path: string, file: SimFile, options: HandleOptions) {
+    this.#files = files
+    this.#path = path
+    this.#file = file
+    this.#options = options
+  }
+
+  async read(target: Uint8Array, position: number): Promise<number> {
+    this.#assertAligned(target, position)
+    return this.#start(
+      'read',
+      () => {
+        const count = this.#file.content.read(target, position)
+        this.#files.schedule.record('bytes read', this.#path, crc32c(target.subarray(0, count)))
+        return count
+      },
+      { position, bytes: target.length },
+    )
+  }
+
+  async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
+    let length = 0
+    for (const buffer of buffers) {
+      this.#assertAligned(buffer, position + length)
+      length += buffer.length
+    }
+    if (!this.#options.writable) throw systemError('EBADF', `not open for writing: ${this.#path}`)
+    if (!this.#files.process.alive) return never()
+    const { content } = this.#file
+    this.#files.disk.allocate(this.#path, content, position, length)
+    const copy = Buffer.concat(buffers)
+    const write: FlyingWrite = { position, bytes: copy }
+    content.begin(write)
+    return this.#start(
+      'write',
+      (fault) => {
+        assert(!changed(buffers, copy), `what was being written to ${this.#path} changed meanwhile`)
+        content.end(write)
+        this.#files.schedule.record('bytes written', this.#path, crc32c(write.bytes))
+        if (!fault?.lost) content.land(fault?.misdirectedTo ?? position, write.bytes, this.#options.durable)
+      },
+      {
+        position,
+        bytes: length,
+        write,
+        failed: () => {
+          content.end(write)
+          if (this.#files.chance.happens(0.5)) content.land(position, write.bytes, false)
+        },
+      },
+    )
+  }
+
+  sync(): Promise<void> {
+    const { content } = this.#file
+    const { mark } = content
+    return this.#start('sync', () => content.sync(mark), { failed: () => content.syncFailed(mark) })
+  }
+
+  size(): Promise<number> {
+    return this.#start('names', () => this.#file.content.size)
+  }
+
+  truncate(bytes: number): Promise<void> {
+    return this.#start('truncate', () => this.#file.content.truncate(bytes), { position: bytes })
+  }
+
+  async close(): Promise<void> {
+    assert(!this.#closing, 'a file closed twice')
+    this.#closing = true
+    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    await this.#files.operate('names', this.#path, () => undefined)
+  }
+
+  async #start<T>(
+    kind: OperationKind,
+    effect: (fault: DiskFault | undefined) => T,
+    details: OperationDetails = {},
+  ): Promise<T> {
+    assert(!this.#closing, 'a file used after it was closed')
+    this.#underWay++
+    try {
+      return await this.#files.operate(kind, this.#path, effect, details)
+    } finally {
+      if (--this.#underWay === 0) this.#onIdle?.()
+    }
+  }
+
+  #assertAligned(bytes: Uint8Array, position: number): void {
+    if (!this.#options.direct) return
+    assert(position % pageBytes === 0, 'a position between pages in a direct file')
+    assert(isAligned(bytes), 'a direct file needs whole pages of memory from alignedBuffer')
+  }
+}
+
+function changed(buffers: readonly Uint8Array[], copy: Buffer): boolean {
+  let at = 0
+  for (const buffer of buffers) {
+    if (copy.compare(buffer, 0, buffer.length, at, at + buffer.length) !== 0) return true
+    at += buffer.length
+  }
+  return false
+}
