@@ -5,6 +5,8 @@
  *     version, or in use by another process is refused with a sentence that says what to do.
  *  2. A failed write or sync takes the disk out of service for good in this process (I6): later writes reject with
  *     DISK_FAILED, reads are still tried, `onFailed` is called once. It is never retried into success.
+ *     A file system without room is no failure, unless a sync finds out: the create or write rejects with OUT_OF_SPACE,
+ *     the range written holds anything, and the disk goes on.
  *  3. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
  *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do (I10).
  *

@@ -16,7 +16,10 @@ import type { Address } from '../platform/platform.ts'
 
 export type Lane = 'terminal' | 'forward'
 
-/** A handler answers with bytes, or throws: an NdfsError arrives at the caller with its code and facts. */
+/**
+ * A handler answers with bytes, which must not change until they were sent, or throws: an NdfsError arrives at the caller
+ * with its code and facts; anything else is a bug, and stops the process.
+ */
 export type PeerHandler = (request: PeerRequest) => Promise<readonly Uint8Array[]> | readonly Uint8Array[]
 
 export interface PeerRequest {
@@ -24,6 +27,7 @@ export interface PeerRequest {
   /** The incarnation of the sender's process. */
   readonly incarnation: Incarnation
   readonly kind: string
+  /** Often a view of what was read from the socket: who keeps a small part of it for long copies that part. */
   readonly body: Buffer
 }
 
@@ -38,7 +42,10 @@ export interface Peers {
   handle(kind: string, lane: Lane, handler: PeerHandler): void
   /** Where nodes are. Connections to addresses that changed are closed. A call to an unknown node is PEER_UNREACHABLE. */
   setAddress(node: NodeId, address: Address | undefined): void
-  /** Connects where there is no connection yet. A call to this node itself goes to its own handlers, without a socket. */
+  /**
+   * Connects where there is no connection yet. A call to this node itself goes to its own handlers, without a socket.
+   * The body must not change until the call has ended. UNAVAILABLE: too much waits for that peer; nothing was sent.
+   */
   call(to: NodeId, kind: string, body: readonly Uint8Array[], options?: CallOptions): Promise<Buffer>
   /** Bytes that wait to be sent to a peer on a lane: what callers look at to hold back. */
   backlogBytes(to: NodeId, lane: Lane): number

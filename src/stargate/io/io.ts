@@ -57,6 +57,8 @@ export interface OpenVDisk {
 export interface Exports {
   /** Sorted names of all vDisks. */
   list(): Promise<readonly string[]>
+  /** The one that is meant where a client names none; a node has none such. */
+  readonly defaultName?: string
   /** Rejects with NOT_FOUND; with UNAVAILABLE while the parts are not up. */
   open(name: string, session?: ClientSession): Promise<OpenVDisk>
 }

@@ -1,0 +1,238 @@
+/**
+ * How two nodes prove to each other that they have the cluster's key, without showing it.
+ *
+ *   caller                                                     called
+ *     hello     cluster, node, incarnation, lane,      ──▶       checks cluster and versions
+ *               versions, nonce
+ *     checks the proof, then cluster and node          ◀──       challenge   cluster, node, incarnation, version, nonce
+ *                                                      ◀──       proof       HMAC(key, "called", hello, challenge)
+ *     proof     HMAC(key, "caller", hello, challenge)  ──▶       checks the proof
+ *                                                      ◀──       welcome
+ *
+ * Either side may send `refused` instead, with a sentence, and then closes. The proofs cover both messages as they were
+ * sent, so that nobody in between can change one, and name the side, so that none can be sent back as an answer.
+ * Not here: secrecy, and proof against someone who changes bytes after the handshake; the peers' network is trusted
+ * with that. What is in the messages is CBOR; frames, and these messages, stay as they are in every version.
+ *
+ * Values in, values out: what to send, and what follows.
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { decodeControl, encodeControl } from '../base/control.ts'
+import { messageOf } from '../base/errors.ts'
+import type { Incarnation, NodeId } from '../base/ids.ts'
+import { frameTypes } from './framing.ts'
+import type { FrameType } from './framing.ts'
+import type { Lane } from './peer.ts'
+
+/** What requests, answers and errors mean between two nodes. */
+export const protocolVersions = { least: 1, greatest: 1 } as const
+
+export interface Self {
+  readonly cluster: string
+  readonly node: NodeId
+  readonly incarnation: Incarnation
+  readonly key: Uint8Array
+  readonly versions: { readonly least: number; readonly greatest: number }
+}
+
+export interface ProvenPeer {
+  readonly node: NodeId
+  readonly incarnation: Incarnation
+  readonly lane: Lane
+  readonly version: number
+}
+
+export interface Message {
+  readonly type: FrameType
+  readonly body: Buffer
+}
+
+export type Step =
+  | { readonly state: 'going on'; readonly send: readonly Message[] }
+  | { readonly state: 'proven'; readonly send: readonly Message[]; readonly peer: ProvenPeer }
+  | { readonly state: 'refused'; readonly send: readonly Message[]; readonly reason: string }
+
+export const nonceBytes = 16
+
+/** The side that connects. */
+export class CallerHandshake {
+  readonly #self: Self
+  readonly #expected: NodeId
+  readonly #lane: Lane
+  readonly #hello: Buffer
+  #challenge: Buffer | undefined
+  #peer: ProvenPeer | undefined
+
+  /** `expected`: the node that should be at that address. */
+  constructor(self: Self, expected: NodeId, lane: Lane, nonce: Uint8Array) {
+    this.#self = self
+    this.#expected = expected
+    this.#lane = lane
+    const { cluster, node, incarnation, versions } = self
+    this.#hello = encodeControl({ cluster, node, incarnation, lane, versions, nonce })
+  }
+
+  begin(): Message {
+    return { type: frameTypes.hello, body: this.#hello }
+  }
+
+  receive({ type, body }: Message): Step {
+    if (type === frameTypes.refused) return refusedBy(body)
+    if (type === frameTypes.challenge && this.#challenge === undefined) {
+      this.#challenge = body
+      return { state: 'going on', send: [] }
+    }
+    if (type === frameTypes.proof && this.#challenge !== undefined && this.#peer === undefined)
+      return this.#checkProof(body, this.#challenge)
+    if (type === frameTypes.welcome && this.#peer !== undefined)
+      return { state: 'proven', send: [], peer: this.#peer }
+    return refuse('a message came out of its turn')
+  }
+
+  #checkProof(proof: Buffer, challenge: Buffer): Step {
+    const self = this.#self
+    if (!isProof(proof, self.key, 'called', this.#hello, challenge))
+      return refuse('the node called does not have the key of the cluster')
+    const said = fieldsOf(challenge)
+    const { cluster, node, incarnation, version } = said
+    if (cluster !== self.cluster)
+      return refuse(`the node called is of cluster ${text(cluster)}, the caller of ${self.cluster}`)
+    if (node !== this.#expected) return refuse(`here is ${text(node)}, and ${this.#expected} was called`)
+    if (typeof incarnation !== 'string' || typeof version !== 'number')
+      return refuse('the challenge makes no sense')
+    if (version < self.versions.least || version > self.versions.greatest)
+      return refuse(`version ${version} of the protocol was not offered`)
+    this.#peer = {
+      node: this.#expected,
+      incarnation: incarnation as Incarnation,
+      lane: this.#lane,
+      version,
+    }
+    const send = { type: frameTypes.proof, body: proofOf(self.key, 'caller', this.#hello, challenge) }
+    return { state: 'going on', send: [send] }
+  }
+}
+
+/** What the called side has heard and said when it waits for the proof. */
+interface Given {
+  readonly hello: Buffer
+  readonly challenge: Buffer
+  readonly peer: ProvenPeer
+}
+
+/** The side that listens. */
+export class CalledHandshake {
+  readonly #self: Self
+  readonly #nonce: Uint8Array
+  #given: Given | undefined
+
+  constructor(self: Self, nonce: Uint8Array) {
+    this.#self = self
+    this.#nonce = nonce
+  }
+
+  /** `lane`: that of the frames. */
+  receive({ type, body }: Message, lane: Lane): Step {
+    if (type === frameTypes.refused) return refusedBy(body)
+    if (type === frameTypes.hello && this.#given === undefined) return this.#answer(body, lane)
+    if (type === frameTypes.proof && this.#given !== undefined) return this.#checkProof(body, this.#given)
+    return refuse('a message came out of its turn')
+  }
+
+  #answer(hello: Buffer, lane: Lane): Step {
+    const self = this.#self
+    const said = fieldsOf(hello)
+    if (said.cluster !== self.cluster)
+      return refuse(`the caller is of cluster ${text(said.cluster)}, the node called of ${self.cluster}`)
+    const { node, incarnation } = said
+    const versions = said.versions as Partial<Self['versions']> | null | undefined
+    if (
+      typeof node !== 'string' ||
+      typeof incarnation !== 'string' ||
+      said.lane !== lane ||
+      !(said.nonce instanceof Uint8Array) ||
+      said.nonce.length !== nonceBytes ||
+      typeof versions?.least !== 'number' ||
+      typeof versions.greatest !== 'number'
+    )
+      return refuse('the hello makes no sense')
+    const version = Math.min(versions.greatest, self.versions.greatest)
+    if (version < versions.least || version < self.versions.least)
+      return refuse(
+        `the caller speaks versions ${versions.least} to ${versions.greatest} of the protocol, the node called ` +
+          `${self.versions.least} to ${self.versions.greatest}; install the same NDFS on both`,
+      )
+    const challenge = encodeControl({
+      cluster: self.cluster,
+      node: self.node,
+      incarnation: self.incarnation,
+      version,
+      nonce: this.#nonce,
+    })
+    this.#given = {
+      hello,
+      challenge,
+      peer: { node: node as NodeId, incarnation: incarnation as Incarnation, lane, version },
+    }
+    return {
+      state: 'going on',
+      send: [
+        { type: frameTypes.challenge, body: challenge },
+        { type: frameTypes.proof, body: proofOf(self.key, 'called', hello, challenge) },
+      ],
+    }
+  }
+
+  #checkProof(proof: Buffer, { hello, challenge, peer }: Given): Step {
+    if (!isProof(proof, this.#self.key, 'caller', hello, challenge))
+      return refuse('the caller does not have the key of the cluster')
+    return { state: 'proven', send: [{ type: frameTypes.welcome, body: Buffer.alloc(0) }], peer }
+  }
+}
+
+export function refuse(reason: string): Step {
+  return { state: 'refused', send: [{ type: frameTypes.refused, body: Buffer.from(reason) }], reason }
+}
+
+const refusedBy = (body: Buffer): Step => ({
+  state: 'refused',
+  send: [],
+  // For people to read: whoever sent it may be a stranger, so no line ends and no escapes.
+  reason: body.toString().replace(/[^\x20-\x7e]/g, '?'),
+})
+
+function proofOf(key: Uint8Array, side: 'caller' | 'called', hello: Buffer, challenge: Buffer): Buffer {
+  const lengths = Buffer.alloc(8)
+  lengths.writeUInt32LE(hello.length, 0)
+  lengths.writeUInt32LE(challenge.length, 4)
+  return createHmac('sha256', key)
+    .update(`ndfs peer ${side}`)
+    .update(lengths)
+    .update(hello)
+    .update(challenge)
+    .digest()
+}
+
+function isProof(
+  proof: Buffer,
+  key: Uint8Array,
+  side: 'caller' | 'called',
+  hello: Buffer,
+  challenge: Buffer,
+): boolean {
+  const right = proofOf(key, side, hello, challenge)
+  return proof.length === right.length && timingSafeEqual(proof, right)
+}
+
+/** What a stranger sent: anything. */
+function fieldsOf(body: Buffer): Record<string, unknown> {
+  try {
+    const value = decodeControl<unknown>(body)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch (error) {
+    return { cluster: `(unreadable: ${messageOf(error)})` }
+  }
+}
+
+const text = (value: unknown): string =>
+  (typeof value === 'string' ? value : '(none)').slice(0, 64).replace(/[^\x20-\x7e]/g, '?')

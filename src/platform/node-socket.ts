@@ -1,0 +1,122 @@
+/**
+ * One connection by Node.js.
+ *
+ * Several buffers go to the system in one call (cork, then writev). `write` says stop at `waitingBytesHigh`, and
+ * `onDrain` comes at `waitingBytesLow`: between them there is enough for the next gathering write, so that the wire never
+ * idles while the sender wakes up. An exception in a callback is a bug; nothing here catches it, and the process stops.
+ */
+import type { Socket as NetSocket } from 'node:net'
+import { AssertionFailure } from '../base/assert.ts'
+import { MiB } from '../base/units.ts'
+import type { Address, Socket } from './platform.ts'
+
+const waitingBytesHigh = 4 * MiB
+const waitingBytesLow = 1 * MiB
+/** How long the other side may take to read what we sent last, and to close, before we stop waiting for it. */
+const lingerMs = 2000
+
+const notSet = (): never => {
+  throw new AssertionFailure('a socket whose callbacks were not set in the turn in which it came')
+}
+
+export class NodeSocket implements Socket {
+  readonly remoteAddress: Address
+  onData: (bytes: Buffer) => void = notSet
+  onClose: (error?: Error) => void = notSet
+  onDrain: () => void = () => undefined
+  readonly #socket: NetSocket
+  #error: Error | undefined
+  #closed = false
+  #ending = false
+  #stopped = false
+  #writtenBytes = 0
+  /** Callbacks of `whenSent`, and how many bytes each waits for; in that order. */
+  readonly #whenSent: { bytes: number; callback: () => void }[] = []
+
+  constructor(socket: NetSocket, remoteAddress: Address) {
+    this.#socket = socket
+    this.remoteAddress = remoteAddress
+    socket.on('data', (bytes: Buffer) => {
+      if (!this.#closed && !this.#ending) this.onData(bytes)
+    })
+    socket.on('error', (error) => (this.#error ??= error))
+    // Node.js answers the other side's end with ours, once what waits was sent; a reader that stands still must not keep
+    // the connection open for ever.
+    socket.on('end', () => {
+      this.#ending = true
+      this.#destroyAfterLinger()
+    })
+    socket.on('close', () => this.#onClosed())
+  }
+
+  write(buffers: readonly Uint8Array[]): boolean {
+    if (this.#closed || this.#ending) return true
+    const socket = this.#socket
+    const last = buffers.length - 1
+    if (last > 0) socket.cork()
+    for (let index = 0; index < last; index++) {
+      this.#writtenBytes += buffers[index].length
+      socket.write(buffers[index])
+    }
+    if (last >= 0) {
+      this.#writtenBytes += buffers[last].length
+      socket.write(buffers[last], this.#onSent)
+    }
+    if (last > 0) socket.uncork()
+    if (socket.writableLength < waitingBytesHigh) return true
+    this.#stopped = true
+    return false
+  }
+
+  whenSent(callback: () => void): void {
+    if (this.#closed || this.#sentBytes() >= this.#writtenBytes) queueMicrotask(callback)
+    else this.#whenSent.push({ bytes: this.#writtenBytes, callback })
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#ending) this.#socket.resume()
+  }
+
+  end(): void {
+    if (this.#closed || this.#ending) return
+    this.#ending = true
+    this.#socket.end()
+    // What still comes is read and dropped: a socket closed with unread bytes resets the connection, and the other
+    // side might never see what we sent last.
+    this.#socket.resume()
+    this.#destroyAfterLinger()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  #sentBytes(): number {
+    return this.#writtenBytes - this.#socket.writableLength
+  }
+
+  readonly #onSent = (): void => {
+    if (this.#socket.destroyed) return
+    const sent = this.#sentBytes()
+    while (this.#whenSent.length > 0 && this.#whenSent[0].bytes <= sent) this.#whenSent.shift()?.callback()
+    if (!this.#stopped || this.#socket.writableLength > waitingBytesLow) return
+    this.#stopped = false
+    this.onDrain()
+  }
+
+  #destroyAfterLinger(): void {
+    const timer = setTimeout(() => this.#socket.destroy(), lingerMs)
+    timer.unref()
+    this.#socket.once('close', () => clearTimeout(timer))
+  }
+
+  #onClosed(): void {
+    this.#closed = true
+    for (const { callback } of this.#whenSent.splice(0)) callback()
+    this.onClose(this.#error)
+  }
+}

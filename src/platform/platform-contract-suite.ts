@@ -1,0 +1,252 @@
+/**
+ * The promises of platform.ts as tests: whoever puts another world behind it calls this with its own.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Platform, Socket } from './platform.ts'
+
+export interface PlatformUnderTest {
+  readonly platform: Platform
+  /** An empty directory that exists. */
+  readonly directory: string
+  /** Runs the world until the promise settles: virtual time has to be driven. */
+  run<T>(work: Promise<T>): Promise<T>
+  readonly address: string
+}
+
+export function platformContract(
+  name: string,
+  withPlatform: (body: (given: PlatformUnderTest) => Promise<void>) => Promise<void>,
+): void {
+  const it = (sentence: string, body: (given: PlatformUnderTest) => Promise<void>): void =>
+    void test(`${name}: ${sentence}`, () => withPlatform((given) => given.run(body(given))))
+
+  it('the clock never goes back, and a timer never fires early', async ({ platform: { clock } }) => {
+    const start = clock.now()
+    await clock.sleep(5)
+    const slept = clock.now()
+    assert.ok(slept - start >= 5)
+    await new Promise<void>((resolve) => clock.after(3, resolve))
+    assert.ok(clock.now() - slept >= 3)
+  })
+
+  it('a cancelled timer does not fire', async ({ platform: { clock } }) => {
+    let fired = false
+    clock.after(1, () => (fired = true)).cancel()
+    await clock.sleep(10)
+    assert.equal(fired, false)
+  })
+
+  it('what is to run soon runs in order, after this turn', async ({ platform: { clock } }) => {
+    const order: string[] = []
+    const done = new Promise<void>((resolve) => {
+      clock.soon(() => order.push('first'))
+      clock.soon(() => {
+        order.push('second')
+        resolve()
+      })
+    })
+    await Promise.resolve().then(() => order.push('this turn'))
+    await done
+    assert.deepEqual(order, ['this turn', 'first', 'second'])
+  })
+
+  it('chance stays below its bound, and bytes are as many as asked for', async ({ platform: { chance } }) => {
+    for (let draw = 0; draw < 100; draw++) assert.ok(chance.below(3) < 3)
+    assert.equal(chance.below(1), 0)
+    assert.ok(chance.below(2 ** 32) < 2 ** 32)
+    assert.equal(chance.bytes(17).length, 17)
+  })
+
+  it('a file is created exclusively and reads back what was written', async ({ platform, directory }) => {
+    const path = `${directory}/file`
+    const file = await platform.files.open(path, { create: true })
+    await assert.rejects(platform.files.open(path, { create: true }), { code: 'EEXIST' })
+    await file.write([Buffer.from('one'), Buffer.alloc(0), Buffer.from('two')], 2)
+    await file.sync()
+    assert.equal(await file.size(), 8)
+    const target = Buffer.alloc(20, 0xff)
+    assert.equal(await file.read(target, 0), 8)
+    assert.deepEqual(target.subarray(0, 8), Buffer.from('\0\0onetwo'))
+    assert.equal(await file.read(target, 8), 0)
+    await file.truncate(5)
+    assert.equal(await file.size(), 5)
+    await file.close()
+  })
+
+  it('a direct and durable file takes whole pages of aligned memory', async ({ platform, directory }) => {
+    const buffer = platform.files.alignedBuffer(12288)
+    assert.deepEqual(buffer, Buffer.alloc(12288))
+    buffer.fill('a', 0, 4096).fill('b', 4096)
+    const file = await platform.files.open(`${directory}/direct`, {
+      create: true,
+      direct: true,
+      durable: true,
+    })
+    await file.write([buffer.subarray(4096, 8192), buffer.subarray(0, 4096)], 4096)
+    const back = platform.files.alignedBuffer(16384)
+    assert.equal(await file.read(back, 0), 12288)
+    assert.deepEqual(
+      back.subarray(0, 12288),
+      Buffer.concat([Buffer.alloc(4096), buffer.subarray(4096, 8192), buffer.subarray(0, 4096)]),
+    )
+    await file.close()
+  })
+
+  it('what is missing is undefined, nothing, or ENOENT', async ({ platform: { files }, directory }) => {
+    const missing = `${directory}/missing`
+    assert.equal(await files.list(missing), undefined)
+    assert.equal(await files.readWhole(missing), undefined)
+    await files.remove(missing)
+    await assert.rejects(files.open(missing), { code: 'ENOENT' })
+    await assert.rejects(files.rename(missing, `${missing}2`), { code: 'ENOENT' })
+  })
+
+  it('a file has no names in it', async ({ platform: { files }, directory }) => {
+    await files.replaceWhole(`${directory}/file`, Buffer.from('x'))
+    assert.equal(await files.list(`${directory}/file`), undefined)
+  })
+
+  it('a small file is replaced whole and leaves nothing else behind', async ({
+    platform: { files },
+    directory,
+  }) => {
+    const path = `${directory}/small`
+    await files.replaceWhole(path, Buffer.from('a longer first one'))
+    await Promise.all([
+      files.replaceWhole(path, Buffer.from('second')),
+      files.replaceWhole(path, Buffer.from('second')),
+    ])
+    assert.equal(String(await files.readWhole(path)), 'second')
+    assert.deepEqual(await files.list(directory), ['small'])
+  })
+
+  it('names are listed sorted; rename and remove change them', async ({ platform: { files }, directory }) => {
+    await files.makeDirectory(`${directory}/sub`)
+    for (const name of ['b', 'a', 'C']) await files.replaceWhole(`${directory}/${name}`, Buffer.from(name))
+    assert.deepEqual(await files.list(directory), ['C', 'a', 'b', 'sub'])
+    await files.rename(`${directory}/a`, `${directory}/sub/z`)
+    await files.remove(`${directory}/b`)
+    await files.syncDirectory(directory)
+    assert.deepEqual(await files.list(directory), ['C', 'sub'])
+    assert.deepEqual(await files.list(`${directory}/sub`), ['z'])
+    assert.ok((await files.freeBytes(directory)) > 0)
+  })
+
+  it('a lock has one holder at a time', async ({ platform: { files }, directory }) => {
+    const lock = await files.lock(directory)
+    assert.ok(lock)
+    assert.equal(await files.lock(directory), undefined)
+    await lock.release()
+    const again = await files.lock(directory)
+    assert.ok(again)
+    await again.release()
+  })
+
+  it('bytes go both ways in order, and an end closes both sides', async ({
+    platform: { sockets },
+    address,
+  }) => {
+    const got: Buffer[] = []
+    const serverClosed = Promise.withResolvers<void>()
+    const listener = await sockets.listen(address, (socket) => {
+      socket.onClose = () => serverClosed.resolve()
+      socket.onData = (bytes) => {
+        got.push(bytes)
+        if (Buffer.concat(got).length < 6) return
+        socket.write([Buffer.from('answer')])
+        socket.end()
+      }
+    })
+    const client = await sockets.connect(listener.address, 1000)
+    const answer: Buffer[] = []
+    client.onData = (bytes) => answer.push(bytes)
+    const closed = new Promise<Error | undefined>((resolve) => (client.onClose = resolve))
+    const sent = new Promise<void>((resolve) => {
+      client.write([Buffer.from('ab'), Buffer.from('c')])
+      client.write([Buffer.from('def')])
+      client.whenSent(resolve)
+    })
+    await sent
+    assert.equal(await closed, undefined)
+    await serverClosed.promise
+    assert.equal(String(Buffer.concat(got)), 'abcdef')
+    assert.equal(String(Buffer.concat(answer)), 'answer')
+    await listener.close()
+  })
+
+  it('a sender is told to stop while nobody reads, and to go on when somebody does', async ({
+    platform: { sockets },
+    address,
+  }) => {
+    let received = 0
+    const accepted = Promise.withResolvers<Socket>()
+    const listener = await sockets.listen(address, (socket) => {
+      socket.onData = (bytes) => (received += bytes.length)
+      socket.onClose = () => undefined
+      socket.pause()
+      accepted.resolve(socket)
+    })
+    const client = await sockets.connect(listener.address, 1000)
+    client.onData = () => undefined
+    client.onClose = () => undefined
+    const drained = new Promise<void>((resolve) => (client.onDrain = resolve))
+    const piece = Buffer.alloc(1 << 20)
+    let pieces = 1
+    while (client.write([piece])) assert.ok(pieces++ < 64, 'never told to stop')
+    const socket = await accepted.promise
+    const before = received
+    socket.resume()
+    await drained
+    await new Promise<void>((resolve) => client.whenSent(resolve))
+    client.end()
+    await new Promise<void>((resolve) => (socket.onClose = () => resolve()))
+    assert.ok(before < received)
+    assert.equal(received, pieces * piece.length)
+    await listener.close()
+  })
+
+  it('a connection to where nobody listens is refused', async ({ platform: { sockets }, address }) => {
+    const listener = await sockets.listen(address, () => undefined)
+    await listener.close()
+    await assert.rejects(sockets.connect(listener.address, 1000))
+  })
+
+  it('an address in use is refused', async ({ platform: { sockets }, address }) => {
+    const listener = await sockets.listen(address, (socket) => {
+      socket.onData = () => undefined
+      socket.onClose = () => undefined
+    })
+    await assert.rejects(
+      sockets.listen(listener.address, () => undefined),
+      { code: 'EADDRINUSE' },
+    )
+    await listener.close()
+  })
+
+  it('destroying a socket closes it once, and the other side hears of it', async ({
+    platform: { sockets },
+    address,
+  }) => {
+    let closes = 0
+    const serverClosed = Promise.withResolvers<void>()
+    const listener = await sockets.listen(address, (socket) => {
+      socket.onData = () => undefined
+      socket.onClose = () => serverClosed.resolve()
+    })
+    const client = await sockets.connect(listener.address, 1000)
+    const closed = Promise.withResolvers<void>()
+    client.onData = () => undefined
+    client.onClose = () => {
+      closes++
+      closed.resolve()
+    }
+    client.destroy()
+    client.destroy()
+    await closed.promise
+    await serverClosed.promise
+    assert.equal(client.write([Buffer.from('late')]), true)
+    assert.equal(closes, 1)
+    await listener.close()
+  })
+}
