@@ -75,8 +75,8 @@ const sessionRetryMs = 500
 export async function startNode(options: NodeOptions) {
   const { platform, clusterId, key, node, block, storeAddress, listen, cacheBytes, writeWaitMaxMs } = options
   const { clock, chance } = platform
-  const log = platform.log.with({ node })
-  const here: Platform = { ...platform, log }
+  const { log } = platform
+  const here = platform
   const incarnation = chance.bytes(8).toString('hex') as Incarnation
   const startedAt = clock.wallTime()
 

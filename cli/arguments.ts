@@ -1,0 +1,46 @@
+/** What people write on the command line, read or refused (exit code 2). */
+import { InvalidArgumentError } from 'commander'
+import { parseSize } from '../src/base/units.ts'
+import type { DiskWish } from '../src/local/local.ts'
+
+export function sizeArgument(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes === undefined) throw new InvalidArgumentError('Write a size such as 20GiB, 512MiB or 4096.')
+  return bytes
+}
+
+export const countArgument =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const count = /^\d+$/.test(text) ? Number(text) : Number.NaN
+    if (!(count >= least && count <= most))
+      throw new InvalidArgumentError(`Write a whole number from ${least} to ${most}.`)
+    return count
+  }
+
+export function diskArgument(text: string, before: readonly DiskWish[] = []): readonly DiskWish[] {
+  const match = /^(flash|hdd):(.+)$/.exec(text)
+  const capacityBytes = match === null ? undefined : parseSize(match[2])
+  if (match === null || capacityBytes === undefined)
+    throw new InvalidArgumentError('Write a tier and a size, such as flash:10GiB or hdd:40GiB.')
+  return [...before, { tier: match[1] as DiskWish['tier'], capacityBytes }]
+}
+
+export interface VDiskArgument {
+  readonly container: string
+  readonly name: string
+}
+
+export function vDiskArgument(text: string): VDiskArgument {
+  const [container, name, ...rest] = text.split('/')
+  if (!container || !name || rest.length > 0)
+    throw new InvalidArgumentError('Write CONTAINER/NAME, such as vms/disk1.')
+  return { container, name }
+}
+
+/** `30s`, `3m`, or seconds alone. */
+export function durationArgument(text: string): number {
+  const match = /^(\d+)(s|m)?$/.exec(text)
+  if (!match) throw new InvalidArgumentError('Write a time such as 180s or 3m.')
+  return Number(match[1]) * (match[2] === 'm' ? 60_000 : 1000)
+}

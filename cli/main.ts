@@ -1,0 +1,36 @@
+/**
+ * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached.
+ */
+import { Command, CommanderError } from 'commander'
+import { version } from '../src/base/version.ts'
+import { NoNodeReachable } from '../src/local/api-client.ts'
+import type { Program } from '../src/local/local.ts'
+import { addClusterCommands } from './cluster-commands.ts'
+import { printError } from './console-output.ts'
+import { addMachineCommands } from './machine-commands.ts'
+
+const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3 } as const
+
+export async function main(program: Program): Promise<void> {
+  const ndfs = new Command('ndfs')
+    .description('The local disks of ordinary servers as one datastore for virtual machines')
+    .version(version)
+    .showHelpAfterError('(add --help for what there is)')
+    .exitOverride()
+  // Subcommands take over settings that were made before they were added.
+  addMachineCommands(ndfs, program)
+  addClusterCommands(ndfs, program)
+  try {
+    await ndfs.parseAsync()
+  } catch (error) {
+    process.exitCode = exitCodeOf(error)
+    if (!(error instanceof CommanderError)) printError(error, process.argv.includes('--json'))
+    // A process that failed half-way may have opened what would keep it alive.
+    process.exit()
+  }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.done : exitCode.usage
+  return error instanceof NoNodeReachable ? exitCode.unreachable : exitCode.failed
+}

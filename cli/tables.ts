@@ -1,0 +1,152 @@
+/** How results look to a person. */
+import { formatSize } from '../src/base/units.ts'
+import type {
+  ClusterStatus,
+  ContainerInfo,
+  DiskInfo,
+  NodeInfo,
+  VDiskInfo,
+} from '../src/management/management.ts'
+
+/** Columns as wide as their widest cell; those of numbers to the right. */
+export function table(
+  headings: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+  none: string,
+): string {
+  if (rows.length === 0) return none
+  const width = headings.map((heading, column) =>
+    Math.max(heading.length, ...rows.map((row) => String(row[column]).length)),
+  )
+  const toTheRight = headings.map((_, column) => rows.every((row) => /^-$|^\d/.test(String(row[column]))))
+  const line = (cells: readonly (string | number)[]): string =>
+    cells
+      .map((cell, column) =>
+        toTheRight[column] ? String(cell).padStart(width[column]) : String(cell).padEnd(width[column]),
+      )
+      .join('  ')
+      .trimEnd()
+  return [headings, ...rows].map(line).join('\n')
+}
+
+/** What is known of one thing, a line each. */
+export function facts(entries: readonly (readonly [string, string | number | undefined])[]): string {
+  const known = entries.filter((entry) => entry[1] !== undefined)
+  const width = Math.max(...known.map(([name]) => name.length))
+  return known.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
+}
+
+const size = (bytes: number | undefined): string => (bytes === undefined ? '-' : formatSize(bytes))
+const when = (milliseconds: number | undefined): string | undefined =>
+  milliseconds === undefined ? undefined : new Date(milliseconds).toISOString()
+
+export const containersTable = (containers: readonly ContainerInfo[]): string =>
+  table(
+    ['CONTAINER', 'COPIES', 'VDISKS', 'SIZE'],
+    containers.map(({ name, copies, vdisks, sizeBytes }) => [name, copies, vdisks, size(sizeBytes)]),
+    'There is no container yet: make one with `ndfs container create NAME`.',
+  )
+
+export const containerFacts = ({ name, copies, vdisks, sizeBytes, createdAt }: ContainerInfo): string =>
+  facts([
+    ['container', name],
+    ['copies', copies],
+    ['vdisks', vdisks],
+    ['size', size(sizeBytes)],
+    ['created', when(createdAt)],
+  ])
+
+export const vDisksTable = (vdisks: readonly VDiskInfo[]): string =>
+  table(
+    ['VDISK', 'SIZE', 'COPIES', 'OWNER', 'UNDRAINED', 'STATE'],
+    vdisks.map(({ name, sizeBytes, copies, owner, undrainedBytes, state, reason }) => [
+      name,
+      size(sizeBytes),
+      copies,
+      owner ?? '-',
+      size(undrainedBytes),
+      reason === undefined ? state : `${state}: ${reason}`,
+    ]),
+    'There is no vDisk yet: make one with `ndfs vdisk create CONTAINER/NAME --size 20GiB`.',
+  )
+
+export const vDiskFacts = (vdisk: VDiskInfo): string =>
+  facts([
+    ['vdisk', vdisk.name],
+    ['id', vdisk.id],
+    ['size', size(vdisk.sizeBytes)],
+    ['copies', vdisk.copies],
+    ['state', vdisk.state],
+    ['reason', vdisk.reason],
+    ['owner', vdisk.owner ?? '-'],
+    ['epoch', vdisk.epoch],
+    ['episodes', vdisk.episodes],
+    ['undrained', size(vdisk.undrainedBytes)],
+    ['created', when(vdisk.createdAt)],
+  ])
+
+export const nodesTable = (nodes: readonly NodeInfo[]): string =>
+  table(
+    ['NODE', 'BLOCK', 'STATE', 'API', 'NBD', 'CACHE', 'VDISKS'],
+    nodes.map(({ id, block, state, addresses, cache, vdisks }) => [
+      id,
+      block,
+      state,
+      addresses.http,
+      addresses.nbd.address,
+      cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : '-',
+      vdisks,
+    ]),
+    'There is no node.',
+  )
+
+export const nodeFacts = ({ id, block, state, addresses, cache, vdisks, startedAt }: NodeInfo): string =>
+  facts([
+    ['node', id],
+    ['block', block],
+    ['state', state],
+    ['started', when(startedAt)],
+    ['api', addresses.http],
+    ['peer', addresses.peer],
+    ['nbd', addresses.nbd.address],
+    ['nbd socket', addresses.nbd.socket],
+    ['cache', cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : undefined],
+    ['vdisks', vdisks],
+  ])
+
+export const disksTable = (disks: readonly DiskInfo[]): string =>
+  table(
+    ['DISK', 'NODE', 'TIER', 'CAPACITY', 'USED', 'STATE'],
+    disks.map(({ id, node, tier, capacityBytes, usedBytes, state }) => [
+      id,
+      node,
+      tier,
+      size(capacityBytes),
+      size(usedBytes),
+      state,
+    ]),
+    'There is no disk.',
+  )
+
+export function statusText(status: ClusterStatus): string {
+  const { flash, hdd } = status.capacity
+  return [
+    facts([
+      ['cluster', status.cluster],
+      ['health', status.health],
+      ['flash', `${size(flash.usedBytes)} of ${size(flash.capacityBytes)} used`],
+      ['hdd', `${size(hdd.usedBytes)} of ${size(hdd.capacityBytes)} used`],
+      ['containers', status.containers],
+      [
+        'vdisks',
+        status.vdisks.offline > 0
+          ? `${status.vdisks.total}, ${status.vdisks.offline} offline`
+          : status.vdisks.total,
+      ],
+      ['undrained', size(status.undrainedBytes)],
+    ]),
+    '',
+    nodesTable(status.nodes),
+    ...(status.problems.length > 0 ? ['', ...status.problems.map((problem) => `! ${problem}`)] : []),
+  ].join('\n')
+}

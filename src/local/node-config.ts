@@ -1,0 +1,94 @@
+/**
+ * What one process is told at its start, in a JSON file: `ndfs node --config FILE` and `ndfs store --config FILE`.
+ * All paths are absolute.
+ */
+import Type, { type Static } from 'typebox'
+import { NdfsError } from '../base/errors.ts'
+import type { Files } from '../platform/platform.ts'
+import { nodeIdPattern } from '../management/management.ts'
+import { readVersioned } from './versioned-file.ts'
+
+export const configVersion = 1
+
+const closed = { additionalProperties: false } as const
+const path = Type.String({ pattern: '^/', description: 'An absolute path.' })
+const bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const cluster = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{16}$' }), keyFile: path }, closed)
+
+export const nodeConfigSchema = Type.Object(
+  {
+    version: Type.Literal(configVersion),
+    cluster,
+    node: Type.String({ pattern: nodeIdPattern }),
+    block: Type.String({ pattern: nodeIdPattern }),
+    /** The node's own folder: its lock, its `process.json`. */
+    dir: path,
+    /** Where the machine's store listens. */
+    storeSocket: path,
+    listen: Type.Object({ http: Type.String(), peer: Type.String(), nbd: Type.String() }, closed),
+    nbdSocket: path,
+    tokenFile: path,
+    /** Formatted already: a disk without a superblock is refused, never made anew. */
+    disks: Type.Array(
+      Type.Object(
+        {
+          id: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' }),
+          path,
+          tier: Type.Union([Type.Literal('flash'), Type.Literal('hdd')]),
+          capacityBytes: bytes,
+        },
+        closed,
+      ),
+    ),
+    cacheBytes: bytes,
+    writeWaitMaxMs: Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 }),
+    /** Which part of a flash disk the oplog may take. */
+    oplogShare: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 0.9 })),
+  },
+  closed,
+)
+export type NodeConfig = Static<typeof nodeConfigSchema>
+
+export const storeConfigSchema = Type.Object(
+  {
+    version: Type.Literal(configVersion),
+    cluster,
+    /** The store's own folder: its SQLite files, its lock, its `process.json`. */
+    dir: path,
+    socket: path,
+  },
+  closed,
+)
+export type StoreConfig = Static<typeof storeConfigSchema>
+
+export const readNodeConfig = (files: Files, file: string): Promise<NodeConfig> =>
+  mustBeThere(file, readVersioned(files, file, nodeConfigSchema, configVersion))
+
+export const readStoreConfig = (files: Files, file: string): Promise<StoreConfig> =>
+  mustBeThere(file, readVersioned(files, file, storeConfigSchema, configVersion))
+
+async function mustBeThere<T>(file: string, reading: Promise<T | undefined>): Promise<T> {
+  const config = await reading
+  if (config === undefined)
+    throw new NdfsError(
+      'NOT_FOUND',
+      `Cannot find the configuration ${file}. \`ndfs up\` writes those of its nodes.`,
+      {
+        path: file,
+      },
+    )
+  return config
+}
+
+/** The key that all processes of the cluster prove to one another that they have; 32 bytes, as hex digits in the file. */
+export async function readClusterKey(files: Files, file: string): Promise<Buffer> {
+  const text = (await files.readWhole(file))?.toString().trim()
+  if (text === undefined || !/^[0-9a-f]{64}$/.test(text))
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot read the cluster's key from ${file}: ${text === undefined ? 'there is no such file' : 'it is not 64 hex digits'}. ` +
+        'Put the key file of this cluster back.',
+      { path: file },
+    )
+  return Buffer.from(text, 'hex')
+}

@@ -1,0 +1,284 @@
+/**
+ * `ndfs up`: a cluster on this machine, made at the first time, started again at every other.
+ *
+ * In this order: is the machine fit (doctor.ts), is the directory ours alone, what is in it (layout.ts), which ports
+ * (ports.ts), what each process is told (node-config.ts), and then the processes (supervisor.ts). `up` has served its
+ * purpose when all nodes serve; from then on it waits for the order to stop.
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { NdfsError } from '../base/errors.ts'
+import { GiB } from '../base/units.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { Child } from './child.ts'
+import { clusterFileNode, encodeClusterFile } from './cluster-file.ts'
+import { serveControl } from './control-socket.ts'
+import { doctor } from './doctor.ts'
+import { endNodeSession } from './end-node-session.ts'
+import { formatClusterDisk } from './format-disk.ts'
+import { layoutOf, nodesUsual, openOrMakeCluster, type Cluster, type Layout } from './layout.ts'
+import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
+import { LogFollower, readableLine } from './log-lines.ts'
+import { configVersion, readNodeConfig, type NodeConfig, type StoreConfig } from './node-config.ts'
+import { loopback, portRange, type PortUse } from './ports.ts'
+import { noteThisProcess, runningProcess } from './processes.ts'
+import { Supervisor } from './supervisor.ts'
+import { giveTokenToUser, readToken, takeTokenFromUser } from './token.ts'
+import { replaceJson } from './versioned-file.ts'
+import { whenAborted } from './when-aborted.ts'
+
+export const cacheBytesUsual = 2 * GiB
+export const writeWaitMaxMsUsual = 60_000
+
+export interface Up {
+  readonly layout: Layout
+  /** Ends all that was started, nodes first, the store last. */
+  stop(): Promise<void>
+}
+
+export interface UpOutput extends Output {
+  /** Whether the processes' log lines are shown as well. */
+  readonly followLogs: boolean
+}
+
+/** `stopped`: aborts when the order to stop comes; what was started by then is ended, and the promise rejects. */
+export async function up(
+  options: UpOptions,
+  program: Program,
+  platform: Platform,
+  output: UpOutput,
+  stopped: AbortSignal,
+): Promise<Up> {
+  const dir = resolve(options.dir)
+  const layout = layoutOf(dir)
+  await examine(dir, options.nodes ?? nodesUsual, output)
+  await mkdir(layout.logs, { recursive: true })
+  const lock = await takeDirectory(layout, platform)
+  const undo: (() => Promise<void>)[] = [() => lock.release()]
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step()
+  }
+  try {
+    const { cluster, made } = await openOrMakeCluster(
+      layout,
+      { ...options, dir },
+      platform,
+      formatClusterDisk(platform),
+    )
+    output.line(`${made ? 'Made' : 'Opened'} the cluster ${cluster.clusterId} in ${dir}.`)
+    const nodes = await configure(cluster, layout, options, platform, output)
+    undo.push(await announce(layout, nodes, platform))
+    await startProcesses({ layout, nodes, program, platform, output, stopped, undo })
+    printHowToUse(nodes, dir, output)
+    return { layout, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function examine(dir: string, nodes: number, output: Output): Promise<void> {
+  const findings = await doctor(dir, nodes)
+  for (const { state, text } of findings) if (state === 'warning') output.line(`Warning: ${text}`)
+  const fatal = findings.filter(({ state }) => state === 'fatal')
+  if (fatal.length > 0)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot start a cluster here. ${fatal.map(({ text }) => text).join(' ')}`,
+      { dir },
+    )
+}
+
+async function takeDirectory(layout: Layout, { files }: Platform): Promise<{ release(): Promise<void> }> {
+  const { dir } = layout
+  const lock = await files.lock(dir)
+  if (lock === undefined) {
+    const other = await runningProcess(files, layout.upProcess)
+    throw new NdfsError(
+      'IN_USE',
+      `Cannot start the cluster in ${dir}: another \`ndfs up\`${other ? ` (process ${other.pid})` : ''} uses it. ` +
+        `Stop that one with \`ndfs down --dir ${dir}\`, or name another --dir.`,
+      { dir },
+    )
+  }
+  return lock
+}
+
+async function configure(
+  cluster: Cluster,
+  layout: Layout,
+  options: UpOptions,
+  { files, sockets }: Platform,
+  output: Output,
+): Promise<NodeConfig[]> {
+  await refuseLeftovers(cluster, layout, files)
+  const count = cluster.nodes.length
+  const taken = new Set<number>()
+  const range = async (use: PortUse, given?: number): Promise<number> => {
+    const { first, moved } = await portRange(use, given, count, taken, sockets)
+    for (let port = first; port < first + count; port++) taken.add(port)
+    if (moved && use !== 'peer')
+      output.line(`The usual ports for ${use} are busy: the nodes take ${first} and up.`)
+    return first
+  }
+  // What was asked for is given out before what may move.
+  const given = { http: options.httpPort, nbd: options.nbdPort }
+  const [first, second] = given.http === undefined ? (['nbd', 'http'] as const) : (['http', 'nbd'] as const)
+  const ports = { http: 0, nbd: 0, peer: 0 }
+  ports[first] = await range(first, given[first])
+  ports[second] = await range(second, given[second])
+  ports.peer = await range('peer')
+
+  const member = { id: cluster.clusterId, keyFile: layout.key }
+  const store: StoreConfig = {
+    version: configVersion,
+    cluster: member,
+    dir: layout.store.folder,
+    socket: layout.storeSocket,
+  }
+  await replaceJson(files, layout.store.config, store)
+  return Promise.all(
+    cluster.nodes.map(async ({ id, block, disks }, index): Promise<NodeConfig> => {
+      const node = layout.node(id)
+      const before = await readNodeConfig(files, node.config).catch((error: unknown) => {
+        if (error instanceof NdfsError && error.code === 'NOT_FOUND') return undefined
+        throw error
+      })
+      const config: NodeConfig = {
+        version: configVersion,
+        cluster: member,
+        node: id,
+        block,
+        dir: node.folder,
+        storeSocket: layout.storeSocket,
+        listen: {
+          http: `${loopback}:${ports.http + index}`,
+          peer: `${loopback}:${ports.peer + index}`,
+          nbd: `${loopback}:${ports.nbd + index}`,
+        },
+        nbdSocket: node.nbdSocket,
+        tokenFile: layout.token,
+        disks: disks.map(({ id, tier, capacityBytes }) => ({ id, path: node.disk(id), tier, capacityBytes })),
+        cacheBytes: options.cacheBytes ?? before?.cacheBytes ?? cacheBytesUsual,
+        writeWaitMaxMs: options.writeWaitMaxMs ?? before?.writeWaitMaxMs ?? writeWaitMaxMsUsual,
+        ...(before?.oplogShare === undefined ? {} : { oplogShare: before.oplogShare }),
+      }
+      await replaceJson(files, node.config, config)
+      return config
+    }),
+  )
+}
+
+/** Nodes outlive an `up` that was killed. Two supervisors, or two stores, would be worse than a moment's rest. */
+async function refuseLeftovers(cluster: Cluster, layout: Layout, files: Platform['files']): Promise<void> {
+  const places = [
+    ['store', layout.store.process],
+    ...cluster.nodes.map(({ id }) => [id, layout.node(id).process]),
+  ]
+  for (const [name, path] of places) {
+    const running = await runningProcess(files, path)
+    if (running)
+      throw new NdfsError(
+        'IN_USE',
+        `Cannot start the cluster in ${layout.dir}: its ${name} (process ${running.pid}) still runs. ` +
+          `End what is left with \`ndfs down --dir ${layout.dir}\`, then start again.`,
+        { process: name, pid: running.pid },
+      )
+  }
+}
+
+/** Says to the rest of the machine where the cluster is. Resolves to how that is taken back. */
+async function announce(
+  layout: Layout,
+  nodes: readonly NodeConfig[],
+  { files }: Platform,
+): Promise<() => Promise<void>> {
+  const token = await readToken(files, layout.token)
+  if (token === undefined)
+    throw new NdfsError('NOT_FOUND', `Cannot find the operator token ${layout.token}. Put the file back.`)
+  await noteThisProcess(files, layout.upProcess)
+  await files.replaceWhole(
+    layout.clusterFile,
+    encodeClusterFile({ nodes: nodes.map((node): ClusterFileNode => clusterFileNode(node, null)) }),
+  )
+  for (const { listen } of nodes) await giveTokenToUser(files, listen.http, token)
+  return async () => {
+    for (const { listen } of nodes) await takeTokenFromUser(files, listen.http, token)
+    await rm(layout.clusterFile, { force: true })
+    await rm(layout.upProcess, { force: true })
+  }
+}
+
+async function startProcesses(parts: {
+  layout: Layout
+  nodes: readonly NodeConfig[]
+  program: Program
+  platform: Platform
+  output: UpOutput
+  stopped: AbortSignal
+  undo: (() => Promise<void>)[]
+}): Promise<void> {
+  const { layout, nodes, program, platform, output, stopped, undo } = parts
+  const followers = new Map<string, LogFollower>()
+  const follow = ({ name, logPath, logStart }: Child): void => {
+    // A process that is started again writes on into the file that is already followed.
+    if (!output.followLogs || followers.has(name)) return
+    const show = (line: string): void => output.line(readableLine(name, line))
+    followers.set(name, new LogFollower(logPath, logStart, platform.clock, show))
+  }
+  const supervisor = new Supervisor({
+    layout,
+    program,
+    platform,
+    endSession: (node) => endNodeSession(node, layout, platform),
+    say: (line) => output.line(line),
+    onChild: follow,
+  })
+  undo.push(async () => {
+    await supervisor.stop()
+    await Promise.all([...followers.values()].map((follower) => follower.stop()))
+  })
+  const started = supervisor.start(nodes.map(({ node }) => node))
+  await Promise.race([started, stoppedEarly(stopped)])
+  const known = new Set(nodes.map(({ node }) => node))
+  const control = await serveControl(layout.upSocket, platform, async ({ start }) => {
+    if (!known.has(start))
+      throw new NdfsError('NOT_FOUND', `Cannot find the node ${start}: there are ${[...known].join(', ')}.`)
+    return { started: await supervisor.startNode(start) }
+  })
+  undo.push(() => control.close())
+}
+
+async function stoppedEarly(signal: AbortSignal): Promise<never> {
+  await whenAborted(signal)
+  throw new NdfsError('UNAVAILABLE', 'Cannot go on: stopped before the cluster was ready.')
+}
+
+function printHowToUse(nodes: readonly NodeConfig[], dir: string, output: Output): void {
+  const [{ listen, nbdSocket }] = nodes
+  const lines = [
+    '',
+    'How to use it:',
+    '  npx ndfs container create vms',
+    '  npx ndfs vdisk create vms/disk1 --size 20GiB',
+    `  qemu-img convert -n -O raw debian.img nbd://${listen.nbd}/vms/disk1`,
+    `  qemu-system-x86_64 … -drive file=nbd://${listen.nbd}/vms/disk1,format=raw,if=virtio`,
+    `Faster, on this machine: nbd+unix:///vms/disk1?socket=${nbdSocket}`,
+    `To outlive a node: npx ndfs connect vms/disk1 --dir ${dir} --socket PATH`,
+    'Nodes:',
+    ...nodes.map(
+      ({ node, block, listen }) =>
+        `  ${node} in block ${block}: API http://${listen.http}, NBD ${listen.nbd}`,
+    ),
+    '',
+  ]
+  for (const line of lines) output.line(line)
+  output.line(
+    `ready: ${nodes.length} nodes serve reads and writes; stop them with Ctrl-C or \`npx ndfs down --dir ${dir}\``,
+  )
+  output.event({
+    event: 'ready',
+    dir,
+    nodes: nodes.map(({ node, listen, nbdSocket }) => ({ id: node, ...listen, nbdSocket })),
+  })
+}

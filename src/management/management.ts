@@ -1,0 +1,247 @@
+/**
+ * Management is what a person or a program asks of a cluster: any node answers, whoever's matter it is.
+ *
+ *  1. One schema of each thing gives its type here, its check and its page in the OpenAPI document at the door.
+ *  2. A target's method that resolves has done what it says, durably; one that rejects with an NdfsError tells what
+ *     could not be done, how things stand and what a person can do. PEER_UNREACHABLE and TIMED_OUT leave open what it did.
+ *  3. Names and numbers that come in were checked at the door (http-api.ts); a target decides what is only known
+ *     inside (does it exist, is it in use).
+ *
+ * Not here: the data path, and who may ask (http-api.ts holds the door).
+ */
+import Type, { type Static } from 'typebox'
+
+/** A container's name, and the part of a vDisk's name after the `/`. */
+export const namePattern = '^[a-z0-9][a-z0-9._-]{0,62}$'
+export const nodeIdPattern = '^[a-z0-9][a-z0-9-]{0,31}$'
+
+/** The largest vDisk: what a safe integer of bytes, and the map, comfortably name. */
+export const vDiskBytesMax = 64 * 1024 ** 4
+/** A vDisk is whole sectors: what every guest's driver counts in. */
+export const vDiskBytesStep = 512
+
+const closed = { additionalProperties: false } as const
+const name = (description: string) => Type.String({ pattern: namePattern, description })
+const bytes = (description: string, least = 0) =>
+  Type.Integer({ minimum: least, maximum: Number.MAX_SAFE_INTEGER, description })
+const nodeId = Type.String({ pattern: nodeIdPattern, description: 'A node: `n1`.' })
+const tier = Type.Union([Type.Literal('flash'), Type.Literal('hdd')])
+const copies = Type.Union([Type.Literal(1), Type.Literal(2), Type.Literal(3)], {
+  description: 'On how many distinct nodes each byte is kept.',
+})
+
+export const containerInfoSchema = Type.Object(
+  {
+    name: name('The name of the container.'),
+    copies,
+    createdAt: Type.Integer({ description: 'Milliseconds since 1970.' }),
+    vdisks: Type.Integer({ minimum: 0, description: 'How many vDisks it holds.' }),
+    sizeBytes: bytes('The sizes of its vDisks, as guests see them.'),
+  },
+  closed,
+)
+export type ContainerInfo = Static<typeof containerInfoSchema>
+
+export const vDiskInfoSchema = Type.Object(
+  {
+    name: Type.String({ description: '`container/vdisk`.' }),
+    id: Type.Integer({ minimum: 1 }),
+    sizeBytes: bytes('As the guest sees it.'),
+    copies,
+    createdAt: Type.Integer({ description: 'Milliseconds since 1970.' }),
+    owner: Type.Optional(
+      Type.String({
+        description: 'The node that serves it now; absent while none does: the next that is asked will.',
+      }),
+    ),
+    epoch: Type.Integer({ minimum: 0, description: 'Grows with each ownership; 0 before the first.' }),
+    episodes: Type.Integer({
+      minimum: 0,
+      description: 'Stretches of its log that are not drained and freed yet.',
+    }),
+    undrainedBytes: Type.Optional(bytes('What only its log holds; absent where no owner can tell.')),
+    state: Type.Union([Type.Literal('serving'), Type.Literal('unowned'), Type.Literal('offline')]),
+    reason: Type.Optional(Type.String({ description: 'Why it is offline, or what is wrong with it.' })),
+  },
+  closed,
+)
+export type VDiskInfo = Static<typeof vDiskInfoSchema>
+
+export const nodeInfoSchema = Type.Object(
+  {
+    id: nodeId,
+    block: Type.String({ description: 'The chassis that it is in: its failure domain.' }),
+    state: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+    addresses: Type.Object(
+      {
+        http: Type.String(),
+        peer: Type.String(),
+        nbd: Type.Object({ address: Type.String(), socket: Type.String() }, closed),
+      },
+      closed,
+    ),
+    cache: Type.Optional(
+      Type.Object(
+        { limitBytes: bytes('What it may take.'), usedBytes: bytes('What it holds now.') },
+        { ...closed, description: 'The extent cache; absent while the node is down.' },
+      ),
+    ),
+    vdisks: Type.Integer({ minimum: 0, description: 'How many vDisks it owns.' }),
+    startedAt: Type.Optional(
+      Type.Integer({ description: 'Milliseconds since 1970; absent while it is down.' }),
+    ),
+  },
+  closed,
+)
+export type NodeInfo = Static<typeof nodeInfoSchema>
+
+export const diskInfoSchema = Type.Object(
+  {
+    id: Type.String({ description: 'A physical disk: `n1-flash-0`.' }),
+    node: nodeId,
+    tier,
+    capacityBytes: bytes('What NDFS may use of it.'),
+    usedBytes: Type.Optional(bytes('What its files were given; absent while its node is down.')),
+    state: Type.Union([Type.Literal('online'), Type.Literal('failed'), Type.Literal('unreachable')]),
+  },
+  closed,
+)
+export type DiskInfo = Static<typeof diskInfoSchema>
+
+export const clusterStatusSchema = Type.Object(
+  {
+    cluster: Type.String({ description: "The cluster's id." }),
+    version: Type.String({ description: 'The version of the answering node.' }),
+    health: Type.Union([Type.Literal('ok'), Type.Literal('degraded'), Type.Literal('critical')], {
+      description:
+        '`degraded`: all data is served, not all of it as protected as asked for; `critical`: some is not served.',
+    }),
+    problems: Type.Array(Type.String(), { description: 'One sentence each: what is wrong, and what to do.' }),
+    nodes: Type.Array(nodeInfoSchema),
+    capacity: Type.Object(
+      {
+        flash: Type.Object(
+          { capacityBytes: bytes('All disks.'), usedBytes: bytes('Of those that answer.') },
+          closed,
+        ),
+        hdd: Type.Object(
+          { capacityBytes: bytes('All disks.'), usedBytes: bytes('Of those that answer.') },
+          closed,
+        ),
+      },
+      closed,
+    ),
+    containers: Type.Integer({ minimum: 0 }),
+    vdisks: Type.Object(
+      { total: Type.Integer({ minimum: 0 }), offline: Type.Integer({ minimum: 0 }) },
+      closed,
+    ),
+    undrainedBytes: bytes('What only the logs hold.'),
+  },
+  closed,
+)
+export type ClusterStatus = Static<typeof clusterStatusSchema>
+
+export const healthSchema = Type.Object(
+  {
+    node: nodeId,
+    serving: Type.Boolean({ description: 'Whether reads and writes are served now.' }),
+    reason: Type.Optional(Type.String({ description: 'Why not.' })),
+  },
+  closed,
+)
+export type Health = Static<typeof healthSchema>
+
+export const newContainerSchema = Type.Object(
+  { name: name('Small letters, digits, `.`, `_`, `-`; at most 63.'), copies: Type.Optional(copies) },
+  closed,
+)
+export type NewContainer = Static<typeof newContainerSchema>
+
+const vDiskSize = Type.Integer({
+  minimum: vDiskBytesStep,
+  maximum: vDiskBytesMax,
+  multipleOf: vDiskBytesStep,
+  description: 'A multiple of 512, at most 64 TiB.',
+})
+export const newVDiskSchema = Type.Object(
+  {
+    container: name('The container that it is made in.'),
+    name: name('Small letters, digits, `.`, `_`, `-`; at most 63.'),
+    sizeBytes: vDiskSize,
+  },
+  closed,
+)
+export type NewVDisk = Static<typeof newVDiskSchema>
+
+export const vDiskChangeSchema = Type.Object(
+  {
+    sizeBytes: vDiskSize,
+    force: Type.Optional(
+      Type.Boolean({ description: 'Needed to make it smaller: what is cut off is lost.' }),
+    ),
+  },
+  closed,
+)
+export type VDiskChange = Static<typeof vDiskChangeSchema>
+
+export const nodeChangeSchema = Type.Object(
+  { cacheBytes: bytes('The limit of its extent cache; takes effect at once.') },
+  { ...closed, minProperties: 1 },
+)
+export type NodeChange = Static<typeof nodeChangeSchema>
+
+/** A vDisk's full name, in its two parts. */
+export interface VDiskName {
+  readonly container: string
+  readonly name: string
+}
+
+/** One number of `GET /metrics`, as a part of the node tells it. Names are without the `ndfs_` before them. */
+export interface Sample {
+  readonly name: string
+  readonly help: string
+  /** A counter only grows while the process lives. */
+  readonly kind: 'counter' | 'gauge'
+  readonly labels?: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+/** All that the HTTP API asks of a node. What is another node's matter the target asks there. */
+export interface ManagementTarget {
+  health(): Promise<Health>
+  status(): Promise<ClusterStatus>
+
+  listContainers(): Promise<readonly ContainerInfo[]>
+  showContainer(name: string): Promise<ContainerInfo>
+  /** Two copies where none are named. */
+  createContainer(container: NewContainer): Promise<ContainerInfo>
+  /** IN_USE where it holds vDisks; `force` deletes them with it. */
+  deleteContainer(name: string, options: { readonly force: boolean }): Promise<void>
+
+  listVDisks(): Promise<readonly VDiskInfo[]>
+  showVDisk(name: VDiskName): Promise<VDiskInfo>
+  createVDisk(vdisk: NewVDisk): Promise<VDiskInfo>
+  /** REFUSED where it would be smaller and `force` is not set. */
+  changeVDisk(name: VDiskName, change: VDiskChange): Promise<VDiskInfo>
+  /** IN_USE where a client has it open; `force` deletes it all the same. */
+  deleteVDisk(name: VDiskName, options: { readonly force: boolean }): Promise<void>
+
+  listNodes(): Promise<readonly NodeInfo[]>
+  showNode(id: string): Promise<NodeInfo>
+  changeNode(id: string, change: NodeChange): Promise<NodeInfo>
+
+  listDisks(): Promise<readonly DiskInfo[]>
+
+  /** The numbers of this node alone, as they are now: pulled, never pushed. */
+  statistics(): readonly Sample[]
+}
+
+/** What the body of every answer that is not a success holds. */
+export interface ErrorBody {
+  readonly error: {
+    readonly code: string
+    readonly message: string
+    readonly facts: Readonly<Record<string, unknown>>
+  }
+}

@@ -1,0 +1,200 @@
+/** A target that keeps a cluster's names in memory: what the tests of the HTTP API, and of the CLI, talk to. */
+import { NdfsError } from '../base/errors.ts'
+import { GiB } from '../base/units.ts'
+import type {
+  ClusterStatus,
+  ContainerInfo,
+  DiskInfo,
+  Health,
+  ManagementTarget,
+  NewContainer,
+  NewVDisk,
+  NodeChange,
+  NodeInfo,
+  Sample,
+  VDiskChange,
+  VDiskInfo,
+  VDiskName,
+} from './management.ts'
+
+export class MemoryTarget implements ManagementTarget {
+  serving = true
+  /** What the next call meets. */
+  nextError: Error | undefined
+  readonly #containers = new Map<string, ContainerInfo>()
+  readonly #vdisks = new Map<string, VDiskInfo>()
+  readonly #open = new Set<string>()
+  readonly #nodes = new Map<string, NodeInfo>(
+    ['n1', 'n2'].map((id, index) => [
+      id,
+      {
+        id,
+        block: `b${index + 1}`,
+        state: index === 0 ? 'up' : 'down',
+        addresses: {
+          http: `127.0.0.1:${9440 + index}`,
+          peer: `127.0.0.1:${9540 + index}`,
+          nbd: { address: `127.0.0.1:${10809 + index}`, socket: `/run/${id}/nbd.sock` },
+        },
+        ...(index === 0 ? { cache: { limitBytes: 2 * GiB, usedBytes: 0 } } : {}),
+        vdisks: 0,
+      },
+    ]),
+  )
+  #nextId = 1
+
+  /** As if a client had it open. */
+  use(name: string): void {
+    this.#open.add(name)
+  }
+
+  async health(): Promise<Health> {
+    this.#meet()
+    return { node: 'n1', serving: this.serving, ...(this.serving ? {} : { reason: 'n1 is starting' }) }
+  }
+
+  async status(): Promise<ClusterStatus> {
+    this.#meet()
+    return {
+      cluster: 'c0ffee',
+      version: '0.1.0',
+      health: 'degraded',
+      problems: ['n2 is down: start it with `ndfs node start n2`.'],
+      nodes: [...this.#nodes.values()],
+      capacity: {
+        flash: { capacityBytes: 20 * GiB, usedBytes: 1 * GiB },
+        hdd: { capacityBytes: 80 * GiB, usedBytes: 0 },
+      },
+      containers: this.#containers.size,
+      vdisks: { total: this.#vdisks.size, offline: 0 },
+      undrainedBytes: 0,
+    }
+  }
+
+  async listContainers(): Promise<readonly ContainerInfo[]> {
+    this.#meet()
+    return [...this.#containers.values()]
+  }
+
+  async showContainer(name: string): Promise<ContainerInfo> {
+    const container = this.#containers.get(name)
+    if (!container)
+      throw new NdfsError('NOT_FOUND', `Cannot find the container ${name}.`, { container: name })
+    return container
+  }
+
+  async createContainer({ name, copies = 2 }: NewContainer): Promise<ContainerInfo> {
+    this.#meet()
+    if (this.#containers.has(name))
+      throw new NdfsError('ALREADY_EXISTS', `Cannot make the container ${name}: there is one.`, {
+        container: name,
+      })
+    const container = { name, copies, createdAt: 1, vdisks: 0, sizeBytes: 0 }
+    this.#containers.set(name, container)
+    return container
+  }
+
+  async deleteContainer(name: string, { force }: { force: boolean }): Promise<void> {
+    await this.showContainer(name)
+    const inside = [...this.#vdisks.keys()].filter((vdisk) => vdisk.startsWith(`${name}/`))
+    if (inside.length > 0 && !force)
+      throw new NdfsError('IN_USE', `Cannot delete the container ${name}: it holds ${inside.length} vDisks.`)
+    for (const vdisk of inside) this.#vdisks.delete(vdisk)
+    this.#containers.delete(name)
+  }
+
+  async listVDisks(): Promise<readonly VDiskInfo[]> {
+    this.#meet()
+    return [...this.#vdisks.values()]
+  }
+
+  async showVDisk({ container, name }: VDiskName): Promise<VDiskInfo> {
+    const vdisk = this.#vdisks.get(`${container}/${name}`)
+    if (!vdisk) throw new NdfsError('NOT_FOUND', `Cannot find the vDisk ${container}/${name}.`)
+    return vdisk
+  }
+
+  async createVDisk({ container, name, sizeBytes }: NewVDisk): Promise<VDiskInfo> {
+    this.#meet()
+    const { copies } = await this.showContainer(container)
+    const vdisk: VDiskInfo = {
+      name: `${container}/${name}`,
+      id: this.#nextId++,
+      sizeBytes,
+      copies,
+      createdAt: 1,
+      epoch: 0,
+      episodes: 0,
+      state: 'unowned',
+    }
+    this.#vdisks.set(vdisk.name, vdisk)
+    return vdisk
+  }
+
+  async changeVDisk(name: VDiskName, { sizeBytes, force }: VDiskChange): Promise<VDiskInfo> {
+    const vdisk = await this.showVDisk(name)
+    if (sizeBytes < vdisk.sizeBytes && force !== true)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot shrink ${vdisk.name}: what is cut off is lost. Force it if you mean it.`,
+      )
+    const changed = { ...vdisk, sizeBytes }
+    this.#vdisks.set(vdisk.name, changed)
+    return changed
+  }
+
+  async deleteVDisk(name: VDiskName, { force }: { force: boolean }): Promise<void> {
+    const vdisk = await this.showVDisk(name)
+    if (this.#open.has(vdisk.name) && !force)
+      throw new NdfsError('IN_USE', `Cannot delete ${vdisk.name}: a client has it open.`)
+    this.#vdisks.delete(vdisk.name)
+  }
+
+  async listNodes(): Promise<readonly NodeInfo[]> {
+    this.#meet()
+    return [...this.#nodes.values()]
+  }
+
+  async showNode(id: string): Promise<NodeInfo> {
+    const node = this.#nodes.get(id)
+    if (!node) throw new NdfsError('NOT_FOUND', `Cannot find the node ${id}.`)
+    return node
+  }
+
+  async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
+    const node = await this.showNode(id)
+    const changed = { ...node, cache: { limitBytes: cacheBytes, usedBytes: 0 } }
+    this.#nodes.set(id, changed)
+    return changed
+  }
+
+  async listDisks(): Promise<readonly DiskInfo[]> {
+    this.#meet()
+    return [
+      {
+        id: 'n1-flash-0',
+        node: 'n1',
+        tier: 'flash',
+        capacityBytes: 10 * GiB,
+        usedBytes: 1 * GiB,
+        state: 'online',
+      },
+      { id: 'n2-hdd-0', node: 'n2', tier: 'hdd', capacityBytes: 40 * GiB, state: 'unreachable' },
+    ]
+  }
+
+  statistics(): readonly Sample[] {
+    const help = 'Requests that guests sent.'
+    return [
+      { name: 'nbd_requests_total', help, kind: 'counter', labels: { command: 'read' }, value: 7 },
+      { name: 'nbd_requests_total', help, kind: 'counter', labels: { command: 'write' }, value: 3 },
+      { name: 'extent_cache_used_bytes', help: 'What the cache holds.', kind: 'gauge', value: 4096 },
+    ]
+  }
+
+  #meet(): void {
+    const error = this.nextError
+    this.nextError = undefined
+    if (error) throw error
+  }
+}
