@@ -16,6 +16,8 @@ export async function main(program: Program): Promise<void> {
     .description('The local disks of ordinary servers as one datastore for virtual machines')
     .version(version)
     .showHelpAfterError('(add --help for what there is)')
+    // What stands behind a subcommand is meant for it, also where the command above knows an option of that name.
+    .enablePositionalOptions()
     .exitOverride()
   // Subcommands take over settings that were made before they were added.
   addMachineCommands(ndfs, program)

@@ -78,6 +78,7 @@ test('ndfs shows status, nodes and disks, and sets the cache of a node', async (
   const { out } = await withApi('status')
   assert.match(out, /^health {6}degraded$/m)
   assert.match(out, /^! n2 is down/m)
+  assert.equal((JSON.parse((await withApi('node list --json')).out) as unknown[]).length, 2)
   assert.match((await withApi('node list')).out, /^n2 {4}b2 {5}down/m)
   assert.match((await withApi('disk list')).out, /^n1-flash-0 {2}n1 {4}flash/m)
   assert.match((await withApi('node set n1 --cache 4GiB')).out, /^cache {7}0B of 4GiB$/m)

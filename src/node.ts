@@ -52,6 +52,8 @@ export interface NodeOptions {
   readonly cacheBytes: number
   readonly writeWaitMaxMs: number
   readonly oplogShare?: number
+  /** Of a new log; left out, what its disk's size suggests. */
+  readonly oplogSegmentBytes?: number
 }
 
 export interface NodeAddresses {
@@ -90,6 +92,7 @@ export async function startNode(options: NodeOptions) {
         platform: here,
         disk,
         ...(options.oplogShare === undefined ? {} : { share: options.oplogShare }),
+        ...(options.oplogSegmentBytes === undefined ? {} : { segmentBytes: options.oplogSegmentBytes }),
       }),
     )
   if (replicas.length === 0)
@@ -299,6 +302,7 @@ export async function startNode(options: NodeOptions) {
     management,
     router,
     controller,
+    replicas,
     /** Ends in order: no new request, what is under way answered, vDisks sealed and given up. */
     async close(): Promise<void> {
       closing = true

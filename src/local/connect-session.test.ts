@@ -265,7 +265,7 @@ function runTests(): void {
       Promise.reject(new NdfsError('UNAVAILABLE', 'Cannot: it shuts down'))
     const vdisk = one.openVDisk()
     await Promise.all(
-      [0, 1, 2, 3].map((slot) => vdisk.write(vDiskOffset(slot * 4096), Buffer.alloc(4096, slot + 1))),
+      [0, 1, 2, 3].map(async (slot) => vdisk.write(vDiskOffset(slot * 4096), Buffer.alloc(4096, slot + 1))),
     )
     assert.deepEqual(
       [0, 4096, 8192, 12288].map((at) => second.exports.vdisk(name).bytes[at]),
@@ -346,7 +346,7 @@ function runTests(): void {
 
     memory.before = () => platform.clock.sleep(5)
     await Promise.all(
-      Array.from({ length: 600 }, (_, index) =>
+      Array.from({ length: 600 }, async (_, index) =>
         vdisk.read(vDiskOffset((index % 16) * 4096), Buffer.alloc(4096)),
       ),
     )

@@ -32,6 +32,7 @@ export async function down(dir: string, { files, clock }: Platform, output: Outp
   const nodes = (await readCluster(files, layout))?.nodes ?? []
   await Promise.all(nodes.map(({ id }) => end(id, layout.node(id).process)))
   await end('store', layout.store.process)
-  await rm(layout.clusterFile, { force: true })
+  // What a killed `up` left behind.
+  for (const path of [layout.clusterFile, layout.upSocket]) await rm(path, { force: true })
   return ended
 }

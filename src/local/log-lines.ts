@@ -15,7 +15,7 @@ export function readableLine(name: string, line: string): string {
   const level = textOf(facts.level)
   const rest = Object.entries(facts)
     .filter(([key]) => !ours.has(key))
-    .map(([key, value]) => `${key}=${shown(value)}`)
+    .map(([key, value]) => `${key}=${shown(value, level === 'error')}`)
   return [`${time} ${name.padEnd(nameWidth)} ${level.padEnd(5)} ${textOf(facts.msg)}`, ...rest].join('  ')
 }
 
@@ -30,9 +30,10 @@ function objectOf(line: string): Record<string, unknown> | undefined {
 
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 
-function shown(value: unknown): string {
+/** Where an error came from is worth its lines only where something went wrong. */
+function shown(value: unknown, whole: boolean): string {
   const { stack, message } = (value ?? {}) as { stack?: unknown; message?: unknown }
-  if (typeof stack === 'string') return stack
+  if (whole && typeof stack === 'string') return stack
   if (typeof message === 'string') return message
   return typeof value === 'string' ? value : JSON.stringify(value)
 }

@@ -9,6 +9,8 @@ import type { Sockets } from '../platform/platform.ts'
 
 export const loopback = '127.0.0.1'
 export const firstPorts = { http: 9440, peer: 9640, nbd: 10809 } as const
+/** The ports for peers stand so far above those for HTTP: clusters that were kept apart there stay apart here. */
+export const peerPortsAboveHttp = firstPorts.peer - firstPorts.http
 export type PortUse = keyof typeof firstPorts
 
 const portMax = 65535
@@ -21,13 +23,14 @@ export interface PortRange {
   readonly moved: boolean
 }
 
-/** `taken`: ports that are spoken for, though nobody listens on them yet. */
+/** `taken`: ports that are spoken for, though nobody listens on them yet. `usual`: where a default range begins. */
 export async function portRange(
   use: PortUse,
   given: number | undefined,
   count: number,
   taken: ReadonlySet<number>,
   sockets: Sockets,
+  usual: number = firstPorts[use],
 ): Promise<PortRange> {
   if (given !== undefined) {
     const busy = await firstBusy(given, count, taken, sockets)
@@ -40,7 +43,6 @@ export async function portRange(
       )
     return { first: given, moved: false }
   }
-  const usual = firstPorts[use]
   for (let range = 0; range < rangesMax; range++) {
     const first = usual + range * Math.max(10, count)
     if (first + count - 1 > portMax) break

@@ -20,7 +20,7 @@ import { layoutOf, nodesUsual, openOrMakeCluster, type Cluster, type Layout } fr
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
 import { configVersion, readNodeConfig, type NodeConfig, type StoreConfig } from './node-config.ts'
-import { loopback, portRange, type PortUse } from './ports.ts'
+import { loopback, peerPortsAboveHttp, portRange, type PortUse } from './ports.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
 import { Supervisor } from './supervisor.ts'
 import { giveTokenToUser, readToken, takeTokenFromUser } from './token.ts'
@@ -114,8 +114,8 @@ async function configure(
   await refuseLeftovers(cluster, layout, files)
   const count = cluster.nodes.length
   const taken = new Set<number>()
-  const range = async (use: PortUse, given?: number): Promise<number> => {
-    const { first, moved } = await portRange(use, given, count, taken, sockets)
+  const range = async (use: PortUse, given?: number, usual?: number): Promise<number> => {
+    const { first, moved } = await portRange(use, given, count, taken, sockets, usual)
     for (let port = first; port < first + count; port++) taken.add(port)
     if (moved && use !== 'peer')
       output.line(`The usual ports for ${use} are busy: the nodes take ${first} and up.`)
@@ -127,7 +127,7 @@ async function configure(
   const ports = { http: 0, nbd: 0, peer: 0 }
   ports[first] = await range(first, given[first])
   ports[second] = await range(second, given[second])
-  ports.peer = await range('peer')
+  ports.peer = await range('peer', undefined, ports.http + peerPortsAboveHttp)
 
   const member = { id: cluster.clusterId, keyFile: layout.key }
   const store: StoreConfig = {
