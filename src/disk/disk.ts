@@ -42,6 +42,8 @@ export interface Disk {
   remove(name: string): Promise<void>
   /** Names of the files in one folder of the disk, sorted. */
   list(folder: string): Promise<string[]>
+  /** Makes folders inside one folder, those that are there left as they are; all durable when it resolves, by one sync. */
+  makeFolders(folder: string, names: readonly string[]): Promise<void>
   /** Directory entries made or removed in this folder before the call are durable when it resolves. */
   syncNames(folder: string): Promise<void>
   /** Takes the disk out of service, as a failed sync would. */

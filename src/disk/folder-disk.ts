@@ -306,6 +306,18 @@ class FolderDisk implements Disk {
     return diskFile
   }
 
+  async makeFolders(folder: string, names: readonly string[]): Promise<void> {
+    this.assertInService()
+    try {
+      await this.#makeFolder(folder)
+      await Promise.all(names.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`))))
+      await this.#files.syncDirectory(this.#pathOf(folder))
+    } catch (error) {
+      throw this.failedToChange(error, `make folders in ${folder}`)
+    }
+    for (const name of names) this.#folders.set(`${folder}/${name}`, Promise.resolve())
+  }
+
   /** Makes a folder and those above it, each durable before anything is made in it. */
   #makeFolder(folder: string): Promise<void> {
     const known = this.#folders.get(folder)

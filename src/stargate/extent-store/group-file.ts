@@ -25,6 +25,10 @@ import {
 } from './trailer.ts'
 
 export const groupsFolder = 'groups'
+/** Folders that a disk's groups are spread over: a million files are then four thousand in each. */
+export const hashFolders: readonly string[] = Array.from({ length: 256 }, (_, i) =>
+  i.toString(16).padStart(2, '0'),
+)
 
 const groupIdPattern = /^[1-9]\d{0,15}-[1-9]\d{0,9}-(?:0|[1-9]\d{0,15})$/
 const fileNamePattern = /^(.+)\.([1-9]\d{0,9})$/
@@ -35,7 +39,7 @@ export const isCopyNumber = (value: number): value is CopyNumber =>
   Number.isInteger(value) && value >= 1 && value < 2 ** 32
 
 export const folderOf = (group: GroupId): string =>
-  `${groupsFolder}/${(crc32c(Buffer.from(group)) & 0xff).toString(16).padStart(2, '0')}`
+  `${groupsFolder}/${hashFolders[crc32c(Buffer.from(group)) & 0xff]}`
 
 export const groupFileName = (group: GroupId, number: CopyNumber): string =>
   `${folderOf(group)}/${group}.${number}`

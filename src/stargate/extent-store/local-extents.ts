@@ -16,6 +16,7 @@ import {
   groupFileBytes,
   groupFileName,
   groupsFolder,
+  hashFolders,
   lateTrailerEnd,
   parseGroupFileName,
 } from './group-file.ts'
@@ -30,13 +31,16 @@ export interface FoundCopy {
 interface LocalDisk {
   readonly disk: Disk
   readonly files: OpenFiles
+  /** The folders of group files are there. */
+  folders: Promise<void> | undefined
 }
 
 export class LocalExtents {
   readonly #disks = new Map<string, LocalDisk>()
 
   constructor(disks: readonly Disk[]) {
-    for (const disk of disks) this.#disks.set(keyOf(disk.ref), { disk, files: new OpenFiles(disk) })
+    for (const disk of disks)
+      this.#disks.set(keyOf(disk.ref), { disk, files: new OpenFiles(disk), folders: undefined })
   }
 
   inService(): Disk[] {
@@ -53,7 +57,14 @@ export class LocalExtents {
     purpose: SpacePurpose,
     trailer?: Buffer,
   ): Promise<void> {
-    const { disk, files } = this.#diskOf(copy)
+    const local = this.#diskOf(copy)
+    const { disk, files } = local
+    // All at once, before the first file: one by one, each would cost the first group in it two syncs more.
+    local.folders ??= disk.makeFolders(groupsFolder, hashFolders)
+    await local.folders.catch((error: unknown) => {
+      local.folders = undefined
+      throw failureOf(disk, 'make folders of', groupsFolder, error)
+    })
     const name = groupFileName(group, copy.number)
     const end = at + pages.reduce((sum, part) => sum + part.length, 0) / pageBytes
     const open =
@@ -73,7 +84,7 @@ export class LocalExtents {
             : lateTrailerEnd(end, trailer.length, await file.size())
         await file.write([trailer], fileEnd - trailer.length)
       }
-      await file.sync()
+      await Promise.all([file.sync(), opened.named])
     })
   }
 
@@ -128,7 +139,7 @@ export class LocalExtents {
   /** What one of the hash folders of a disk holds; complete, or it rejects (I7). */
   async inventory(ref: DiskRef, folder: number): Promise<FoundCopy[]> {
     const { disk } = this.#diskOf(ref)
-    const path = `${groupsFolder}/${folder.toString(16).padStart(2, '0')}`
+    const path = `${groupsFolder}/${hashFolders[folder]}`
     const found: FoundCopy[] = []
     for (const name of await this.#namesIn(disk, path)) {
       const copy = parseGroupFileName(name)

@@ -29,6 +29,8 @@ export interface OpenedFile {
   readonly file: DiskFile
   /** A trailer is there, or on its way: nothing may be written. */
   finished: boolean
+  /** Its name is durable: a write of it is so only when this has resolved too. */
+  readonly named: Promise<void>
 }
 
 export class OpenFiles {
@@ -46,7 +48,7 @@ export class OpenFiles {
     return this.#files.size
   }
 
-  /** Creates the file, exclusively; its name is durable when `opening` resolves. */
+  /** Creates the file, exclusively. */
   create(name: string, folder: string, bytes: number, purpose: SpacePurpose): OpenFile {
     const opening = this.#create(name, folder, bytes, purpose)
     // A file that is open here exists: Disk.create will say so, and the open one stays as it is.
@@ -87,16 +89,15 @@ export class OpenFiles {
 
   async #create(name: string, folder: string, bytes: number, purpose: SpacePurpose): Promise<OpenedFile> {
     const file = await this.#disk.create(name, bytes, purpose)
-    return orClose(file, async () => {
-      // Before anything lands in it: a later write of the group may be answered before the first one.
-      await this.#disk.syncNames(folder)
-      return { file, finished: false }
-    })
+    // Beside the first write, not before it: one commit of the file system's journal then serves both.
+    const named = this.#disk.syncNames(folder)
+    named.catch(() => undefined)
+    return { file, finished: false, named }
   }
 
   async #open(name: string): Promise<OpenedFile> {
     const file = await this.#disk.open(name)
-    return orClose(file, async () => ({ file, finished: await isFinished(file) }))
+    return orClose(file, async () => ({ file, finished: await isFinished(file), named: Promise.resolve() }))
   }
 
   #add(name: string, opening: Promise<OpenedFile>): OpenFile {

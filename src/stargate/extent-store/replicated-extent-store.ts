@@ -27,6 +27,7 @@ import type {
   Trailer,
 } from './extent-store.ts'
 import { LocalExtents, type FoundCopy } from './local-extents.ts'
+import { hashFolders } from './group-file.ts'
 import { isMixed, place } from './placement.ts'
 import { spacesOf } from './space-view.ts'
 import { decodeTrailer, encodeTrailer } from './trailer.ts'
@@ -47,8 +48,6 @@ export interface ExtentStoreOptions {
 
 export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
   new ReplicatedExtentStore(options)
-
-const hashFolders = 256
 
 interface CopyWrite {
   readonly at: GroupPage
@@ -171,7 +170,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   async inventory(disk: DiskRef): Promise<readonly FoundCopy[]> {
     const found: FoundCopy[] = []
     // A folder at a time: an answer stays small however full the disk is. One that fails fails all (I7).
-    for (let folder = 0; folder < hashFolders; folder++) {
+    for (let folder = 0; folder < hashFolders.length; folder++) {
       const part = this.#isHere(disk)
         ? await this.#local.inventory(disk, folder)
         : decodeControl<FoundCopy[]>(

@@ -144,6 +144,8 @@ export class TestDisk implements Disk {
     return (await node.files.list(this.#at(folder))) ?? []
   }
 
+  async makeFolders(): Promise<void> {}
+
   async syncNames(folder: string): Promise<void> {
     await node.files.syncDirectory(this.#at(folder))
   }
