@@ -96,5 +96,7 @@ export function decodeAppends(body: Buffer): { diskName: string; appends: Append
       records,
     })
   }
+  if (recordAt !== body.length)
+    throw new NdfsError('REFUSED', 'Cannot append: the message is longer than it says')
   return { diskName: body.toString('utf8', headBytes, nameEnd), appends }
 }

@@ -17,7 +17,7 @@
  *  5. After a crash: below the highest synced mark found in the log a bad record damages only itself and is reported
  *     (`damage`); above it the log is cut at the first invalid batch (F7). A blank or re-formatted disk is another disk (M2).
  *  6. Space is that of `oplogShare` of the flash disk, in preallocated segments, freed whole, when every record in
- *     them was freed (`free`). When it is short, `pressure` names the vDisks whose records hold the oldest segments, and
+ *     them was freed (`free`). When it is short, `onPressure` names the vDisks whose records hold the oldest segments, and
  *     records that stay long are copied forward (M8). A full log rejects with OUT_OF_SPACE; nothing is lost.
  *
  * Not here: who owns what, which replicas a vDisk has, draining, reading for guests (vDisk controller).

@@ -18,9 +18,9 @@
  *   preparing → next      both headers are written                                                       [#prepare]
  *   next    → active      two tables are written                                                         [#switchSegment]
  *   active  → live        it is full; it holds records that count                                        [#switchSegment]
- *   live    → freed       no record in it counts                                                         [setFreed]
+ *   live    → freed       no record in it counts                                                         [free, setFreed]
  *   freed   → free        a table without it is on stable media                                          [#writeTable]
- *   live    → lost        the file can't be read as a segment; it is never used again
+ *   (found) → lost        the file can't be read as a segment; it is never used again                    [#adopt]
  */
 import { assert, AssertionFailure } from '../../base/assert.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
@@ -394,7 +394,9 @@ export class PhysicalLog {
       while (this.#failed === undefined && this.#wantsWrite()) await this.#writeNext()
     } catch (error) {
       this.#fail(error)
-      if (error instanceof AssertionFailure) throw error
+      // Our own bugs are no disk's failure: they stop the process.
+      if (error instanceof AssertionFailure || error instanceof TypeError || error instanceof RangeError)
+        throw error
     }
     this.#writing = false
     this.#onIdle?.()

@@ -185,11 +185,16 @@ class Model {
   }
 }
 
-/** Makes the n-th write of a batch from now on the last one: some of its sectors reach the disk, then the power is gone. */
-function losePower(disk: TestDisk, model: Model, writes: number): void {
+/** After so many more writes, one is the last: some of its sectors reach the disk, then the power is gone. */
+function losePower(
+  disk: TestDisk,
+  model: Model,
+  writes: number,
+  counts: (position: number) => boolean = () => true,
+): void {
   let left = writes
   disk.beforeWrite = (name, position, buffers) => {
-    if (left-- > 0) return
+    if (!counts(position) || left-- > 0) return
     const bytes = Buffer.concat(buffers)
     const file = openSync(join(disk.path, name), 'r+')
     const style = model.below(3)
@@ -228,7 +233,11 @@ test('after a loss of power everything acknowledged is there, no damage, and wha
         const disk = new TestDisk(folder.path)
         const replica = await open(disk, model)
         await model.check(replica, false, `seed ${seed}, round ${round}`)
-        if (model.below(5) > 0) losePower(disk, model, model.below(120))
+        const how = model.below(6)
+        // The second header, and the first batch: when one use of a segment's file gives way to the next.
+        if (how === 0) losePower(disk, model, model.below(10), (position) => position === 4096)
+        else if (how === 1) losePower(disk, model, model.below(10), (position) => position === 8192)
+        else if (how < 5) losePower(disk, model, model.below(120))
         await model.work(replica, 60)
         await replica.close()
       }

@@ -408,6 +408,54 @@ test('records of a vDisk that can not drain are copied forward, so it holds up o
   )
 })
 
+/** From now on, a segment gets its second header, and then the power is gone. */
+function losePowerAtNextSegment(bench: Bench): Promise<void> {
+  return new Promise((resolve) => {
+    bench.disk.beforeWrite = (_, position) => {
+      if (position !== 4096) return
+      resolve()
+      throw new Error('power is gone')
+    }
+  })
+}
+
+test('a freed segment is used again only after a table has said so: else what was freed would look like damage', async (t) => {
+  const bench = await setUp(t)
+  const payload = Buffer.alloc(100 * KiB)
+  let sequence = 0
+  const fill = async () => {
+    await append(bench.replica, { vdisk: 1, sequence: ++sequence, payload })
+  }
+  // vDisk 2 holds the first segment, so vDisk 1's first records stay beside it; its later ones fill two more.
+  await append(bench.replica, { vdisk: 2, sequence: 1, payload: Buffer.alloc(90 * KiB) })
+  while (bench.replica.statistics().usedBytes < 2.1 * MiB) await fill()
+  const lost = losePowerAtNextSegment(bench)
+  bench.replica.free(vdiskId(1), sequenceOf(sequence - 2))
+  const work = (async () => {
+    for (;;) await fill()
+  })().catch(() => undefined)
+  await lost
+  await work
+  await bench.restart()
+  for (const { episodes } of bench.replica.holdings()) assert.equal(episodes[0].damage, undefined)
+  assert.deepEqual(await sequencesOf(bench.replica, 2), [1])
+})
+
+test('the segment of the newest table is not used again before there is a newer one', async (t) => {
+  const bench = await setUp(t)
+  await fence(bench, 1, 5)
+  await bench.restart()
+  await bench.restart()
+  const lost = losePowerAtNextSegment(bench)
+  await append(bench.replica, { vdisk: 2, sequence: 1 }).catch(() => undefined)
+  const payload = Buffer.alloc(200 * KiB)
+  for (let sequence = 2; bench.replica.inService; sequence++)
+    await append(bench.replica, { vdisk: 2, sequence, payload }).catch(() => undefined)
+  await lost
+  await bench.restart()
+  await assert.rejects(append(bench.replica, { vdisk: 1, sequence: 1, epoch: 4 }), { code: 'FENCED' })
+})
+
 test('a log takes its share of a disk, and at least what holds the largest record', () => {
   assert.deepEqual(sizeOfLog(10 * GiB), { segmentBytes: 64 * MiB, segmentsMax: 40 })
   assert.deepEqual(sizeOfLog(1 * GiB), { segmentBytes: 40 * MiB, segmentsMax: 6 })
