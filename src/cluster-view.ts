@@ -23,7 +23,7 @@ export class ClusterView implements Locations {
   readonly containers = new Map<string, ContainerValue>()
   readonly #zeus: Zeus
   readonly #watches: readonly Watch[]
-  #wake: (() => void)[] = []
+  #change = Promise.withResolvers<void>()
   /** A node's process began or ended, as Zeus has it; `now` undefined: it ended. */
   onSession: (node: NodeId, now: SessionValue | undefined, before: SessionValue | undefined) => void = () =>
     undefined
@@ -76,7 +76,7 @@ export class ClusterView implements Locations {
   }
 
   changed(): Promise<void> {
-    return new Promise((resolve) => this.#wake.push(resolve))
+    return this.#change.promise
   }
 
   close(): void {
@@ -93,8 +93,8 @@ export class ClusterView implements Locations {
   }
 
   #changed(): void {
-    const wake = this.#wake
-    this.#wake = []
-    for (const resolve of wake) resolve()
+    const change = this.#change
+    this.#change = Promise.withResolvers<void>()
+    change.resolve()
   }
 }

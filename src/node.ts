@@ -73,6 +73,11 @@ const takeoverWaitMs = 30_000
 /** Between attempts to be heard of again, after the session was lost. */
 const sessionRetryMs = 500
 
+const fillOf = (replica: OplogReplica): number => {
+  const { usedBytes, capacityBytes } = replica.statistics()
+  return usedBytes / capacityBytes
+}
+
 /** Resolves when reads and writes are served. */
 export async function startNode(options: NodeOptions) {
   const { platform, clusterId, key, node, block, storeAddress, listen, cacheBytes, writeWaitMaxMs } = options
@@ -155,6 +160,7 @@ export async function startNode(options: NodeOptions) {
       ),
     ],
     admitMaintenance: async (work, bytes) => {
+      admission.logFill = Math.max(...replicas.map(fillOf))
       await admission.enter(work, bytes)
       return () => admission.leave(work, bytes)
     },
@@ -162,7 +168,6 @@ export async function startNode(options: NodeOptions) {
   const router = new VDiskRouter({
     platform: here,
     node,
-    incarnation,
     peers,
     controller,
     locations: view,
@@ -247,6 +252,7 @@ export async function startNode(options: NodeOptions) {
       try {
         await zeus.set(`node/${node}`, value())
         session = await zeus.openSession(node, incarnation, sessionValue())
+        if (closing) return await session.end().catch(() => undefined)
         session.onLost = (reason) => {
           if (closing) return
           log.warn('the session in Zeus was lost and is opened again', { reason })
@@ -254,7 +260,8 @@ export async function startNode(options: NodeOptions) {
         }
         return
       } catch (error) {
-        if (closing || !(error instanceof NdfsError)) throw error
+        if (closing) return
+        if (!(error instanceof NdfsError)) throw error
         log.warn('Zeus cannot be reached yet', { reason: messageOf(error) })
         await clock.sleep(sessionRetryMs)
       }
@@ -311,8 +318,8 @@ export async function startNode(options: NodeOptions) {
       await controller.close()
       await session?.end().catch(() => undefined)
       view.close()
-      await oplogs.close()
-      await extents.close()
+      oplogs.close()
+      extents.close()
       await zeus.close()
       await medusa.close()
       await peers.close()

@@ -10,6 +10,8 @@
  *
  * Not here: taking over (vDisk controller), who owns what (Zeus).
  */
+import { atOnce } from '../base/at-once.ts'
+import { messageOf, NdfsError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/ids.ts'
 import type { Clock, Log, Timer } from '../platform/platform.ts'
 import { assignments, type OwnerlessView } from './assign.ts'
@@ -27,6 +29,8 @@ export interface CuratorContext {
 
 /** DESIGN section 7: "at start, and every minute". */
 const sweepMs = 60_000
+/** How long a sweep waits for one takeover before it goes on with the next. */
+const claimWaitMs = 10_000
 /** Takeovers under way at once: each reads its vDisk's undrained log into memory. */
 const claimsAtOnceMax = 4
 
@@ -68,19 +72,20 @@ export class Curator {
     do {
       this.#again = false
       const mine = [...assignments(view).entries()].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))
-      let next = 0
-      const work = async (): Promise<void> => {
-        while (next < mine.length && !this.#stopped) {
-          const vdisk = mine[next++]
-          // Another node was faster, or its log can't be had now: the next sweep looks again.
-          await claim(vdisk).catch((error: unknown) =>
-            log.debug(`vDisk ${vdisk} was not taken over`, { reason: String(error) }),
-          )
-        }
-      }
-      await Promise.all(Array.from({ length: Math.min(claimsAtOnceMax, mine.length) }, work))
+      await atOnce(mine, claimsAtOnceMax, async (vdisk) => {
+        if (this.#stopped) return
+        // Another node was faster, or its log can't be had now: the next sweep looks again. One that waits for nodes
+        // to come goes on by itself.
+        await Promise.race([claim(vdisk), clock.sleep(claimWaitMs)]).catch((error: unknown) => {
+          if (!(error instanceof NdfsError)) throw error
+          log.debug(`vDisk ${vdisk} was not taken over`, { reason: messageOf(error) })
+        })
+      })
     } while (this.#again && !this.#stopped)
-    await tidy().catch((error: unknown) => log.debug('the logs were not tidied', { reason: String(error) }))
+    await tidy().catch((error: unknown) => {
+      if (!(error instanceof NdfsError)) throw error
+      log.debug('the logs were not tidied', { reason: messageOf(error) })
+    })
     this.#sweeping = false
     if (!this.#stopped) this.#timer = clock.after(sweepMs, () => this.sweep())
   }

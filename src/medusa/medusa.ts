@@ -12,7 +12,7 @@
  *
  * Not here: what the rows mean. The tables are those of DESIGN section 8.
  */
-import { hasCode } from '../base/errors.ts'
+import { hasCode, NdfsError } from '../base/errors.ts'
 import type { Epoch } from '../base/ids.ts'
 import type { Chance, Clock } from '../platform/platform.ts'
 
@@ -110,9 +110,9 @@ export async function changeForCertain(
       return { outcome: known === 'applied' ? 'applied' : 'conflict', static: result.static }
     } catch (error) {
       const unknown = hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')
-      // Refused for good, and never sent before: nothing was made. After an unknown outcome even a full store
-      // proves nothing about the first sending.
-      if (!unknown && !(mayHaveBeenMade && hasCode(error, 'OUT_OF_SPACE'))) throw error
+      // Refused for good, and never sent before: nothing was made. After an unknown outcome no refusal proves
+      // anything about the first sending.
+      if (!unknown && !(mayHaveBeenMade && error instanceof NdfsError)) throw error
       mayHaveBeenMade = true
       if (!keepTrying()) throw error
     }

@@ -46,7 +46,6 @@ export class OwnerDoor {
     this.#platform = platform
     this.#node = node
     this.#controller = controller
-    this.#handle(peers, 'vdisk.open', async () => [])
     this.#handle(peers, 'vdisk.read', async (vdisk, { offset, length }) => {
       assertRange(vdisk, offset, length)
       const target = Buffer.allocUnsafe(length)
@@ -55,7 +54,7 @@ export class OwnerDoor {
     })
     this.#handle(peers, 'vdisk.write', async (vdisk, { offset }, senders, payload) => {
       assertRange(vdisk, offset, payload.length)
-      await vdisk.write(vDiskOffset(offset), payload, senders)
+      await vdisk.write(vDiskOffset(offset), ofItsOwn(payload), senders)
       return []
     })
     this.#handle(peers, 'vdisk.zero', async (vdisk, { offset, length }, senders) => {
@@ -98,8 +97,9 @@ export class OwnerDoor {
       encodeControl(this.#owned(decodeForward(request.body).header).describe()),
     ])
     peers.handle('vdisk.hand-over', 'forward', async (request) => {
-      const { vdisk, to } = decodeControl<{ vdisk: VDiskId; to: NodeId }>(request.body)
-      await controller.release(vdisk, to)
+      const { vdisk, epoch, to } = decodeControl<{ vdisk: VDiskId; epoch: Epoch; to: NodeId }>(request.body)
+      // Of that ownership alone: the request may be late.
+      if (controller.hosted(vdisk)?.epoch === epoch) await controller.release(vdisk, to)
       return []
     })
   }
@@ -169,6 +169,10 @@ export class OwnerDoor {
     })
   }
 }
+
+/** The bytes, kept by the log until they are drained, must not keep much more than themselves in memory (I9). */
+const ofItsOwn = (payload: Buffer): Buffer =>
+  payload.buffer.byteLength > 4 * payload.length ? Buffer.from(payload) : payload
 
 /** The other node has checked against the size that it knew; ours counts. */
 function assertRange(

@@ -9,7 +9,7 @@
  */
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import type { Incarnation, NodeId, VDiskId } from '../../base/ids.ts'
+import type { Epoch, NodeId, VDiskId } from '../../base/ids.ts'
 import type { VDiskOffset } from '../../base/units.ts'
 import type { Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -23,7 +23,6 @@ import { clientSender, OwnerDoor } from './owner-door.ts'
 export interface RouterOptions {
   readonly platform: Platform
   readonly node: NodeId
-  readonly incarnation: Incarnation
   readonly peers: Peers
   readonly controller: VDiskController
   readonly locations: Locations
@@ -58,8 +57,13 @@ export class VDiskRouter implements Exports {
     this.#options = options
     this.door = new OwnerDoor(options.platform, options.node, options.peers, options.controller)
     options.peers.handle('vdisk.ask-hand-over', 'forward', async (request) => {
-      const { vdisk, owner, to } = decodeControl<{ vdisk: VDiskId; owner: NodeId; to: NodeId }>(request.body)
-      await options.peers.call(owner, 'vdisk.hand-over', [encodeControl({ vdisk, to })], {
+      const { vdisk, epoch, owner, to } = decodeControl<{
+        vdisk: VDiskId
+        epoch: Epoch
+        owner: NodeId
+        to: NodeId
+      }>(request.body)
+      await options.peers.call(owner, 'vdisk.hand-over', [encodeControl({ vdisk, epoch, to })], {
         lane: 'forward',
         timeoutMs: silentMs,
       })
@@ -129,6 +133,7 @@ export class VDiskRouter implements Exports {
   ): Promise<{ result: T; sizeBytes: number }> {
     const { platform, controller, requestWaitMaxMs } = this.#options
     const giveUpAt = platform.clock.now() + requestWaitMaxMs
+    const refusals = new Refusals()
     for (;;) {
       try {
         const hosted = controller.hosted(vdisk)
@@ -137,9 +142,17 @@ export class VDiskRouter implements Exports {
           return { result: await request.here(hosted, clientSender({ client })), sizeBytes: hosted.sizeBytes }
         }
         const owner = this.#servingOwner(vdisk)
-        if (owner !== undefined) return await this.#forward(vdisk, owner, client, request)
-        await this.#claim(vdisk)
+        if (owner !== undefined) {
+          refusals.aim(owner)
+          return await this.#forward(vdisk, owner, client, request)
+        }
+        await this.#claim(vdisk, giveUpAt)
       } catch (error) {
+        // It lives, answers, and doesn't own what Zeus says that it owns: nobody serves the vDisk (M16).
+        if (hasCode(error, 'NOT_OWNER') && refusals.longer(platform.clock.now()))
+          await controller.claim(vdisk, 'no-service').catch((failure: unknown) => {
+            if (!(failure instanceof NdfsError)) throw failure
+          })
         if (!isWorthRepeating(error, client)) throw error
         if (platform.clock.now() >= giveUpAt)
           throw new NdfsError(
@@ -167,7 +180,7 @@ export class VDiskRouter implements Exports {
     return locations.lives(owner.node, owner.incarnation) ? owner : undefined
   }
 
-  async #claim(vdisk: VDiskId): Promise<void> {
+  async #claim(vdisk: VDiskId, giveUpAt: number): Promise<void> {
     const { locations, node, platform, controller } = this.#options
     const owner = locations.owner(vdisk)
     // It was given to another node: that one goes first.
@@ -180,7 +193,13 @@ export class VDiskRouter implements Exports {
       await platform.clock.sleep(2 * lookAgainMs)
       if (this.#servingOwner(vdisk) !== undefined) return
     }
-    await controller.claim(vdisk, 'free')
+    // A claim may wait for nodes to come: longer than this request may. It goes on for others.
+    const waitMs = Math.max(0, giveUpAt - platform.clock.now())
+    const claimed = controller.claim(vdisk, 'free').then(() => true)
+    if (!(await Promise.race([claimed, platform.clock.sleep(waitMs).then(() => false)]))) {
+      claimed.catch(() => undefined)
+      throw new NdfsError('UNAVAILABLE', `vDisk ${vdisk} could not be taken over in ${waitMs} ms`, { vdisk })
+    }
   }
 
   async #forward<T>(
@@ -189,7 +208,7 @@ export class VDiskRouter implements Exports {
     client: ClientSession | undefined,
     request: Request<T>,
   ): Promise<{ result: T; sizeBytes: number }> {
-    const { peers, platform, requestWaitMaxMs } = this.#options
+    const { peers, requestWaitMaxMs } = this.#options
     const header = encodeForward({
       vdisk,
       epoch: owner.epoch,
@@ -208,7 +227,6 @@ export class VDiskRouter implements Exports {
     } finally {
       watch.stop()
       call.catch(() => undefined) // given up: whatever it answers, its session is over
-      void platform
     }
   }
 
@@ -221,7 +239,7 @@ export class VDiskRouter implements Exports {
     silent.catch(() => undefined)
     const look = (): void => {
       if (stopped) return
-      this.#proveSilence(vdisk, owner).then(
+      this.#proveSilence(vdisk, owner, () => stopped).then(
         (serves) => {
           if (stopped) return
           if (serves) timer = clock.after(silentMs, look)
@@ -246,7 +264,7 @@ export class VDiskRouter implements Exports {
   }
 
   /** True: it serves, and the request waits for something else. False: it didn't, and the vDisk is ours now or somebody's who serves. */
-  async #proveSilence(vdisk: VDiskId, owner: Owner): Promise<boolean> {
+  async #proveSilence(vdisk: VDiskId, owner: Owner, answered: () => boolean): Promise<boolean> {
     const { peers, locations, node, controller, platform } = this.#options
     const probe = encodeForward({
       vdisk,
@@ -264,13 +282,15 @@ export class VDiskRouter implements Exports {
       if (hasCode(error, 'NOT_OWNER')) return false
     }
     const witness = locations.liveNodes().find((other) => other !== node && other !== owner.node)
+    if (answered()) return true
     if (witness !== undefined)
       await peers
-        .call(witness, 'vdisk.ask-hand-over', [encodeControl({ vdisk, owner: owner.node, to: node })], {
+        .call(witness, 'vdisk.ask-hand-over', [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node, to: node })], {
           lane: 'forward',
           timeoutMs: silentMs,
         })
         .catch(() => undefined)
+    if (answered()) return true
     const now = locations.owner(vdisk)
     if (now === undefined || now.epoch !== owner.epoch || now.released === true) return false
     platform.log.warn(`vDisk ${vdisk} is taken from ${owner.node}, which serves nobody`, {
@@ -283,6 +303,25 @@ export class VDiskRouter implements Exports {
   async #lookAgain(): Promise<void> {
     const { platform, locations } = this.#options
     await Promise.race([platform.clock.sleep(lookAgainMs), locations.changed()])
+  }
+}
+
+/** How long one and the same owner may say that it is none before the vDisk is taken from it. */
+const refusalsMs = 2000
+
+/** Since when the owner that Zeus names refuses to be it. */
+class Refusals {
+  #owner: Owner | undefined
+  #since: number | undefined
+
+  aim(owner: Owner): void {
+    if (this.#owner?.node !== owner.node || this.#owner.epoch !== owner.epoch) this.#since = undefined
+    this.#owner = owner
+  }
+
+  longer(now: number): boolean {
+    this.#since ??= now
+    return this.#owner !== undefined && now - this.#since > refusalsMs
   }
 }
 

@@ -8,11 +8,12 @@ import type { GroupTable } from './group-table.ts'
 import type { LogIndex } from './log-index.ts'
 import type { LogEntry } from './vdisk-log.ts'
 
-/** Applies the record; resolves to the vDisk's size after it. */
+/** Applies the record; returns the vDisk's size after it. */
 export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry, sizeBytes: number): number {
   switch (entry.kind) {
     case 'data':
       applyData(index, entry)
+      cutOff(index, entry, sizeBytes)
       return sizeBytes
     case 'extent': {
       const { head, tail, pieces } = decodeExtentPayload(joined(entry))
@@ -27,6 +28,7 @@ export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry
           piece.at,
         )
       if (tail.length > 0) index.putData(entry.sequence, end - tail.length, tail)
+      cutOff(index, entry, sizeBytes)
       return sizeBytes
     }
     case 'zero':
@@ -42,6 +44,12 @@ export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry
     default:
       return entry.kind satisfies never
   }
+}
+
+/** A write that was under way while the vDisk shrank comes after it in the order: what lies past the end is zeros (M5). */
+function cutOff(index: LogIndex, { sequence, offset, length }: LogEntry, sizeBytes: number): void {
+  const from = Math.max(offset, sizeBytes)
+  if (offset + length > from) index.putZero(sequence, from, offset + length - from)
 }
 
 /** The extent groups that the record names. */

@@ -35,10 +35,18 @@ export function victimsAmong(live: ReadonlyMap<GroupHandle, number>): GroupHandl
   return victims.length < 2 * Math.ceil(copied / pagesPerGroupMax) ? [] : victims
 }
 
+interface LivePage {
+  readonly page: number
+  readonly sequence: Sequence
+  readonly group: GroupHandle
+  readonly at: number
+  readonly bytes: Buffer
+}
+
 /** Copies what is live of the victims and points the map there; they are dead afterwards. Resolves to the bytes copied. */
 export async function compact(context: DrainContext, victims: readonly GroupHandle[]): Promise<number> {
-  const { map, groups, index, reader, row, ledger } = context
-  const live: { page: number; sequence: Sequence; group: GroupHandle; at: number; bytes: Buffer }[] = []
+  const { map, groups, index, ledger } = context
+  const live: LivePage[] = []
   for (const victim of victims) {
     const victimRow = await index.read(groups.idOf(victim))
     if (victimRow?.state !== 'whole') continue
@@ -63,6 +71,24 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
   live.sort((a, b) => a.page - b.page)
   const entries: MapEntry[] = []
   const packed: RegisteredGroup[] = []
+  try {
+    await pack(context, live, entries, packed)
+    if (entries.length > 0) await map.change(entries)
+  } finally {
+    // The map names them now; or it doesn't, and they are dead.
+    for (const group of packed) ledger.unpin(group.handle)
+  }
+  return entries.length * pageBytes
+}
+
+/** Copies what is live into new groups, as far as it can be read. */
+async function pack(
+  context: DrainContext,
+  live: readonly LivePage[],
+  entries: MapEntry[],
+  packed: RegisteredGroup[],
+): Promise<void> {
+  const { reader, row } = context
   for (let i = 0; i < live.length; i += pagesPerGroupMax) {
     const chunk = live.slice(i, i + pagesPerGroupMax)
     const leave = await context.admit(chunk.length * pageBytes)
@@ -82,7 +108,4 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
     const group = await writeGroup(context, chunk, packed)
     chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
   }
-  if (entries.length > 0) await map.change(entries)
-  for (const group of packed) ledger.unpin(group.handle)
-  return entries.length * pageBytes
 }

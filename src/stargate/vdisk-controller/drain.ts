@@ -9,8 +9,9 @@
  * Deciding which page comes from where (`planDrain`) is pure; the rest carries it out.
  */
 import { assert } from '../../base/assert.ts'
+import { atOnce } from '../../base/at-once.ts'
 import { crc32c } from '../../base/crc32c.ts'
-import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import { hasCode, messageOf, type NdfsErrorCode } from '../../base/errors.ts'
 import type { Sequence } from '../../base/ids.ts'
 import {
   type GroupPage,
@@ -29,7 +30,7 @@ import type { GroupIndex, RegisteredGroup } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import { tierOf } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
-import { LogIndex } from './log-index.ts'
+import { coversPage, type Fragment, fragmentsOldestFirst, LogIndex } from './log-index.ts'
 import { bad, hole } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
 import type { PageFetch, PageReader } from './page-reader.ts'
@@ -85,6 +86,16 @@ interface KeptExtent {
   readonly pages: { readonly page: number; readonly at: number }[]
 }
 
+/** A copy could not be written where it was placed; another disk may do. */
+const copyFailed: NdfsErrorCode[] = [
+  'OUT_OF_SPACE',
+  'DISK_FAILED',
+  'PEER_UNREACHABLE',
+  'TIMED_OUT',
+  'NOT_FOUND',
+  'UNAVAILABLE',
+]
+
 /** Drains `prefix`, which begins right after the drained sequence. Nothing in memory is changed but caches; see DrainResult. */
 export async function drainPrefix(context: DrainContext, prefix: readonly LogEntry[]): Promise<DrainResult> {
   const { row, map, groups, ledger } = context
@@ -102,27 +113,31 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
   const { pack, kept, holes } = await planDrain(context, coalesced, prefix)
   const entries: MapEntry[] = [...holes]
   const packed: RegisteredGroup[] = []
-  const repacked = await completeExtents(context, kept, entries)
-  await packPages(
-    context,
-    [...pack, ...repacked].sort((a, b) => a.page - b.page),
-    entries,
-    packed,
-  )
+  try {
+    const repacked = await completeExtents(context, kept, entries)
+    await packPages(
+      context,
+      [...pack, ...repacked].sort((a, b) => a.page - b.page),
+      entries,
+      packed,
+    )
 
-  const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
-  await row.update(
-    (now) => ({
-      ...now,
-      drained,
-      sizeBytes,
-      episodes: now.episodes.filter((one) => (one.end ?? Infinity) > drained),
-    }),
-    least,
-  )
+    const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
+    await row.update(
+      (now) => ({
+        ...now,
+        drained,
+        sizeBytes,
+        episodes: now.episodes.filter((one) => (one.end ?? Infinity) > drained),
+      }),
+      least,
+    )
+  } finally {
+    // What the map doesn't name is dead from here on, also what a drain that failed wrote in vain.
+    for (const group of packed) ledger.unpin(group.handle)
+  }
 
-  // The map as recorded names what it shall: what it doesn't is dead from here on.
-  for (const group of packed) ledger.unpin(group.handle)
+  // The map as recorded names what it shall.
   for (const entry of prefix)
     for (const piece of groupsNamedBy(entry)) {
       groups.release(groups.handleOf(piece.group))
@@ -164,7 +179,7 @@ async function planDrain(
   }
   for (const range of coalesced.ranges())
     for await (const page of map.mappedPages(range.page, range.end))
-      if (coalesced.get(page)?.source.kind === 'zero') holes.push({ page, group: hole, at: 0 })
+      if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
   const kept = [...keptByGroup.values()].filter((extent) => extent.pages.length > 0)
   return { pack, kept, holes: distinct(holes) }
 }
@@ -204,8 +219,7 @@ async function completeExtents(
       }
       for (const { page, at } of pages) entries.push({ page, group: groups.handleOf(piece.group), at })
     } catch (error) {
-      if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'DISK_FAILED', 'NOT_FOUND', 'OUT_OF_SPACE'))
-        throw error
+      if (!hasCode(error, ...copyFailed)) throw error
       context.log.info(`extent group ${piece.group} has lost a copy and is written again`, {
         reason: messageOf(error),
       })
@@ -225,19 +239,14 @@ async function packPages(
 ): Promise<void> {
   const chunks: (readonly PageToPack[])[] = []
   for (let i = 0; i < pack.length; i += pagesPerGroupMax) chunks.push(pack.slice(i, i + pagesPerGroupMax))
-  let next = 0
-  const work = async (): Promise<void> => {
-    while (next < chunks.length) {
-      const chunk = chunks[next++]
-      const leave = await context.admit(chunk.length * pageBytes)
-      try {
-        await packGroup(context, chunk, entries, packed)
-      } finally {
-        leave()
-      }
+  await atOnce(chunks, groupsAtOnceMax, async (chunk) => {
+    const leave = await context.admit(chunk.length * pageBytes)
+    try {
+      await packGroup(context, chunk, entries, packed)
+    } finally {
+      leave()
     }
-  }
-  await Promise.all(Array.from({ length: Math.min(groupsAtOnceMax, chunks.length) }, work))
+  })
 }
 
 async function packGroup(
@@ -252,8 +261,10 @@ async function packGroup(
   const badPages = new Set<number>()
   const fetches: PageFetch[] = []
   chunk.forEach(({ plan }, i) => {
-    if (plan.base === hole) target(i).fill(0)
-    else if (plan.base === bad) badPages.add(i)
+    if (plan.base === hole) {
+      const [first] = plan.paint
+      if (first === undefined || !coversPage(first)) target(i).fill(0)
+    } else if (plan.base === bad) badPages.add(i)
     else fetches.push({ group: plan.base, at: plan.at, target: target(i) })
   })
   try {
@@ -317,8 +328,6 @@ export async function writeGroup(
   for (let attempt = 1; ; attempt++) {
     const placement = context.place(pages.length * pageBytes)
     const [group] = await index.register([placement.disks])
-    ledger.registered(group.handle)
-    ledger.pin(group.handle)
     const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
     try {
       await extents.write(
@@ -328,21 +337,21 @@ export async function writeGroup(
         'maintenance',
         trailer,
       )
+      await index.complete(group.id, {
+        layer: row.state.layer,
+        tier: tierOf(extents, group.copies),
+        ...(placement.mixed ? { mixed: true } : {}),
+        state: 'whole',
+        copies: group.copies,
+        extents: trailer.extents,
+        checksums,
+      })
     } catch (error) {
       ledger.unpin(group.handle) // nothing names it: it will be freed
-      if (!(error instanceof NdfsError) || attempt === attemptsMax) throw error
+      if (!hasCode(error, ...copyFailed) || attempt === attemptsMax) throw error
       if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)
       continue
     }
-    await index.complete(group.id, {
-      layer: row.state.layer,
-      tier: tierOf(extents, group.copies),
-      ...(placement.mixed ? { mixed: true } : {}),
-      state: 'whole',
-      copies: group.copies,
-      extents: trailer.extents,
-      checksums,
-    })
     packed.push(group)
     return group
   }
@@ -370,14 +379,22 @@ function trailerOf(context: DrainContext, extents: readonly Extent[], checksums:
 
 async function loadVBlocks(map: VDiskMap, pages: readonly number[]): Promise<void> {
   const vBlocks = [...new Set(pages.map((page) => Math.floor(page / pagesPerVBlock)))]
-  const atOnce = 32
-  for (let i = 0; i < vBlocks.length; i += atOnce)
-    await Promise.all(vBlocks.slice(i, i + atOnce).map((vBlock) => map.load(vBlock)))
+  await atOnce(vBlocks, 32, (vBlock) => map.load(vBlock))
 }
 
 async function mappedAt(map: VDiskMap, page: number): Promise<{ group: GroupHandle; at: number }> {
   const block = await map.loaded(Math.floor(page / pagesPerVBlock))
   return { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
+}
+
+/** The page reads as zeros, whatever lies beneath. */
+function isAllZero(head: Fragment | undefined): boolean {
+  const fragments = fragmentsOldestFirst(head)
+  return (
+    fragments.length > 0 &&
+    coversPage(fragments[0]) &&
+    fragments.every(({ source }) => source.kind === 'zero')
+  )
 }
 
 function distinct(entries: readonly MapEntry[]): MapEntry[] {

@@ -6,12 +6,12 @@
  *
  * A row in the index without a group row is an *open* group, its owner's alone (M3).
  */
-import { assert } from '../../base/assert.ts'
-import { messageOf } from '../../base/errors.ts'
+import { messageOf, NdfsError } from '../../base/errors.ts'
 import { type CopyNumber, type DiskRef, groupIdOf, type GroupId } from '../../base/ids.ts'
 import { changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
+import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import {
@@ -38,17 +38,25 @@ export class GroupIndex {
   readonly #row: VDiskRow
   readonly #groups: GroupTable
   readonly #extents: ExtentStore
+  readonly #ledger: GroupLedger
   #partition: Promise<OwnedPartition> | undefined
   #counter = 0
 
-  constructor(access: MedusaAccess, row: VDiskRow, groups: GroupTable, extents: ExtentStore) {
+  constructor(
+    access: MedusaAccess,
+    row: VDiskRow,
+    groups: GroupTable,
+    ledger: GroupLedger,
+    extents: ExtentStore,
+  ) {
+    this.#ledger = ledger
     this.#access = access
     this.#row = row
     this.#groups = groups
     this.#extents = extents
   }
 
-  /** Registers groups on these disks, durably, before their first byte is written. */
+  /** Registers groups on these disks, durably, before their first byte is written. Each comes pinned: its user unpins it. */
   async register(placements: readonly (readonly DiskRef[])[]): Promise<RegisteredGroup[]> {
     const registered = placements.map((disks) => {
       const id = groupIdOf(this.#row.vdisk, this.#row.epoch, ++this.#counter)
@@ -60,10 +68,22 @@ export class GroupIndex {
       }))
       return { id, handle: this.#groups.handleOf(id), copies }
     })
-    const partition = await this.#owned()
-    await partition.serial.run(() =>
-      partition.change(registered.map(({ id, copies }) => ({ key: id, value: encodePlannedCopies(copies) }))),
-    )
+    // Before the row can be seen: whoever counts groups meanwhile must not take them for dead.
+    for (const { handle } of registered) {
+      this.#ledger.registered(handle)
+      this.#ledger.pin(handle)
+    }
+    try {
+      const partition = await this.#owned()
+      await partition.serial.run(() =>
+        partition.change(
+          registered.map(({ id, copies }) => ({ key: id, value: encodePlannedCopies(copies) })),
+        ),
+      )
+    } catch (error) {
+      for (const { handle } of registered) this.#ledger.unpin(handle)
+      throw error
+    }
     return registered
   }
 
@@ -84,7 +104,16 @@ export class GroupIndex {
     // Whole already: this drain was begun before, by us or by an earlier owner whose record we drain again.
     if (result.outcome === 'conflict') {
       const seen = await this.#readRow(id)
-      assert(seen?.row.state === 'whole', () => `group ${id} can only have been completed before`)
+      // Or a later owner has found it dead: nothing under this epoch may name it (M3).
+      if (seen?.row.state !== 'whole')
+        throw new NdfsError(
+          'FENCED',
+          `Epoch ${this.#row.epoch} is over: group ${id} was given up by a later owner`,
+          {
+            epoch: this.#row.epoch,
+            group: id,
+          },
+        )
       // Its copies may have been moved since: what the row says holds, not what the record said.
       row = seen.row
     }
@@ -97,13 +126,13 @@ export class GroupIndex {
     for await (const row of partition.scan('', '~')) yield row.key as GroupId
   }
 
-  /** The first step of deletion. Resolves to what must be unlinked; undefined where it could not be marked. */
-  async markDeleting(id: GroupId): Promise<readonly CopyRef[]> {
+  /** The first step of deletion; nothing where no row names the group any more. */
+  async markDeleting(id: GroupId): Promise<void> {
     for (;;) {
       const seen = await this.#readRow(id)
       const copies = seen?.row.copies ?? (await this.#planned(id))
-      if (copies === undefined) return []
-      if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return copies
+      if (copies === undefined) return
+      if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
       const row: GroupRow = seen?.row ?? {
         layer: this.#row.state.layer,
         tier: 'flash',
@@ -124,7 +153,7 @@ export class GroupIndex {
         },
         () => this.#row.alive,
       )
-      if (result.outcome === 'applied') return copies
+      if (result.outcome === 'applied') return
       // A late completion, or a repair, came in between: look again.
     }
   }

@@ -15,9 +15,11 @@ export class Suspects {
   readonly #until = new Map<NodeId, number>()
 
   add(node: NodeId, now: number): void {
+    this.#until.delete(node)
     this.#until.set(node, now + avoidMs)
   }
 
+  /** Who failed last comes last. */
   now(now: number): NodeId[] {
     for (const [node, until] of this.#until) if (until <= now) this.#until.delete(node)
     return [...this.#until.keys()]
@@ -31,8 +33,9 @@ export interface LogCandidate {
 }
 
 /**
- * The replicas of a new episode: the owner's own log disk first, then nodes that are not suspect, in blocks not used yet, spread
- * by the vDisk's number so that all nodes carry alike. Fewer than `copies` where there are too few nodes.
+ * The replicas of a new episode: of nodes that did not fail a moment ago the owner's own log disk first, then blocks not used yet,
+ * spread by the vDisk's number so that all nodes carry alike; then of nodes that did fail (F10), as `suspects` has them. Fewer than
+ * `copies` where there are too few nodes.
  */
 export function placeLog(
   copies: number,
@@ -43,18 +46,20 @@ export function placeLog(
 ): DiskRef[] {
   const nodes = [...new Set(candidates.map(({ ref }) => ref.node))].sort()
   const rank = ({ ref }: LogCandidate): number =>
-    ref.node === owner
-      ? -1
-      : (suspects.includes(ref.node) ? nodes.length : 0) + ((nodes.indexOf(ref.node) + spread) % nodes.length)
+    ref.node === owner ? -1 : (nodes.indexOf(ref.node) + spread) % nodes.length
   const ordered = [...candidates].sort((a, b) => rank(a) - rank(b) || (a.ref.disk < b.ref.disk ? -1 : 1))
   const chosen: LogCandidate[] = []
-  for (const distinctBlocks of [true, false])
-    for (const candidate of ordered) {
-      if (chosen.length === copies) break
-      if (chosen.some(({ ref }) => ref.node === candidate.ref.node)) continue
-      if (distinctBlocks && chosen.some(({ block }) => block === candidate.block)) continue
-      chosen.push(candidate)
-    }
+  // A suspect is worse than a block used twice, and who failed last is worst: a log that keeps choosing the node that
+  // hangs never goes on.
+  for (const among of [nodes.filter((node) => !suspects.includes(node)), ...suspects.map((node) => [node])])
+    for (const distinctBlocks of [true, false])
+      for (const candidate of ordered) {
+        if (chosen.length === copies) break
+        if (!among.includes(candidate.ref.node)) continue
+        if (chosen.some(({ ref }) => ref.node === candidate.ref.node)) continue
+        if (distinctBlocks && chosen.some(({ block }) => block === candidate.block)) continue
+        chosen.push(candidate)
+      }
   return chosen.map(({ ref }) => ref)
 }
 

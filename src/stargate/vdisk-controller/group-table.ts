@@ -1,10 +1,10 @@
 /**
- * The extent groups that this node knows of: a small number for each, which map and cache use instead of its id, and
- * the rows of those that were read lately. One for the node: handles are never used again while the process lives.
+ * The extent groups of a vDisk: a small number for each, which map and cache use instead of its id, and where those that were
+ * read lately lie. Numbers are the node's: none is used again while the process lives, so the cache may go by them.
  */
 import { assert } from '../../base/assert.ts'
 import { NdfsError } from '../../base/errors.ts'
-import type { GroupId, VDiskId } from '../../base/ids.ts'
+import type { GroupId } from '../../base/ids.ts'
 import { MiB } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
@@ -25,27 +25,65 @@ const placeBytesMax = 32 * MiB
 
 const bytesOf = (place: GroupPlace): number => place.checksums.byteLength + 256
 
-export class GroupTable {
-  readonly #medusa: Medusa
-  readonly #handles = new Map<GroupId, GroupHandle>()
-  readonly #ids = new Map<GroupHandle, GroupId>()
+/** What all tables of a node share: the numbers given, and the places that were read lately. */
+export class GroupPlaces {
   /** Least recently used first. */
   readonly #places = new Map<GroupHandle, GroupPlace>()
-  /** Groups that have no row yet: only undrained records know where they lie. */
-  readonly #held = new Map<GroupHandle, GroupPlace>()
-  #placeBytes = 0
+  #bytes = 0
   #lastHandle = 0
 
-  constructor(medusa: Medusa) {
+  nextHandle(): GroupHandle {
+    const handle = ++this.#lastHandle
+    // 0 and the last number mean a hole and a bad page; long before that a process has been restarted.
+    assert(handle < 0xffff_fffe, 'there are group handles left')
+    return handle
+  }
+
+  get(handle: GroupHandle): GroupPlace | undefined {
+    const place = this.#places.get(handle)
+    if (place === undefined) return undefined
+    this.#places.delete(handle)
+    this.#places.set(handle, place)
+    return place
+  }
+
+  put(handle: GroupHandle, { copies, checksums }: GroupPlace): void {
+    this.drop(handle)
+    const place = { copies, checksums }
+    this.#places.set(handle, place)
+    this.#bytes += bytesOf(place)
+    for (const oldest of this.#places.keys()) {
+      if (this.#bytes <= placeBytesMax) break
+      this.drop(oldest)
+    }
+  }
+
+  drop(handle: GroupHandle): void {
+    const place = this.#places.get(handle)
+    if (place === undefined) return
+    this.#places.delete(handle)
+    this.#bytes -= bytesOf(place)
+  }
+}
+
+/** The groups of one hosted vDisk; it goes with the ownership. */
+export class GroupTable {
+  readonly #medusa: Medusa
+  readonly #shared: GroupPlaces
+  readonly #handles = new Map<GroupId, GroupHandle>()
+  readonly #ids = new Map<GroupHandle, GroupId>()
+  /** Groups that have no row yet: only undrained records know where they lie. */
+  readonly #held = new Map<GroupHandle, GroupPlace>()
+
+  constructor(medusa: Medusa, shared: GroupPlaces) {
     this.#medusa = medusa
+    this.#shared = shared
   }
 
   handleOf(id: GroupId): GroupHandle {
     let handle = this.#handles.get(id)
     if (handle === undefined) {
-      handle = ++this.#lastHandle
-      // 0 and the last number mean a hole and a bad page; long before that a process has been restarted.
-      assert(handle < 0xffff_fffe, 'there are group handles left')
+      handle = this.#shared.nextHandle()
       this.#handles.set(id, handle)
       this.#ids.set(handle, id)
     }
@@ -60,11 +98,7 @@ export class GroupTable {
 
   /** The place as remembered, without asking Medusa. */
   peek(handle: GroupHandle): GroupPlace | undefined {
-    const place = this.#places.get(handle)
-    if (place === undefined) return this.#held.get(handle)
-    this.#places.delete(handle)
-    this.#places.set(handle, place)
-    return place
+    return this.#shared.get(handle) ?? this.#held.get(handle)
   }
 
   /** The place of a group that has no row yet; kept until `release`. */
@@ -78,55 +112,35 @@ export class GroupTable {
 
   /** Rejects with DAMAGED_METADATA where a group that the map names has no row: that is damage, not a hole (I5). */
   async place(handle: GroupHandle): Promise<GroupPlace> {
-    const known = this.peek(handle)
-    if (known !== undefined) return known
+    const place = this.peek(handle) ?? (await this.placeNow(handle))
+    if (place !== undefined) return place
     const id = this.idOf(handle)
-    const { rows } = await this.#medusa.get(groupPartition(id), [groupRowKey])
-    if (rows.length === 0)
-      throw new NdfsError(
-        'DAMAGED_METADATA',
-        `Cannot read extent group ${id}: the map names it and it has no row`,
-        { group: id },
-      )
-    const { copies, checksums } = decodeGroupRow(rows[0].value)
-    this.remember(handle, { copies, checksums })
-    return { copies, checksums }
+    throw new NdfsError(
+      'DAMAGED_METADATA',
+      `Cannot read extent group ${id}: the map names it and it has no row`,
+      { group: id },
+    )
+  }
+
+  /** As Medusa has it now; undefined where the group has no row. */
+  async placeNow(handle: GroupHandle): Promise<GroupPlace | undefined> {
+    const { rows } = await this.#medusa.get(groupPartition(this.idOf(handle)), [groupRowKey])
+    if (rows.length === 0) return undefined
+    const place = decodeGroupRow(rows[0].value)
+    this.remember(handle, place)
+    return place
   }
 
   remember(handle: GroupHandle, place: GroupPlace): void {
-    this.#dropPlace(handle)
-    this.#places.set(handle, place)
-    this.#placeBytes += bytesOf(place)
-    for (const oldest of this.#places.keys()) {
-      if (this.#placeBytes <= placeBytesMax) break
-      this.#dropPlace(oldest)
-    }
-  }
-
-  /** Its row changed, or it is gone: the next use reads it again. */
-  forgetPlace(handle: GroupHandle): void {
-    this.#dropPlace(handle)
+    this.#shared.put(handle, place)
   }
 
   /** The group is freed: nothing names it any more, and its id is never used again. */
   forget(handle: GroupHandle): void {
-    this.#dropPlace(handle)
+    this.#shared.drop(handle)
     this.#held.delete(handle)
     const id = this.#ids.get(handle)
     this.#ids.delete(handle)
     if (id !== undefined) this.#handles.delete(id)
-  }
-
-  /** The vDisk is no longer hosted here. */
-  forgetAllOf(vdisk: VDiskId): void {
-    const prefix = `${vdisk}-`
-    for (const [id, handle] of this.#handles) if (id.startsWith(prefix)) this.forget(handle)
-  }
-
-  #dropPlace(handle: GroupHandle): void {
-    const place = this.#places.get(handle)
-    if (place === undefined) return
-    this.#places.delete(handle)
-    this.#placeBytes -= bytesOf(place)
   }
 }

@@ -34,6 +34,8 @@ interface ZeroRange {
   readonly page: number
   readonly end: number
   readonly sequence: Sequence
+  /** A fragment was put above it since: it keeps its own sequence, by which the two are trimmed apart. */
+  touched: boolean
 }
 
 /** A zero of more pages than this is kept as a range: a guest may discard terabytes with one request. */
@@ -86,8 +88,19 @@ export class LogIndex {
     else
       for (const page of this.#pages.keys())
         if (page >= firstWhole && page < pastWhole) this.#pages.delete(page)
+    const last = this.#ranges.at(-1)
+    // A guest that discards a whole disk does so piece by piece: that is one range.
+    if (
+      last !== undefined &&
+      !last.touched &&
+      last.end === firstWhole &&
+      !this.#coveredBefore(last, firstWhole, pastWhole)
+    ) {
+      this.#ranges[this.#ranges.length - 1] = { page: last.page, end: pastWhole, sequence, touched: false }
+      return
+    }
     this.#ranges = this.#ranges.filter((range) => range.page < firstWhole || range.end > pastWhole)
-    this.#ranges.push({ page: firstWhole, end: pastWhole, sequence })
+    this.#ranges.push({ page: firstWhole, end: pastWhole, sequence, touched: false })
   }
 
   putExtent(sequence: Sequence, page: number, count: number, group: GroupHandle, at: number): void {
@@ -121,7 +134,7 @@ export class LogIndex {
   }
 
   #put(page: number, sequence: Sequence, from: number, to: number, source: FragmentSource): void {
-    const head = this.get(page)
+    const head = this.#pages.get(page) ?? this.#zeroAt(page, true)
     assert(head === undefined || head.sequence <= sequence, 'records reach the index in sequence')
     const whole = from === 0 && to === pageBytes
     let older = whole ? undefined : head
@@ -134,11 +147,18 @@ export class LogIndex {
     this.#pages.set(page, { sequence, from, to, source, older })
   }
 
-  #zeroAt(page: number): Fragment | undefined {
+  /** Does another range lie in these pages, which one that is merged would leave behind? */
+  #coveredBefore(besides: ZeroRange, from: number, past: number): boolean {
+    return this.#ranges.some((range) => range !== besides && range.page < past && range.end > from)
+  }
+
+  #zeroAt(page: number, touch = false): Fragment | undefined {
     for (let i = this.#ranges.length - 1; i >= 0; i--) {
-      const { page: first, end, sequence } = this.#ranges[i]
-      if (page >= first && page < end)
-        return { sequence, from: 0, to: pageBytes, source: zeroSource, older: undefined }
+      const range = this.#ranges[i]
+      const { page: first, end, sequence } = range
+      if (page < first || page >= end) continue
+      if (touch) range.touched = true
+      return { sequence, from: 0, to: pageBytes, source: zeroSource, older: undefined }
     }
     return undefined
   }

@@ -92,6 +92,8 @@ export function encodeVBlock(block: VBlock, idOf: (handle: GroupHandle) => Group
 }
 
 export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHandle): VBlock {
+  if (bytes.length < headerBytes)
+    throw new NdfsError('DAMAGED_METADATA', `Cannot read a map row of ${bytes.length} bytes`)
   const version = bytes.readUInt16LE(0)
   const groupCount = bytes.readUInt16LE(2)
   const runCount = bytes.readUInt32LE(4)

@@ -6,10 +6,11 @@
  * it looked, or fails. A conflict means that a later owner has raised it: FENCED, and this ownership is over.
  */
 import { assert } from '../../base/assert.ts'
-import { NdfsError } from '../../base/errors.ts'
+import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Epoch } from '../../base/ids.ts'
 import { Serial } from '../../base/serial.ts'
 import {
+  type Change,
   changeForCertain,
   type Medusa,
   newChangeId,
@@ -38,6 +39,8 @@ export class OwnedPartition {
   readonly #access: MedusaAccess
   readonly #ownership: Ownership
   #static: Static
+  /** A change was sent and its outcome never known: what is here may be old, and nothing rests on it any more. */
+  #unknown = false
 
   private constructor(access: MedusaAccess, name: PartitionName, ownership: Ownership, at: Static) {
     this.name = name
@@ -94,19 +97,32 @@ export class OwnedPartition {
 
   /** Durable when it resolves. Call it inside `serial` where it rests on something read before. */
   async change(put: readonly Row[], remove: readonly string[] = []): Promise<void> {
+    if (!this.#ownership.alive || this.#unknown)
+      throw new NdfsError(
+        'NOT_OWNER',
+        `Epoch ${this.#ownership.epoch} of ${this.name.table}/${this.name.key} is given up`,
+        {
+          epoch: this.#ownership.epoch,
+        },
+      )
+    const change: Change = {
+      id: newChangeId(this.#access.platform.chance),
+      expected: { epoch: this.#ownership.epoch, version: this.#static.version },
+      epoch: this.#ownership.epoch,
+      put,
+      delete: remove,
+    }
+    const { medusa, platform } = this.#access
     const result = await changeForCertain(
-      this.#access.medusa,
-      this.#access.platform.clock,
+      medusa,
+      platform.clock,
       this.name,
-      {
-        id: newChangeId(this.#access.platform.chance),
-        expected: { epoch: this.#ownership.epoch, version: this.#static.version },
-        epoch: this.#ownership.epoch,
-        put,
-        delete: remove,
-      },
+      change,
       () => this.#ownership.alive,
-    )
+    ).catch((error: unknown) => {
+      this.#unknown = !this.#ownership.alive || hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')
+      throw error
+    })
     if (result.outcome === 'conflict') {
       assert(
         result.static.epoch > this.#ownership.epoch,

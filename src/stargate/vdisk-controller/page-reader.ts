@@ -2,6 +2,7 @@
  * Brings pages of extent groups into buffers: from the cache, else from the extent store, many pages of one group in one read,
  * verified against the row's checksums. Used by guests' reads and by draining, which needs the base under ragged writes.
  */
+import { atOnce } from '../../base/at-once.ts'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Epoch, VDiskId } from '../../base/ids.ts'
 import { groupPage, pageBytes } from '../../base/units.ts'
@@ -32,7 +33,7 @@ export class PageReader {
     this.#groups = groups
   }
 
-  /** Resolves when every target is filled; CORRUPT_EXTENT where all copies of a page are bad, PEER_UNREACHABLE where some can't be asked. */
+  /** Resolves when every target is filled; rejects when nothing touches them any more: CORRUPT_EXTENT where all copies of a page are bad, PEER_UNREACHABLE where some can't be asked. */
   fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
     const done = this.#fetch(vdisk, epoch, fetches)
     const tracked: Promise<void> = done.catch(() => undefined).finally(() => this.#underWay.delete(tracked))
@@ -55,18 +56,20 @@ export class PageReader {
       return !this.#cache.get(group, at, target, 0, 0, pageBytes)
     })
     if (missing.length === 0) return
-    const runs = runsOf(missing)
-    let next = 0
-    const work = async (): Promise<void> => {
-      while (next < runs.length) await this.#readRun(vdisk, epoch, runs[next++])
-    }
-    await Promise.all(Array.from({ length: Math.min(runsAtOnceMax, runs.length) }, work))
+    // Places that are known now are kept now: the group of an undrained record is known to nobody else, and may be drained meanwhile.
+    const runs = runsOf(missing).map((fetches) => ({ fetches, place: this.#groups.peek(fetches[0].group) }))
+    await atOnce(runs, runsAtOnceMax, ({ fetches, place }) => this.#readRun(vdisk, epoch, fetches, place))
   }
 
-  async #readRun(vdisk: VDiskId, epoch: Epoch, run: readonly PageFetch[]): Promise<void> {
+  async #readRun(
+    vdisk: VDiskId,
+    epoch: Epoch,
+    run: readonly PageFetch[],
+    known: GroupPlace | undefined,
+  ): Promise<void> {
     const { group, at } = run[0]
     const target = contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
-    let place = await this.#groups.place(group)
+    let place = known ?? (await this.#groups.place(group))
     for (;;) {
       try {
         await this.#extents.read(
@@ -97,8 +100,8 @@ export class PageReader {
 
   /** The place as Medusa has it now, where that is another than the one tried. */
   async #placeNow(group: GroupHandle, tried: GroupPlace): Promise<GroupPlace | undefined> {
-    this.#groups.forgetPlace(group)
-    const now = await this.#groups.place(group)
+    const now = await this.#groups.placeNow(group)
+    if (now === undefined) return undefined
     const same =
       now.copies.length === tried.copies.length &&
       now.copies.every(

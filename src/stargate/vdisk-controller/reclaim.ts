@@ -9,6 +9,7 @@ import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
+import type { VBlock } from './map-row.ts'
 import type { PageReader } from './page-reader.ts'
 import type { VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
@@ -56,15 +57,19 @@ export class Reclaimer {
   async #count(): Promise<void> {
     const { index, ledger, groups, map, partitions } = this.#context
     for await (const id of index.all()) ledger.registered(groups.handleOf(id))
-    while (this.#partitionsCounted < partitions())
+    while (this.#partitionsCounted < partitions()) {
+      const blocks: VBlock[] = []
       await map.scan(
         this.#partitionsCounted,
-        (_, block) => ledger.countVBlock(block),
+        (_, block) => blocks.push(block),
         () => {
+          // Not before all of it was seen: a scan that broke off is begun anew, and nothing is counted twice.
+          for (const block of blocks) ledger.countVBlock(block)
           this.#partitionsCounted++
           ledger.countedPartition()
         },
       )
+    }
     ledger.countedAll()
   }
 
@@ -119,6 +124,7 @@ export async function freeEverything(context: {
   readonly settled: () => Promise<void>
 }): Promise<boolean> {
   const { platform, row, index, settled } = context
+  let emptyOnce = false
   while (row.alive) {
     try {
       const ids: GroupId[] = []
@@ -126,7 +132,13 @@ export async function freeEverything(context: {
         ids.push(id)
         if (ids.length === groupsAtOnceMax) break
       }
-      if (ids.length === 0) return true
+      if (ids.length === 0) {
+        // What was on its way when it was deleted has arrived by the second look.
+        if (emptyOnce) return true
+        emptyOnce = true
+        await settled()
+        continue
+      }
       for (const id of ids) await index.markDeleting(id)
       await Promise.all([settled(), platform.clock.sleep(graceMs)])
       const gone = await index.finishDeletion(ids)

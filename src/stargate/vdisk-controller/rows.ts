@@ -32,8 +32,6 @@ export interface VDiskState {
   readonly episodes: readonly Episode[]
   /** The newest session number of each client that may repeat its requests (F3). */
   readonly clients: Readonly<Record<string, number>>
-  /** Said where the open episode's or a group's copies lie in fewer blocks than are configured (I1, M13). */
-  readonly shortOfBlocks?: boolean
 }
 
 export interface GroupRow {

@@ -62,6 +62,7 @@ export class StreamWriter {
   #spare: RegisteredGroup[] = []
   #registering: Promise<void> | undefined
   #writing = 0
+  readonly #idle: (() => void)[] = []
 
   constructor(context: StreamWriterContext) {
     this.#context = context
@@ -73,6 +74,14 @@ export class StreamWriter {
       this.#waiting.push({ offset, payload, stillWanted, resolve, reject })
       this.#pump()
     })
+  }
+
+  /** Resolves when nothing is under way, groups being registered included. */
+  async settled(): Promise<void> {
+    while (this.#writing > 0 || this.#registering !== undefined) {
+      await this.#registering?.catch(() => undefined)
+      if (this.#writing > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+    }
   }
 
   #pump(): void {
@@ -87,6 +96,7 @@ export class StreamWriter {
         .finally(() => {
           this.#writing--
           this.#pump()
+          if (this.#writing === 0) for (const resolve of this.#idle.splice(0)) resolve()
         })
     }
   }
@@ -140,8 +150,9 @@ export class StreamWriter {
     const firstWhole = Math.ceil(offset / pageBytes)
     const pastWhole = Math.floor((offset + length) / pageBytes)
     const bytes = joined(parts)
-    const head = bytes.subarray(0, firstWhole * pageBytes - offset)
-    const tail = bytes.subarray(pastWhole * pageBytes - offset)
+    // Copies: the record keeps them until it is drained, and must not keep the pages in memory with them (I9).
+    const head = Buffer.from(bytes.subarray(0, firstWhole * pageBytes - offset))
+    const tail = Buffer.from(bytes.subarray(pastWhole * pageBytes - offset))
     const used: RegisteredGroup[] = []
     const pieces: Promise<ExtentPayload['pieces'][number]>[] = []
     for (let page = firstWhole; page < pastWhole; page += pagesPerGroupMax) {
@@ -210,11 +221,7 @@ export class StreamWriter {
   async #registerNow(): Promise<void> {
     const placements = Array.from({ length: registerCount }, () => this.#context.place().disks)
     const registered = await this.#context.index.register(placements)
-    for (const group of registered) {
-      this.#context.ledger.registered(group.handle)
-      this.#context.ledger.pin(group.handle)
-      this.#spare.push(group)
-    }
+    this.#spare.push(...registered)
   }
 
   #giveUp(group: RegisteredGroup): void {

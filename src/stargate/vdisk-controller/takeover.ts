@@ -34,6 +34,8 @@ interface FencedTail {
   readonly ref: DiskRef
   /** Of the open episode; undefined where the disk has none of it. */
   readonly tail: Tail | undefined
+  /** The highest sequence that any record of the vDisk on that disk says was acknowledged. */
+  readonly acknowledged: Sequence
 }
 
 /** Recovers the undrained log under `epoch`, which the vDisk's row has already. UNAVAILABLE where that can't be done now. */
@@ -87,10 +89,9 @@ export function endOf(
   const before = (episode.first - 1) as Sequence
   let mark = Math.max(before, drained)
   let last = mark
-  for (const { tail } of fenced) {
-    if (tail === undefined) continue
-    mark = Math.max(mark, tail.acknowledged)
-    last = Math.max(last, tail.last)
+  for (const { tail, acknowledged } of fenced) {
+    mark = Math.max(mark, acknowledged)
+    last = Math.max(last, tail?.last ?? 0)
   }
   // Records that were acknowledged are missing from every log that answered: damage, and never a shorter log.
   if (mark > last)
@@ -115,10 +116,14 @@ async function fenceReplicas(
   const pending = episode.replicas.map(async (ref) => {
     try {
       const tails = await context.oplogs.replica(ref).fence(vdisk, epoch)
-      fenced.push({ ref, tail: tails.find((tail) => tail.episode === episode.id && tail.last >= tail.first) })
+      fenced.push({
+        ref,
+        tail: tails.find((tail) => tail.episode === episode.id && tail.last >= tail.first),
+        acknowledged: Math.max(0, ...tails.map((tail) => tail.acknowledged)) as Sequence,
+      })
     } catch (error) {
       // A higher epoch is there: this takeover is over.
-      if (hasCode(error, 'FENCED')) throw error
+      if (hasCode(error, 'FENCED') || !(error instanceof NdfsError)) throw error
       failures.push(`${ref.disk} on ${ref.node}: ${messageOf(error)}`)
     }
   })
@@ -166,6 +171,7 @@ async function readRange(
       try {
         next = await readSome(context, vdisk, episode.id, ref, next, to, take)
       } catch (error) {
+        if (!(error instanceof NdfsError)) throw error
         failure = error
       }
       if (next > before) break

@@ -2,6 +2,7 @@
  * All vDisks that this node owns: claiming them, giving them up, and what concerns them all (grants, lost nodes, log pressure).
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import { Limit } from '../../base/limit.ts'
 import type {
   DiskRef,
   Epoch,
@@ -20,7 +21,8 @@ import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import type { OplogReplica, Oplogs } from '../oplog/oplog.ts'
 import { GroupIndex } from './group-index.ts'
 import { type LogCandidate, placeLog, Suspects } from './group-place.ts'
-import { GroupTable } from './group-table.ts'
+import { GroupLedger } from './group-ledger.ts'
+import { GroupPlaces, GroupTable } from './group-table.ts'
 import { type HostedContext, HostedVDiskController } from './hosted-vdisk.ts'
 import type { MedusaAccess } from './owned-partition.ts'
 import { freeEverything } from './reclaim.ts'
@@ -52,17 +54,30 @@ export interface VDiskHostOptions {
 /** Claims of one vDisk in one go: each met a row whose epoch had been raised meanwhile. */
 const claimAttemptsMax = 8
 
+/** Between attempts to tell Zeus that a vDisk is given up. */
+const releaseRetryMs = 1000
+
+/** Recoveries at once: each reads up to a vDisk's share of undrained bytes into memory (write-gate.ts). */
+const recoveriesAtOnceMax = 4
+
 /** Above every sequence: of a deleted vDisk no record is needed. */
 const everything = Number.MAX_SAFE_INTEGER as Sequence
 
 export class VDiskHost implements VDiskController {
   readonly #options: VDiskHostOptions
   readonly #access: MedusaAccess
-  readonly #groups: GroupTable
+  readonly #places = new GroupPlaces()
+  readonly #grants: { wake(): void }
+  /** Recoveries under way: each reads a whole undrained log into memory. */
+  readonly #recoveries = new Limit(recoveriesAtOnceMax)
   readonly #gate: WriteGate
   readonly #suspects = new Suspects()
   readonly #hosted = new Map<VDiskId, HostedVDiskController>()
   readonly #claims = new Map<VDiskId, Promise<HostedVDisk>>()
+  /** Being given up: whoever wants it here waits until that is done. */
+  readonly #leaving = new Map<VDiskId, Promise<void>>()
+  /** Deleted, and not all freed: nobody is served, and nobody claims it anew. */
+  readonly #deleting = new Set<VDiskId>()
   readonly #counts = {
     drains: 0,
     drainedBytes: 0,
@@ -80,10 +95,9 @@ export class VDiskHost implements VDiskController {
     const { platform, medusa, oplogs, extents } = options
     this.#options = options
     this.#access = { platform, medusa }
-    this.#groups = new GroupTable(medusa)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
     extents.onBadCopy = (access, copy, reason) => this.#badCopy(access.vdisk, access.group, copy, reason)
-    oplogs.keepGranted(
+    this.#grants = oplogs.keepGranted(
       () => [...this.#hosted.values()].flatMap((vdisk) => vdisk.wanted() ?? []),
       (grant) => {
         const vdisk = this.#hosted.get(grant.vdisk)
@@ -94,7 +108,7 @@ export class VDiskHost implements VDiskController {
 
   hosted(vdisk: VDiskId): HostedVDisk | undefined {
     const hosted = this.#hosted.get(vdisk)
-    return hosted?.stopped === undefined ? hosted : undefined
+    return hosted?.serving === true ? hosted : undefined
   }
 
   all(): readonly HostedVDisk[] {
@@ -126,35 +140,18 @@ export class VDiskHost implements VDiskController {
   }
 
   async #claim(vdisk: VDiskId, reason: ClaimReason): Promise<HostedVDisk> {
-    const { zeus, node, incarnation, platform, oplogs } = this.#options
+    const { zeus, node, incarnation } = this.#options
+    await this.#leaving.get(vdisk)
     let atLeast = 1
     for (let attempt = 1; ; attempt++) {
       if (this.#closed) throw new NdfsError('UNAVAILABLE', 'This node is shutting down')
+      if (this.#deleting.has(vdisk)) throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
       const { epoch } = await zeus.claim(vdisk, { node, incarnation }, reason, atLeast as Epoch)
       try {
-        const row = await VDiskRow.raise(this.#access, vdisk, epoch)
-        if (row.state.state === 'deleted') {
-          this.#finishDeletion(row)
-          throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
-        }
-        const begun = platform.clock.now()
-        const recovered = await recoverLog(
-          { clock: platform.clock, log: platform.log, oplogs },
-          vdisk,
-          epoch,
-          row.state,
-        )
-        const hosted = new HostedVDiskController(this.#contextFor(), row, recovered)
-        this.#hosted.set(vdisk, hosted)
-        await hosted.open()
-        this.#counts.takeovers++
-        platform.log.info(`vDisk ${vdisk} (${row.state.name}) is served here`, {
-          epoch,
-          recoveredRecords: recovered.entries.length,
-          tookMs: Math.round(platform.clock.now() - begun),
-        })
-        return hosted
+        return await this.#recoveries.run(() => this.#takeOver(vdisk, epoch))
       } catch (error) {
+        if (!(error instanceof NdfsError)) throw error
+        // Somebody raised the row between Zeus's grant and our look at it.
         if (
           hasCode(error, 'CONFLICT') &&
           typeof error.facts.epoch === 'number' &&
@@ -163,24 +160,81 @@ export class VDiskHost implements VDiskController {
           atLeast = error.facts.epoch + 1
           continue
         }
-        if (!(error instanceof NdfsError)) throw error
-        // Whoever can may try; deletion goes on under this epoch.
-        if (!hasCode(error, 'NOT_FOUND')) await zeus.release(vdisk, epoch).catch(() => undefined)
-        throw error
+        // Its log may need an owner: this node tries again every minute, and whoever is asked for it may be faster.
+        if (!this.#deleting.has(vdisk) && !this.#hosted.has(vdisk)) this.#giveUp(vdisk, epoch, node)
+        throw hasCode(error, 'CONFLICT')
+          ? new NdfsError(
+              'UNAVAILABLE',
+              `vDisk ${vdisk} is being claimed by several nodes`,
+              { vdisk },
+              { cause: error },
+            )
+          : error
       }
     }
   }
 
+  async #takeOver(vdisk: VDiskId, epoch: Epoch): Promise<HostedVDisk> {
+    const { platform, oplogs } = this.#options
+    const row = await VDiskRow.raise(this.#access, vdisk, epoch, () => !this.#closed)
+    if (row.state.state === 'deleted') {
+      this.#finishDeletion(row)
+      throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
+    }
+    const begun = platform.clock.now()
+    const recovered = await recoverLog(
+      { clock: platform.clock, log: platform.log, oplogs },
+      vdisk,
+      epoch,
+      row.state,
+    )
+    const hosted = new HostedVDiskController(this.#contextFor(), row, recovered)
+    this.#hosted.set(vdisk, hosted)
+    await hosted.open()
+    this.#counts.takeovers++
+    platform.log.info(`vDisk ${vdisk} (${row.state.name}) is served here`, {
+      epoch,
+      recoveredRecords: recovered.entries.length,
+      tookMs: Math.round(platform.clock.now() - begun),
+    })
+    return hosted
+  }
+
+  /** Tells Zeus, as long as it takes: while it shows a process that lives as the owner, nobody else takes the vDisk. */
+  #giveUp(vdisk: VDiskId, epoch: Epoch, next: NodeId | undefined): void {
+    const { zeus, platform } = this.#options
+    const tell = async (): Promise<void> => {
+      while (!this.#closed)
+        try {
+          return await zeus.release(vdisk, epoch, next)
+        } catch (error) {
+          if (!(error instanceof NdfsError)) throw error
+          platform.log.debug(`vDisk ${vdisk} is not given up yet`, { reason: messageOf(error) })
+          await platform.clock.sleep(releaseRetryMs)
+        }
+    }
+    void tell()
+  }
+
   #contextFor(): HostedContext {
-    const { platform, oplogs, extents, cache, node, writeWaitMaxMs, logCandidates, admitMaintenance } =
-      this.#options
+    const {
+      platform,
+      medusa,
+      oplogs,
+      extents,
+      cache,
+      node,
+      writeWaitMaxMs,
+      logCandidates,
+      admitMaintenance,
+    } = this.#options
     return {
       platform,
       access: this.#access,
       oplogs,
       extents,
       cache,
-      groups: this.#groups,
+      groups: new GroupTable(medusa, this.#places),
       node,
       writeWaitMaxMs,
       suspects: this.#suspects,
@@ -188,46 +242,67 @@ export class VDiskHost implements VDiskController {
       placeLog: (vdisk, copies) =>
         placeLog(copies, vdisk, node, logCandidates(), this.#suspects.now(platform.clock.now())),
       admitMaintenance,
+      wakeGrants: () => this.#grants.wake(),
       count: (what, by) => {
         this.#counts[what] += by
       },
-      idle: (vdisk) =>
-        void this.release(vdisk.id).catch((error: unknown) => this.#logFailure('release', vdisk.id, error)),
-      over: (vdisk) => {
-        if (this.#hosted.get(vdisk.id) !== vdisk) return
-        this.#hosted.delete(vdisk.id)
-        this.#groups.forgetAllOf(vdisk.id)
+      idle: (vdisk) => void this.release(vdisk.id),
+      over: (vdisk, error) => {
+        if (this.#hosted.get(vdisk.id) === vdisk) this.#hosted.delete(vdisk.id)
+        // Nobody has taken it, and it isn't being given up in order: it needs an owner, here as well as anywhere.
+        if (!this.#leaving.has(vdisk.id) && !hasCode(error, 'FENCED'))
+          this.#giveUp(vdisk.id, vdisk.epoch, node)
+      },
+      freed: (vdisk) => {
+        this.#deleting.delete(vdisk.id)
+        void this.release(vdisk.id)
       },
     }
   }
 
   async delete(vdisk: VDiskId): Promise<void> {
     await this.claim(vdisk, 'free')
-    await this.#hosted.get(vdisk)!.delete()
+    const hosted = this.#hosted.get(vdisk)
+    if (hosted?.serving !== true) throw new NdfsError('NOT_OWNER', `vDisk ${vdisk} was taken over`, { vdisk })
+    this.#deleting.add(vdisk)
+    await hosted.delete().catch((error: unknown) => {
+      this.#deleting.delete(vdisk)
+      throw error
+    })
   }
 
   /** A deleted vDisk whose owner died before it had freed everything. */
   #finishDeletion(row: VDiskRow): void {
-    const { platform, extents, zeus } = this.#options
-    const index = new GroupIndex(this.#access, row, this.#groups, extents)
-    void freeEverything({ platform, row, index, settled: () => Promise.resolve() })
-      .then(async (complete) => {
-        if (complete) await zeus.release(row.vdisk, row.epoch)
-      })
-      .catch((error: unknown) => this.#logFailure('free', row.vdisk, error))
+    const { platform, extents, medusa } = this.#options
+    const groups = new GroupTable(medusa, this.#places)
+    const index = new GroupIndex(this.#access, row, groups, new GroupLedger(), extents)
+    this.#deleting.add(row.vdisk)
+    void freeEverything({ platform, row, index, settled: () => Promise.resolve() }).then((complete) => {
+      this.#deleting.delete(row.vdisk)
+      if (complete) this.#giveUp(row.vdisk, row.epoch, undefined)
+    })
   }
 
-  async release(vdisk: VDiskId, next?: NodeId): Promise<void> {
+  /** Gives the vDisk up, drained and sealed as far as that can be; nothing happens where it isn't served here. */
+  release(vdisk: VDiskId, next?: NodeId): Promise<void> {
     const hosted = this.#hosted.get(vdisk)
-    if (hosted === undefined) return
-    await hosted.close({ drain: true })
-    await this.#options.zeus.release(vdisk, hosted.epoch, next)
+    const already = this.#leaving.get(vdisk)
+    if (hosted === undefined || already !== undefined) return already ?? Promise.resolve()
+    const leaving = hosted
+      .leave()
+      .then((clean) => this.#giveUp(vdisk, hosted.epoch, next ?? (clean ? undefined : this.#options.node)))
+      .finally(() => this.#leaving.delete(vdisk))
+    this.#leaving.set(vdisk, leaving)
+    return leaving
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    await Promise.allSettled([...this.#claims.values()])
-    await Promise.allSettled([...this.#hosted.values()].map((vdisk) => vdisk.close({ drain: false })))
+    const gone = new NdfsError('UNAVAILABLE', 'This node is shutting down')
+    // What isn't open yet may wait for nodes that don't come.
+    for (const vdisk of this.#hosted.values()) if (!vdisk.serving) vdisk.lost(gone)
+    await Promise.allSettled([...this.#claims.values(), ...this.#leaving.values()])
+    await Promise.allSettled([...this.#hosted.values()].map((vdisk) => vdisk.seal()))
   }
 
   /** A fence was accepted by a log disk of this node: an ownership under a lower epoch ends at once (DESIGN section 7). */
@@ -260,7 +335,10 @@ export class VDiskHost implements VDiskController {
   async freeDrained(): Promise<void> {
     for (const replica of this.#options.replicas)
       for (const { vdisk } of replica.holdings()) {
-        const state = await VDiskRow.peek(this.#access, vdisk)
+        const state = await VDiskRow.peek(this.#access, vdisk).catch((error: unknown) => {
+          this.#logFailure('look at the row of', vdisk, error)
+          return undefined
+        })
         if (state !== undefined) replica.free(vdisk, state.state === 'deleted' ? everything : state.drained)
       }
   }
@@ -286,7 +364,7 @@ export class VDiskHost implements VDiskController {
       reason,
     })
     const hosted = this.#hosted.get(vdisk)
-    if (hosted !== undefined) void hosted.repairCopy(this.#groups.handleOf(group), copy)
+    if (hosted !== undefined) void hosted.repairCopy(group, copy)
   }
 
   #logFailure(what: string, vdisk: VDiskId, error: unknown): void {

@@ -15,7 +15,7 @@
  * What waits is bounded by the caller, which admits writes by the bytes that are undrained.
  */
 import { assert } from '../../base/assert.ts'
-import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import { messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef, EpisodeId, NodeId, Sequence } from '../../base/ids.ts'
 import { vDiskOffset } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
@@ -53,6 +53,8 @@ export interface VDiskLogContext {
   readonly suspect: (replica: DiskRef) => void
   /** The log holds so many bytes more, or fewer. */
   readonly held: (bytes: number) => void
+  /** Another episode is open than before, and was named: what the one before held may be short of a copy. */
+  readonly reopened: () => void
   /** The record is acknowledged: readers may see it from now on. Called in sequence, before its guest is told. */
   readonly publish: (entry: LogEntry) => void
   /** Ownership is over, or the log can't go on: the vDisk is no longer served here. */
@@ -62,6 +64,8 @@ export interface VDiskLogContext {
 interface ReplicaLink {
   readonly ref: DiskRef
   synced: number
+  /** Since when it owes an answer; undefined while it owes none. */
+  owesSince: number | undefined
 }
 
 /** One attempt at an episode: its replicas and what they have synced. Ids are never used for a second attempt. */
@@ -77,8 +81,18 @@ interface OpenEpisode {
   onProgress: () => void
 }
 
-/** How long the log waits before it asks placement again when there are too few disks. */
+/** How long the log waits before it asks placement again when there are too few disks, and between failed attempts. */
 const placementRetryMs = 200
+const attemptPauseMsMax = 5000
+
+/** A replica that hasn't answered an append for so long has failed, also our own (F10). */
+const appendTimeoutMs = 2000
+
+/** Sealed episodes that the row may hold: a flapping peer must not make it grow; then the log waits for a drain (m6). */
+const sealedEpisodesMax = 16
+
+/** What a record takes in memory besides its payload. */
+const entryBytes = 256
 
 /**
  * Ids of episodes are never used twice, also not by an owner that died between two attempts: each epoch has a range of
@@ -103,7 +117,6 @@ export class VDiskLog {
   #flushPlanned = false
   #overdueTimer: Timer | undefined
   #waitsFor: string | undefined
-  #reopened = 0
   #undrainedBytes = 0
 
   /** `kept`: the undrained records that takeover recovered, in sequence from `state.drained + 1`; none is open yet. */
@@ -114,7 +127,7 @@ export class VDiskLog {
     this.#last = state.drained + kept.length
     this.#acknowledged = acknowledged
     this.#lastEpisode = context.row.epoch * episodesPerEpochMax
-    for (const entry of kept) this.#hold(entry.payloadBytes)
+    for (const entry of kept) this.#hold(entry.payloadBytes + entryBytes)
     assert(acknowledged >= state.drained && acknowledged <= this.#last, 'acknowledged lies in what is kept')
     kept.forEach((entry, i) =>
       assert(entry.sequence === state.drained + 1 + i, 'kept records are contiguous'),
@@ -136,20 +149,11 @@ export class VDiskLog {
   get waitsFor(): string | undefined {
     return this.#waitsFor
   }
-  get reopened(): number {
-    return this.#reopened
-  }
-  get isOpen(): boolean {
-    return this.#state === 'open'
-  }
   get openEpisode(): Episode | undefined {
     const current = this.#current
     return current?.named
       ? { id: current.id, first: current.first, replicas: current.links.map((link) => link.ref) }
       : undefined
-  }
-  get oldest(): LogEntry | undefined {
-    return this.#entries[0]
   }
 
   /** Gives the record the next sequence at once; resolves when it is acknowledged. */
@@ -181,7 +185,7 @@ export class VDiskLog {
   }
 
   /** Everything that the log holds, acknowledged or not. */
-  entries(): readonly LogEntry[] {
+  undrained(): readonly LogEntry[] {
     return this.#entries
   }
 
@@ -190,7 +194,7 @@ export class VDiskLog {
     if (this.#stoppedBy !== undefined) return
     assert(drained <= this.#acknowledged && drained >= this.#drained, 'only acknowledged records are drained')
     const gone = this.#entries.splice(0, drained - this.#drained)
-    for (const entry of gone) this.#hold(-entry.payloadBytes)
+    for (const entry of gone) this.#hold(-entry.payloadBytes - entryBytes)
     this.#drained = drained
     const refs = new Map(
       episodes.flatMap((episode) => episode.replicas).map((ref) => [`${ref.disk} ${ref.incarnation}`, ref]),
@@ -222,6 +226,7 @@ export class VDiskLog {
       this.stop(error as Error)
       throw error
     }
+    if (this.#stoppedBy !== undefined) throw this.#stoppedBy
     this.#tellEnd(current, end)
     this.#current = undefined
     this.#state = 'sealed'
@@ -284,7 +289,7 @@ export class VDiskLog {
       settle: undefined,
     }
     this.#entries.push(entry)
-    this.#hold(payloadBytes)
+    this.#hold(payloadBytes + entryBytes)
     return entry
   }
 
@@ -333,7 +338,9 @@ export class VDiskLog {
       }
       assert(episode.sent > from, 'an append holds records')
       const upTo = episode.sent
-      for (const link of episode.links)
+      const now = this.#context.clock.now()
+      for (const link of episode.links) {
+        link.owesSince ??= now
         this.#context.oplogs
           .replica(link.ref)
           .append(this.#context.row.vdisk, this.#context.row.epoch, episode.id, records)
@@ -341,10 +348,17 @@ export class VDiskLog {
             () => {
               // Synced in order, whatever the order of the answers (C4).
               if (link.synced < upTo) link.synced = upTo
+              link.owesSince = link.synced < episode.sent ? this.#context.clock.now() : undefined
               episode.onProgress()
             },
-            (error: unknown) => this.#linkFailed(episode, link, error as Error),
+            (error: unknown) => {
+              // What is no NdfsError is a bug, and stops the process.
+              if (!(error instanceof NdfsError)) throw error
+              this.#linkFailed(episode, link, error)
+            },
           )
+      }
+      this.#watch()
     }
   }
 
@@ -391,9 +405,10 @@ export class VDiskLog {
   async #reopen(reason: string): Promise<void> {
     const { row, lease, log, clock } = this.#context
     this.#state = 'reopening'
-    this.#watchOverdue()
+    this.#watch()
     const end = this.#acknowledged as Sequence
     const old = this.#current?.named ? this.#current : undefined
+    let pauseMs = placementRetryMs
     // So that no replica of a named episode is without a record of it: unknown there can then only mean drained, or lost.
     this.#enter({
       kind: 'open',
@@ -415,7 +430,7 @@ export class VDiskLog {
         const episode: OpenEpisode = {
           id: ++this.#lastEpisode as EpisodeId,
           first: (end + 1) as Sequence,
-          links: replicas.map((ref) => ({ ref, synced: end })),
+          links: replicas.map((ref) => ({ ref, synced: end, owesSince: undefined })),
           sent: end,
           named: false,
           failed: undefined,
@@ -426,8 +441,10 @@ export class VDiskLog {
         await this.#synced(episode, kept)
         if (this.#stoppedBy !== undefined) return
         if (episode.failed !== undefined) {
-          // A refusal at once would otherwise make this a busy loop.
-          await clock.sleep(placementRetryMs)
+          // Nobody names it ever: what its replicas have of it can go, before more attempts fill their logs.
+          this.#tellEnd(episode, end)
+          await clock.sleep(pauseMs)
+          pauseMs = Math.min(2 * pauseMs, attemptPauseMsMax)
           continue
         }
         // Every record that was there is on all of the new replicas; now one change ends the old and names the new (M1).
@@ -446,7 +463,6 @@ export class VDiskLog {
           replicas.filter((ref) => ref.node !== this.#context.node),
         )
         if (old !== undefined) this.#tellEnd(old, end)
-        this.#reopened++
         this.#waitsFor = undefined
         log.debug(`vDisk ${row.vdisk} opened episode ${episode.id}`, {
           reason,
@@ -460,10 +476,12 @@ export class VDiskLog {
         episode.onProgress = () => this.#advance()
         this.#send(episode)
         this.#advance()
+        this.#context.reopened()
         return
       }
     } catch (error) {
-      this.stop(error as Error)
+      if (!(error instanceof NdfsError)) throw error
+      this.stop(error)
     }
   }
 
@@ -491,8 +509,12 @@ export class VDiskLog {
         new Set(replicas.map((ref) => ref.node)).size === replicas.length,
         'copies lie on distinct nodes (I1)',
       )
-      if (replicas.length === copies || this.#stoppedBy !== undefined) return replicas
-      const waitsFor = `log disks on ${copies} nodes: ${replicas.length} can be had`
+      if (this.#stoppedBy !== undefined) return replicas
+      const crowded = this.#context.row.state.episodes.length > sealedEpisodesMax
+      if (replicas.length === copies && !crowded) return replicas
+      const waitsFor = crowded
+        ? `a drain of its ${this.#context.row.state.episodes.length} sealed episodes`
+        : `log disks on ${copies} nodes: ${replicas.length} can be had`
       if (this.#waitsFor !== waitsFor)
         this.#context.log.warn(`writes to vDisk ${this.#context.row.vdisk} wait for ${waitsFor}`, {
           copies,
@@ -503,26 +525,40 @@ export class VDiskLog {
     }
   }
 
-  /** Guests that waited longer than they may are told so; the record keeps its place: it may yet happen. */
-  #watchOverdue(): void {
+  /** While anything waits: replicas that owe an answer too long have failed, and guests that waited as long as they may are told so. */
+  #watch(): void {
     if (this.#overdueTimer !== undefined || this.#stoppedBy !== undefined) return
     const { clock, writeWaitMaxMs } = this.#context
     this.#overdueTimer = clock.after(Math.min(1000, writeWaitMaxMs), () => {
       this.#overdueTimer = undefined
-      if (this.#state !== 'reopening') return
-      const since = clock.now() - writeWaitMaxMs
-      for (const entry of this.#entries)
-        if (entry.settle !== undefined && entry.arrivedAt <= since)
-          this.#settle(
-            entry,
-            new NdfsError(
-              'TOO_FEW_REPLICAS',
-              `Cannot acknowledge a write to vDisk ${this.#context.row.vdisk} as ${this.#context.row.state.copies} copies are needed: ` +
-                `it waited ${writeWaitMaxMs} ms for ${this.#waitsFor ?? 'a replica'}. Start nodes that are down`,
-            ),
+      if (this.#stoppedBy !== undefined || this.#acknowledged === this.#last) return
+      const now = clock.now()
+      const current = this.#current
+      for (const link of current?.links ?? [])
+        if (link.owesSince !== undefined && now - link.owesSince > appendTimeoutMs)
+          this.#linkFailed(
+            current!,
+            link,
+            new NdfsError('TIMED_OUT', `it has not answered an append for ${appendTimeoutMs} ms`),
           )
-      this.#watchOverdue()
+      this.#refuseOverdue(now - writeWaitMaxMs)
+      this.#watch()
     })
+  }
+
+  /** The record keeps its place: it may yet happen. */
+  #refuseOverdue(since: number): void {
+    const { row, writeWaitMaxMs } = this.#context
+    for (const entry of this.#entries)
+      if (entry.settle !== undefined && entry.arrivedAt <= since)
+        this.#settle(
+          entry,
+          new NdfsError(
+            'TOO_FEW_REPLICAS',
+            `Cannot acknowledge a write to vDisk ${row.vdisk} as ${row.state.copies} copies are needed: ` +
+              `it waited ${writeWaitMaxMs} ms for ${this.#waitsFor ?? 'a replica'}. Start nodes that are down`,
+          ),
+        )
   }
 
   #tellEnd(episode: OpenEpisode, end: Sequence): void {
@@ -541,6 +577,3 @@ function endLast(episodes: readonly Episode[], end: Sequence): Episode[] {
     i === episodes.length - 1 && episode.end === undefined ? { ...episode, end } : episode,
   )
 }
-
-export const isReplicaGone = (error: unknown): boolean =>
-  hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'DISK_FAILED', 'NOT_FOUND')

@@ -15,20 +15,28 @@ export class VDiskRow implements Ownership {
   readonly vdisk: VDiskId
   readonly epoch: Epoch
   #alive = true
+  readonly #goesOn: () => boolean
   // Set by `raise` before anyone sees the object.
   #partition!: OwnedPartition
   #state!: VDiskState
 
-  private constructor(vdisk: VDiskId, epoch: Epoch) {
+  private constructor(vdisk: VDiskId, epoch: Epoch, goesOn: () => boolean) {
+    this.#goesOn = goesOn
     this.vdisk = vdisk
     this.epoch = epoch
   }
 
   /**
    * Raises the row's epoch to `epoch`, and only then reads it (C1). Rejects with CONFLICT (facts `epoch`: the row's) where the row
-   * has that epoch or a higher one: claim again, above it. NOT_FOUND where there is no such vDisk.
+   * has that epoch or a higher one: claim again, above it. NOT_FOUND where there is no such vDisk. `goesOn`: false once
+   * the process ends; nothing is then tried on.
    */
-  static async raise(access: MedusaAccess, vdisk: VDiskId, epoch: Epoch): Promise<VDiskRow> {
+  static async raise(
+    access: MedusaAccess,
+    vdisk: VDiskId,
+    epoch: Epoch,
+    goesOn: () => boolean = () => true,
+  ): Promise<VDiskRow> {
     const seen = (await access.medusa.get(vdiskPartition(vdisk), [])).static
     if (seen.version === 0) throw new NdfsError('NOT_FOUND', `There is no vDisk ${vdisk}`, { vdisk })
     if (seen.epoch >= epoch)
@@ -39,7 +47,7 @@ export class VDiskRow implements Ownership {
           epoch: seen.epoch,
         },
       )
-    const row = new VDiskRow(vdisk, epoch)
+    const row = new VDiskRow(vdisk, epoch, goesOn)
     row.#partition = await OwnedPartition.raise(access, vdiskPartition(vdisk), row)
     const rows = await row.#partition.read([stateRowKey])
     assert(rows.length === 1, 'a vDisk has a state row from its first version on')
@@ -73,7 +81,7 @@ export class VDiskRow implements Ownership {
   }
 
   get alive(): boolean {
-    return this.#alive
+    return this.#alive && this.#goesOn()
   }
 
   /** As of the last change that is known to have been applied. */

@@ -12,7 +12,7 @@ import type { Clock, Timer } from '../../platform/platform.ts'
  * vDisk is taken over.
  */
 export const undrainedBytesPerVDiskMax = 128 * MiB
-/** Entries of one vDisk's index: small writes take memory by their number, about 200 bytes each. */
+/** Entries of one vDisk's index, or records of its log: small ones take memory by their number, about 200 bytes each. */
 const entriesPerVDiskMax = 256 * KiB
 /** How long a finding of space holds: a few requests more or less find room in the reserve (I10). */
 const spaceHoldsMs = 100
@@ -25,6 +25,7 @@ interface Hosted {
 
 interface Waiting {
   readonly since: number
+  readonly bytes: number
   readonly go: () => void
   readonly refuse: (error: Error) => void
 }
@@ -36,8 +37,8 @@ export class WriteGate {
   readonly #hosted = new Map<VDiskId, Hosted>()
   #undrainedBytes = 0
   #overdue: Timer | undefined
-  #spaceUntil = 0
-  #noSpace: unknown
+  /** By the number of copies: where three find no room, two may. */
+  readonly #space = new Map<number, { readonly until: number; readonly failure: Error | undefined }>()
 
   /** `bytesMax`: undrained bytes of all vDisks of the node. */
   constructor(clock: Clock, bytesMax: number, waitMaxMs: number) {
@@ -59,15 +60,15 @@ export class WriteGate {
     this.#undrainedBytes += bytes
   }
 
-  opened(vdisk: VDiskId, held: Hosted['held'], drain: () => void): void {
-    this.#hosted.set(vdisk, { held, drain, waiting: [] })
-  }
-
-  closed(vdisk: VDiskId, error: Error): void {
-    const hosted = this.#hosted.get(vdisk)
-    this.#hosted.delete(vdisk)
-    for (const { refuse } of hosted?.waiting ?? []) refuse(error)
-    this.left()
+  /** Resolves to what ends it: call it when the vDisk is no longer served. By then it may have been opened anew. */
+  opened(vdisk: VDiskId, held: Hosted['held'], drain: () => void): (error: Error) => void {
+    const hosted: Hosted = { held, drain, waiting: [] }
+    this.#hosted.set(vdisk, hosted)
+    return (error) => {
+      if (this.#hosted.get(vdisk) === hosted) this.#hosted.delete(vdisk)
+      for (const { refuse } of hosted.waiting.splice(0)) refuse(error)
+      this.left()
+    }
   }
 
   isWaiting(vdisk: VDiskId): boolean {
@@ -75,41 +76,49 @@ export class WriteGate {
   }
 
   /** Undefined: go on. Else resolves when there is room, or rejects when that took too long. */
-  enter(vdisk: VDiskId): Promise<void> | undefined {
+  enter(vdisk: VDiskId, bytes: number): Promise<void> | undefined {
     const hosted = this.#hosted.get(vdisk)
     if (hosted === undefined || (hosted.waiting.length === 0 && this.#hasRoom(hosted))) return undefined
     this.#watchOverdue()
-    return new Promise((go, refuse) => hosted.waiting.push({ since: this.#clock.now(), go, refuse }))
+    return new Promise((go, refuse) => hosted.waiting.push({ since: this.#clock.now(), bytes, go, refuse }))
   }
 
   /** Something was drained: lets in what finds room now. */
   left(): void {
-    for (const hosted of this.#hosted.values())
-      while (hosted.waiting.length > 0 && this.#hasRoom(hosted)) hosted.waiting.shift()!.go()
+    // Who was let in holds nothing yet, and counts all the same: else all that wait would find the same room.
+    let lettingIn = 0
+    for (const hosted of this.#hosted.values()) {
+      let here = 0
+      let entries = 0
+      while (hosted.waiting.length > 0 && this.#hasRoom(hosted, here, entries, lettingIn)) {
+        const { bytes, go } = hosted.waiting.shift()!
+        here += bytes
+        lettingIn += bytes
+        entries++
+        go()
+      }
+    }
     // What waits for other vDisks' bytes must have them drained.
     if ([...this.#hosted.values()].some(({ waiting }) => waiting.length > 0))
       for (const { held, drain } of this.#hosted.values()) if (held().bytes > 0) drain()
   }
 
   /** Throws what `place` throws, remembering the finding for a moment. */
-  assertSpace(place: () => unknown): void {
+  assertSpace(copies: number, place: () => unknown): void {
     const now = this.#clock.now()
-    if (now >= this.#spaceUntil) {
-      this.#spaceUntil = now + spaceHoldsMs
-      this.#noSpace = undefined
-      try {
-        place()
-      } catch (error) {
-        this.#noSpace = error
-      }
+    let found = this.#space.get(copies)
+    if (found === undefined || now >= found.until) {
+      found = { until: now + spaceHoldsMs, failure: failureOf(place) }
+      this.#space.set(copies, found)
     }
-    if (this.#noSpace !== undefined) throw this.#noSpace as Error
+    if (found.failure !== undefined) throw found.failure
   }
 
-  #hasRoom(hosted: Hosted): boolean {
-    const { bytes, entries } = hosted.held()
-    if (bytes >= undrainedBytesPerVDiskMax || entries >= entriesPerVDiskMax) return false
-    return bytes === 0 || this.#undrainedBytes < this.#bytesMax
+  #hasRoom(hosted: Hosted, bytesHere = 0, entriesHere = 0, bytesOfAll = 0): boolean {
+    const held = hosted.held()
+    const bytes = held.bytes + bytesHere
+    if (bytes >= undrainedBytesPerVDiskMax || held.entries + entriesHere >= entriesPerVDiskMax) return false
+    return bytes === 0 || this.#undrainedBytes + bytesOfAll < this.#bytesMax
   }
 
   #watchOverdue(): void {
@@ -131,5 +140,15 @@ export class WriteGate {
       }
       if (waits) this.#watchOverdue()
     })
+  }
+}
+
+function failureOf(place: () => unknown): Error | undefined {
+  try {
+    place()
+    return undefined
+  } catch (error) {
+    if (error instanceof NdfsError) return error
+    throw error
   }
 }

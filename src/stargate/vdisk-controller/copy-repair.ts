@@ -1,0 +1,88 @@
+/**
+ * A copy of an extent group is bad: a good one is made on the same disk under a new number, verified, the row is swapped to it,
+ * and only then the bad one is unlinked (I5, M4). One repair of a group at a time: two at once would each judge the other's row.
+ */
+import { messageOf, NdfsError } from '../../base/errors.ts'
+import type { CopyNumber, GroupId } from '../../base/ids.ts'
+import { pageBytes } from '../../base/units.ts'
+import type { Chance, Log } from '../../platform/platform.ts'
+import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
+import type { GroupIndex } from './group-index.ts'
+import type { GroupRow } from './rows.ts'
+import type { VDiskRow } from './vdisk-row.ts'
+
+export interface CopyRepairContext {
+  readonly chance: Chance
+  readonly log: Log
+  readonly row: VDiskRow
+  readonly index: GroupIndex
+  readonly extents: ExtentStore
+  readonly admit: (bytes: number) => Promise<() => void>
+  readonly repaired: () => void
+}
+
+/** Numbers are drawn at random above those in the row, so that what a repair that failed left behind is in nobody's way. */
+const numberStepMax = 2 ** 20
+
+export class CopyRepair {
+  readonly #context: CopyRepairContext
+  readonly #underWay = new Set<GroupId>()
+
+  constructor(context: CopyRepairContext) {
+    this.#context = context
+  }
+
+  /** Repairs the copy where the row still names it. What fails is logged, and done when the copy is next met. */
+  async repair(group: GroupId, copy: CopyRef): Promise<void> {
+    if (this.#underWay.has(group)) return
+    this.#underWay.add(group)
+    const { log, index } = this.#context
+    try {
+      const row = await index.read(group)
+      if (row?.state === 'whole' && names(row, copy)) await this.#rebuild(group, copy, row)
+    } catch (error) {
+      if (!(error instanceof NdfsError)) throw error
+      log.error(`a bad copy of extent group ${group} could not be repaired`, {
+        disk: copy.disk,
+        reason: messageOf(error),
+      })
+    } finally {
+      this.#underWay.delete(group)
+    }
+  }
+
+  async #rebuild(group: GroupId, copy: CopyRef, row: GroupRow): Promise<void> {
+    const { chance, log, row: owned, index, extents, admit, repaired } = this.#context
+    const { layer, extents: runs, checksums, copies } = row
+    const highest = Math.max(...copies.map(({ number }) => number))
+    const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
+    const trailer = {
+      container: owned.state.name,
+      layer,
+      copies: owned.state.copies,
+      extents: runs,
+      checksums,
+      zeros: [],
+    }
+    const leave = await admit(checksums.length * pageBytes)
+    try {
+      const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
+      const rebuilt = await extents.rebuildCopy(access, copy, number, trailer)
+      await index.swapCopy(group, copy, rebuilt)
+      // Whatever became of the swap: the row says which of the two is a copy, and only the other is unlinked.
+      const now = await index.read(group)
+      if (now === undefined) return
+      for (const one of [copy, rebuilt]) if (!names(now, one)) await extents.remove(group, one)
+      if (!names(now, rebuilt)) return
+      repaired()
+      log.warn(`a bad copy of extent group ${group} was repaired`, { disk: copy.disk, node: copy.node })
+    } finally {
+      leave()
+    }
+  }
+}
+
+const names = (row: GroupRow, copy: CopyRef): boolean =>
+  row.copies.some(
+    (one) => one.disk === copy.disk && one.incarnation === copy.incarnation && one.number === copy.number,
+  )

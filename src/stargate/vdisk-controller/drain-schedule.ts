@@ -1,0 +1,184 @@
+/**
+ * When a hosted vDisk's log is drained, and what follows a drain: compaction, freeing, and giving up a vDisk that nobody uses.
+ *
+ *   a record is acknowledged ─▶ much is undrained? now. Else when the oldest is `drainAgeMs` old.
+ *   a drain failed ─▶ again, after a growing pause
+ *   drained ─▶ dead groups freed, mostly dead ones compacted ─▶ idle for `idleReleaseMs`? given up
+ */
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { Sequence, VDiskId } from '../../base/ids.ts'
+import { Serial } from '../../base/serial.ts'
+import { KiB, MiB } from '../../base/units.ts'
+import type { Clock, Log, Timer } from '../../platform/platform.ts'
+import { compact, victimsAmong } from './compact.ts'
+import { type DrainContext, drainPrefix, drainPrefixBytesMax } from './drain.ts'
+import type { GroupLedger } from './group-ledger.ts'
+import type { LogIndex } from './log-index.ts'
+import type { Reclaimer } from './reclaim.ts'
+import type { VDiskLog } from './vdisk-log.ts'
+
+/** Undrained bytes at which a drain begins: long prefixes write less metadata for each byte (M18). */
+const drainBeginsAtBytes = 32 * MiB
+/** Records, or entries of the index, at which a drain begins, however few bytes they hold. */
+const drainBeginsAtEntries = 64 * KiB
+/** An undrained record is drained when it is this old (I1 asks for five minutes). */
+const drainAgeMs = 20_000
+/** A vDisk that nobody has used for so long is given up, once drained. */
+const idleReleaseMs = 60_000
+/** What a failed drain waits before it is tried again: the first time, and at most. */
+const retryMs = 1000
+const retryMsMax = 30_000
+
+export interface DrainScheduleContext {
+  readonly vdisk: VDiskId
+  readonly clock: Clock
+  readonly log: Log
+  readonly drain: DrainContext
+  readonly vdiskLog: VDiskLog
+  readonly index: LogIndex
+  readonly ledger: GroupLedger
+  readonly reclaimer: Reclaimer
+  /** What recovery kept: nothing is freed before it is drained under this epoch, for until then the map may be ahead of the row. */
+  readonly keptThrough: Sequence
+  /** A guest waits for room in memory. */
+  readonly isWaitedFor: () => boolean
+  readonly lastUsedAt: () => number
+  readonly drained: (bytes: number) => void
+  readonly compacted: (bytes: number) => void
+  readonly idle: () => void
+}
+
+export class DrainSchedule {
+  readonly #context: DrainScheduleContext
+  /** Drains and compactions: whoever changes the map. */
+  readonly mapChanges = new Serial()
+  #timer: Timer | undefined
+  #idleTimer: Timer | undefined
+  #draining = false
+  #cleaning = false
+  #stopped = false
+  #pauseMs = 0
+  #waitsFor: string | undefined
+
+  constructor(context: DrainScheduleContext) {
+    this.#context = context
+  }
+
+  /** Why the last drain failed; undefined where it didn't. */
+  get waitsFor(): string | undefined {
+    return this.#waitsFor
+  }
+
+  /** What is held by its number: many records of one page are one entry of the index. */
+  get entries(): number {
+    return Math.max(this.#context.index.size, this.#context.vdiskLog.undrainedRecords)
+  }
+
+  /** A record was acknowledged: drains now where much is undrained, else in time. */
+  plan(): void {
+    if (this.#draining || this.#stopped) return
+    if (this.#isMuch() && this.#pauseMs === 0) return this.start()
+    this.#timer ??= this.#context.clock.after(this.#pauseMs > 0 ? this.#pauseMs : drainAgeMs, () => {
+      this.#timer = undefined
+      this.start()
+    })
+  }
+
+  /** Drains what there is, now. */
+  start(): void {
+    if (this.#draining || this.#stopped) return
+    this.#draining = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    void this.#run()
+  }
+
+  /** Resolves when all that was acknowledged at the call is drained; rejects with what stands in the way. */
+  async drainAll(): Promise<void> {
+    const { vdiskLog } = this.#context
+    const upTo = vdiskLog.acknowledged
+    while (vdiskLog.drained < upTo && !this.#stopped) await this.mapChanges.run(() => this.#drainOnce())
+  }
+
+  /** Nothing is begun any more. */
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+    this.#idleTimer?.cancel()
+  }
+
+  #isMuch(): boolean {
+    const { vdiskLog, isWaitedFor } = this.#context
+    return (
+      vdiskLog.undrainedBytes >= drainBeginsAtBytes || this.entries >= drainBeginsAtEntries || isWaitedFor()
+    )
+  }
+
+  async #run(): Promise<void> {
+    const { vdisk, log, vdiskLog } = this.#context
+    try {
+      // Ends when nothing is left that was acknowledged: the next acknowledgement plans again.
+      while ((await this.mapChanges.run(() => this.#drainOnce())) && !this.#stopped && this.#isMuch());
+      this.#pauseMs = 0
+      this.#waitsFor = undefined
+    } catch (error) {
+      if (!(error instanceof NdfsError)) throw error // a bug: it stops the process
+      if (hasCode(error, 'FENCED', 'NOT_OWNER')) return vdiskLog.stop(error)
+      this.#pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * this.#pauseMs))
+      if (this.#waitsFor === undefined)
+        log.warn(`draining vDisk ${vdisk} waits`, { reason: messageOf(error) })
+      this.#waitsFor = messageOf(error)
+    } finally {
+      this.#draining = false
+    }
+    void this.#cleanUp()
+    if (vdiskLog.undrainedRecords > 0) this.plan()
+    else this.#planRelease()
+  }
+
+  /** False where there was nothing to drain. */
+  async #drainOnce(): Promise<boolean> {
+    const { drain, vdiskLog, index, drained } = this.#context
+    const prefix = vdiskLog.prefix(drainPrefixBytesMax)
+    if (prefix.length === 0 || this.#stopped) return false
+    const episodes = drain.row.state.episodes
+    const result = await drainPrefix(drain, prefix)
+    // One step: no read sees the index without what it held, and the map without what it took over.
+    index.trim(result.pages, result.drained)
+    vdiskLog.drainedTo(result.drained, episodes)
+    drained(result.bytes)
+    return true
+  }
+
+  /** Compacts and frees. No drain waits for it but for a compaction's change of the map. */
+  async #cleanUp(): Promise<void> {
+    const { drain, vdiskLog, ledger, reclaimer, keptThrough, compacted, log, vdisk } = this.#context
+    if (this.#cleaning || this.#stopped || vdiskLog.drained < keptThrough) return
+    this.#cleaning = true
+    try {
+      await reclaimer.count()
+      const victims = victimsAmong(ledger.liveGroups())
+      if (victims.length > 0 && !this.#stopped)
+        compacted(await this.mapChanges.run(() => compact(drain, victims)))
+      if (!this.#stopped) reclaimer.freeDead()
+    } catch (error) {
+      if (!(error instanceof NdfsError)) throw error
+      if (hasCode(error, 'FENCED', 'NOT_OWNER')) vdiskLog.stop(error)
+      else log.debug(`cleaning up behind vDisk ${vdisk} waits`, { reason: messageOf(error) })
+    } finally {
+      this.#cleaning = false
+    }
+  }
+
+  /** An idle vDisk whose log is empty is given up: only then no episode is open, and no peer is asked for grants. */
+  #planRelease(): void {
+    const { clock, vdiskLog, lastUsedAt, idle } = this.#context
+    if (this.#stopped) return
+    this.#idleTimer ??= clock.after(idleReleaseMs, () => {
+      this.#idleTimer = undefined
+      if (this.#stopped || vdiskLog.undrainedRecords > 0) return
+      if (clock.now() - lastUsedAt() >= idleReleaseMs) idle()
+      else this.#planRelease()
+    })
+  }
+}

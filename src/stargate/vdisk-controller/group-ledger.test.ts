@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { pagesPerGroupMax } from '../../base/units.ts'
+import { victimsAmong } from './compact.ts'
+import { GroupLedger } from './group-ledger.ts'
+import { bad, emptyVBlock, hole, type VBlock } from './map-row.ts'
+
+/** vBlocks of one partition of the map. */
+const vBlocksPerPartition = 1024
+
+function naming(...groups: number[]): VBlock {
+  const block = emptyVBlock()
+  groups.forEach((group, page) => (block.groups[page] = group))
+  return block
+}
+
+test('nothing is dead before all of the map was counted (I7)', () => {
+  const ledger = new GroupLedger()
+  ledger.registered(1)
+  assert.deepEqual(ledger.takeDead(10), [])
+  ledger.countVBlock(naming(2))
+  ledger.countedPartition()
+  assert.deepEqual(ledger.takeDead(10), [])
+  ledger.countedAll()
+  assert.deepEqual(ledger.takeDead(10), [1])
+})
+
+test('a group is dead when no entry names it and nobody uses it, and is given out once', () => {
+  const ledger = new GroupLedger()
+  for (const group of [1, 2, 3, 4]) ledger.registered(group)
+  ledger.countVBlock(naming(1, 1, hole, bad))
+  ledger.countedPartition()
+  ledger.countedAll()
+  ledger.pin(2)
+  ledger.pin(2)
+  assert.deepEqual(ledger.takeDead(1), [3])
+  assert.deepEqual(ledger.takeDead(10), [4])
+  assert.deepEqual(ledger.takeDead(10), [])
+  ledger.unpin(2)
+  assert.deepEqual(ledger.takeDead(10), [], 'it is pinned once more')
+  ledger.unpin(2)
+  ledger.changed(0, 1, 0)
+  assert.deepEqual(ledger.takeDead(10), [2], 'group 1 is still named once')
+  ledger.changed(0, 1, bad)
+  assert.deepEqual(ledger.takeDead(10), [1])
+  ledger.freed(1)
+  ledger.spared(2)
+  assert.deepEqual(
+    ledger.takeDead(10),
+    [2],
+    'what could not be freed is given out again, what was freed never',
+  )
+  assert.equal(ledger.known, 3)
+})
+
+test('changes during the count are counted once: by the scan where it has yet to come, else by themselves (I7)', () => {
+  const ledger = new GroupLedger()
+  for (const group of [1, 2, 3]) ledger.registered(group)
+  // Before the scan of the first partition: it will see the change.
+  ledger.changed(5, hole, 1)
+  ledger.countVBlock(naming(1))
+  ledger.countedPartition()
+  // After it, and before that of the second: the first is counted, the second is not.
+  ledger.changed(5, 1, 2)
+  ledger.changed(vBlocksPerPartition, hole, 3)
+  ledger.countVBlock(naming(3))
+  ledger.countedPartition()
+  ledger.countedAll()
+  assert.deepEqual(ledger.takeDead(10), [1])
+  ledger.changed(5, 2, hole)
+  ledger.changed(vBlocksPerPartition, 3, hole)
+  assert.deepEqual(ledger.takeDead(10).sort(), [2, 3])
+})
+
+test('what is being freed is never named or used again: that would be our bug', () => {
+  const ledger = new GroupLedger()
+  ledger.registered(1)
+  ledger.countedAll()
+  ledger.takeDead(1)
+  assert.throws(() => ledger.changed(0, hole, 1), /named again/)
+  assert.throws(() => ledger.pin(1), /not used again/)
+  assert.throws(() => ledger.unpin(2), /was pinned/)
+  assert.throws(() => ledger.changed(0, 7, hole), /less than never/)
+})
+
+test('only groups that nothing else holds are live for compaction', () => {
+  const ledger = new GroupLedger()
+  ledger.countVBlock(naming(1, 1, 2))
+  ledger.countedAll()
+  ledger.pin(2)
+  assert.deepEqual([...ledger.liveGroups()], [[1, 2]])
+})
+
+const live = (...pages: number[]): Map<number, number> => new Map(pages.map((count, i) => [i + 1, count]))
+
+test('a few small groups are left as they are', () => {
+  assert.deepEqual(victimsAmong(live()), [])
+  assert.deepEqual(victimsAmong(live(...Array.from({ length: 16 }, () => 1))), [])
+})
+
+test('many small groups become few', () => {
+  const victims = victimsAmong(live(...Array.from({ length: 30 }, (_, i) => i + 1)))
+  assert.equal(victims.length, 30)
+})
+
+test('full groups are no victims, and neither are those more than half full', () => {
+  const full = Array.from({ length: 100 }, () => pagesPerGroupMax)
+  assert.deepEqual(victimsAmong(live(...full)), [])
+  const dead = Array.from({ length: 200 }, () => 10)
+  const victims = victimsAmong(live(...full, ...dead))
+  assert.deepEqual(
+    [...victims].sort((a, b) => a - b),
+    dead.map((_, i) => 101 + i),
+  )
+})
+
+test('the emptiest come first, and no more than one go of them', () => {
+  const pages = Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? 400 : 50))
+  const victims = victimsAmong(live(...pages))
+  const copied = victims.reduce((sum, group) => sum + pages[group - 1], 0)
+  assert.ok(copied <= 4 * pagesPerGroupMax)
+  assert.ok(victims.slice(0, 80).every((group) => pages[group - 1] === 50))
+  assert.ok(victims.length >= 2 * Math.ceil(copied / pagesPerGroupMax), 'it gains at least half')
+})

@@ -1,0 +1,304 @@
+/** What an owner knows of its rows: the vDisk's own, and its map. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { hasCode, NdfsError } from '../../base/errors.ts'
+import type { LayerId } from '../../base/ids.ts'
+import { pagesPerVBlock } from '../../base/units.ts'
+import { asEpoch, asSequence, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
+import { GroupPlaces, GroupTable } from './group-table.ts'
+import { bad, hole } from './map-row.ts'
+import type { MedusaAccess } from './owned-partition.ts'
+import { mapPartition, type VDiskState, vdiskPartition } from './rows.ts'
+import { VDiskMap } from './vdisk-map.ts'
+import { VDiskRow } from './vdisk-row.ts'
+
+const vdisk = asVDisk(1)
+const layer = 1 as LayerId
+const pagesPerPartition = 1024 * pagesPerVBlock
+const state: VDiskState = {
+  name: 'c/v',
+  state: 'live',
+  copies: 2,
+  sizeBytes: 4096,
+  layer,
+  drained: asSequence(0),
+  episodes: [],
+  clients: {},
+}
+
+/** One ownership of the vDisk, without anything but its rows. */
+class Ownership {
+  readonly world: TestWorld
+  readonly node: TestNode
+  readonly access: MedusaAccess
+  readonly groups: GroupTable
+  row!: VDiskRow
+  map!: VDiskMap
+
+  constructor(world: TestWorld) {
+    this.world = world
+    this.node = new TestNode(world, 'n1')
+    this.access = { platform: this.node.platform, medusa: this.node.medusa }
+    this.groups = new GroupTable(this.node.medusa, new GroupPlaces())
+  }
+
+  async begin(epoch: number): Promise<this> {
+    this.row = await this.run(VDiskRow.raise(this.access, vdisk, asEpoch(epoch)))
+    this.map = new VDiskMap(this.access, this.row, layer, this.groups)
+    return this
+  }
+
+  run<T>(work: Promise<T>): Promise<T> {
+    return this.world.clock.run(work)
+  }
+
+  group(counter: number): number {
+    return this.groups.handleOf(`1-1-${counter}` as never)
+  }
+
+  async entry(page: number): Promise<[group: number, at: number]> {
+    const block = await this.run(this.map.loaded(Math.floor(page / pagesPerVBlock)))
+    return [block.groups[page % pagesPerVBlock], block.pages[page % pagesPerVBlock]]
+  }
+
+  /** Changes the map, and records its least versions, as a drain does. */
+  async change(...entries: { page: number; group: number; at: number }[]): Promise<void> {
+    const least = await this.run(this.map.change(entries))
+    await this.run(this.row.update((now) => now, least))
+  }
+}
+
+async function created(): Promise<{ world: TestWorld; owner: (epoch: number) => Promise<Ownership> }> {
+  const world = new TestWorld(1)
+  const first = new Ownership(world)
+  await first.run(VDiskRow.create(first.access, vdisk, state))
+  return { world, owner: (epoch) => new Ownership(world).begin(epoch) }
+}
+
+// --- the row --------------------------------------------------------------------------------------------------------
+
+test('a vDisk is made once', async () => {
+  const { world } = await created()
+  const again = new Ownership(world)
+  await assert.rejects(again.run(VDiskRow.create(again.access, vdisk, state)), (error) =>
+    hasCode(error, 'ALREADY_EXISTS'),
+  )
+  await assert.rejects(again.run(VDiskRow.raise(again.access, asVDisk(2), asEpoch(1))), (error) =>
+    hasCode(error, 'NOT_FOUND'),
+  )
+})
+
+test('an owner raises the epoch before it reads: what it then reads is final (C1)', async () => {
+  const { world, owner } = await created()
+  const a = await owner(1)
+  const b = new Ownership(world)
+  // A change of the first owner that is under way when the second raises: it either was there, or fails.
+  let late: Promise<unknown> | undefined
+  a.node.beforeChange = () => world.clock.sleep(20)
+  late = a.row.update((now) => ({ ...now, sizeBytes: 8192 }))
+  late.catch(() => undefined)
+  await b.begin(2)
+  assert.equal(b.row.state.sizeBytes, 4096)
+  await assert.rejects(a.run(late), (error) => hasCode(error, 'FENCED'))
+})
+
+test('a claim under an epoch that the row has already, or below it, is a conflict that names it', async () => {
+  const { world, owner } = await created()
+  await owner(5)
+  for (const epoch of [4, 5]) {
+    const late = new Ownership(world)
+    await assert.rejects(late.begin(epoch), (error) => hasCode(error, 'CONFLICT') && error.facts.epoch === 5)
+  }
+})
+
+test('updates of the row come one after the other, each upon the one before', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  await a.run(
+    Promise.all(
+      Array.from({ length: 10 }, () => a.row.update((now) => ({ ...now, sizeBytes: now.sizeBytes + 1 }))),
+    ),
+  )
+  assert.equal(a.row.state.sizeBytes, 4106)
+  assert.equal((await a.run(VDiskRow.peek(a.access, vdisk)))?.sizeBytes, 4106)
+})
+
+test('an update whose answer is lost is looked after until it is known, and made once (C2)', async () => {
+  for (const when of ['before it was made', 'after it was made']) {
+    const { world, owner } = await created()
+    const a = await owner(1)
+    let lost = 0
+    const change = a.node.medusa.change.bind(a.node.medusa)
+    a.node.medusa.change = async (partition, what) => {
+      if (lost++ > 0) return await change(partition, what)
+      if (when === 'after it was made') await change(partition, what)
+      throw new NdfsError('TIMED_OUT', 'the answer was lost')
+    }
+    await a.run(a.row.update((now) => ({ ...now, sizeBytes: now.sizeBytes + 1 })))
+    const { rows, static: after } = world.engine.run('medusa.get', {
+      partition: vdiskPartition(vdisk),
+      rowKeys: ['state'],
+    })
+    assert.equal(rows.length, 1)
+    assert.equal(after.version, 3, `made, raised, and updated once: ${when}`)
+    assert.equal((await a.run(VDiskRow.peek(a.access, vdisk)))?.sizeBytes, 4097)
+  }
+})
+
+test('an ownership that was given up changes nothing more', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  a.row.giveUp()
+  await assert.rejects(a.run(a.row.update((now) => now)), (error) => hasCode(error, 'NOT_OWNER'))
+})
+
+test('a serial read proves ownership, or shows that it is over (F10)', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  await a.run(a.row.proveOwnership())
+  await owner(2)
+  await assert.rejects(a.run(a.row.proveOwnership()), (error) => hasCode(error, 'FENCED'))
+})
+
+// --- the map --------------------------------------------------------------------------------------------------------
+
+test('the map shows what it was changed to, across partitions, and also to the next owner', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  assert.deepEqual(await a.entry(7), [hole, 0])
+  const far = pagesPerPartition + 3
+  await a.change(
+    { page: 7, group: a.group(1), at: 5 },
+    { page: 300, group: bad, at: 0 },
+    { page: far, group: a.group(2), at: 1023 },
+  )
+  const b = await owner(2)
+  for (const one of [a, b]) {
+    assert.deepEqual(await one.entry(7), [one.group(1), 5].map(Number), 'from memory, or read')
+    assert.deepEqual(await one.entry(300), [bad, 0])
+    assert.deepEqual(await one.entry(far), [one.group(2), 1023])
+    assert.deepEqual(await one.entry(far + 1), [hole, 0])
+    if (one === a) continue
+    await one.change({ page: 7, group: hole, at: 0 })
+    assert.deepEqual(await one.entry(7), [hole, 0])
+  }
+})
+
+test('what changed is told entry by entry, after it is durable', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  const told: [number, number, number][] = []
+  a.map.onChanged = (vBlock, before, after) => told.push([vBlock, before, after])
+  await a.change({ page: 0, group: a.group(1), at: 0 }, { page: 256, group: a.group(1), at: 1 })
+  await a.change({ page: 0, group: a.group(2), at: 0 }, { page: 256, group: a.group(1), at: 9 })
+  assert.deepEqual(told, [
+    [0, hole, a.group(1)],
+    [1, hole, a.group(1)],
+    [0, a.group(1), a.group(2)],
+  ])
+})
+
+test('a second owner fences the first: a late change of the map fails (I4, fence, then read)', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  await a.change({ page: 7, group: a.group(1), at: 0 })
+  const b = await owner(2)
+  assert.deepEqual(await b.entry(7), [b.group(1), 0])
+  await assert.rejects(a.run(a.map.change([{ page: 7, group: a.group(2), at: 0 }])), (error) =>
+    hasCode(error, 'FENCED'),
+  )
+  assert.deepEqual(await b.entry(7), [b.group(1), 0])
+  await assert.rejects(a.run(a.map.load(9999)), (error) => hasCode(error, 'FENCED'))
+})
+
+test('a change that is made twice is the same as once', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  for (let i = 0; i < 2; i++) await a.change({ page: 7, group: a.group(1), at: 3 })
+  const b = await owner(2)
+  assert.deepEqual(await b.entry(7), [b.group(1), 3])
+})
+
+test('a row of the map that is missing is damage, not a hole (I5)', async () => {
+  const { world, owner } = await created()
+  await (await owner(1)).change({ page: 7, group: bad, at: 0 }, { page: 300, group: bad, at: 0 })
+  world.loseRow(mapPartition(vdisk, layer, 0), 'v0000')
+  const b = await owner(2)
+  await assert.rejects(b.entry(7), (error) => hasCode(error, 'DAMAGED_METADATA'))
+  assert.deepEqual(await b.entry(300), [bad, 0], 'the others are still read')
+  assert.deepEqual(await b.entry(600), [hole, 0], 'and what never had a row is a hole')
+})
+
+test('a partition of the map that is lost, or lacks its digest, is damage (I5, F12)', async () => {
+  for (const damage of ['partition', 'digest']) {
+    const { world, owner } = await created()
+    await (await owner(1)).change({ page: 7, group: bad, at: 0 })
+    if (damage === 'partition') world.losePartition(mapPartition(vdisk, layer, 0))
+    else world.loseRow(mapPartition(vdisk, layer, 0), 'digest')
+    const b = await owner(2)
+    await assert.rejects(b.entry(7), (error) => hasCode(error, 'DAMAGED_METADATA'), damage)
+  }
+})
+
+test('a scan sees every entry, changes before it and none after it, in one step', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  const vBlocks = 600
+  const entries = Array.from({ length: vBlocks }, (_, i) => ({
+    page: i * pagesPerVBlock,
+    group: a.group(1),
+    at: i,
+  }))
+  await a.change(...entries)
+  const counts = new Map<number, number>()
+  const count = (group: number, by: number): void => void counts.set(group, (counts.get(group) ?? 0) + by)
+  let counted = false
+  a.map.onChanged = (_, before, after) => {
+    if (!counted) return
+    count(before, -1)
+    count(after, 1)
+  }
+  const scan = a.map.scan(
+    0,
+    (_, block) => {
+      for (const group of block.groups) if (group !== hole) count(group, 1)
+    },
+    () => (counted = true),
+  )
+  const changes = [3, 599].map((i) => a.map.change([{ page: i * pagesPerVBlock, group: a.group(2), at: 0 }]))
+  await a.run(Promise.all([scan, ...changes]))
+  assert.deepEqual(
+    counts,
+    new Map([
+      [a.group(1), vBlocks - 2],
+      [a.group(2), 2],
+    ]),
+  )
+})
+
+test('only pages that are mapped are passed over when a range is zeroed', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  const mapped = [3, 5, 255, 256, 40_000, pagesPerPartition - 1, pagesPerPartition]
+  await a.change(...mapped.map((page) => ({ page, group: a.group(1), at: 0 })))
+  const found: number[] = []
+  await a.run(
+    (async () => {
+      for await (const page of a.map.mappedPages(4, pagesPerPartition)) found.push(page)
+    })(),
+  )
+  assert.deepEqual(found, [5, 255, 256, 40_000, pagesPerPartition - 1])
+})
+
+test('a change of many vBlocks with many groups each stays within what Medusa takes at once', async () => {
+  const { owner } = await created()
+  const a = await owner(1)
+  const entries = Array.from({ length: 150 * pagesPerVBlock }, (_, page) => ({
+    page,
+    group: a.group(page + 1),
+    at: page % 2,
+  }))
+  await a.change(...entries)
+  const b = await owner(2)
+  assert.deepEqual(await b.entry(149 * pagesPerVBlock + 7), [b.group(149 * pagesPerVBlock + 8), 1])
+})

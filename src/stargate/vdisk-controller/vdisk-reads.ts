@@ -1,0 +1,158 @@
+/**
+ * Reading one hosted vDisk: index, then map, then cache, then extent store (DESIGN section 6).
+ *
+ * Index and map of a page are looked at in one synchronous step, so that no read mixes an old overlay with a newer base. What is
+ * read is told only while this node can prove that it still owns the vDisk (C11): the caller's `prove`, after the bytes are there.
+ */
+import { assert } from '../../base/assert.ts'
+import type { Epoch, VDiskId } from '../../base/ids.ts'
+import { GiB, pageBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
+import type { ExtentCache } from '../extent-cache/extent-cache.ts'
+import type { Run } from '../io/io.ts'
+import { coversPage, type LogIndex } from './log-index.ts'
+import { bad, hole } from './map-row.ts'
+import { type PagePlan, planPage } from './page-plan.ts'
+import type { PageFetch, PageReader } from './page-reader.ts'
+import { paint } from './paint.ts'
+import type { VDiskMap } from './vdisk-map.ts'
+
+/** Block status looks at no more than this in one request: a client asks again where the answer ends. */
+const statusBytesMax = 1 * GiB
+
+export class VDiskReads {
+  readonly #vdisk: VDiskId
+  readonly #epoch: Epoch
+  readonly #index: LogIndex
+  readonly #map: VDiskMap
+  readonly #cache: ExtentCache
+  readonly #reader: PageReader
+
+  constructor(parts: {
+    readonly vdisk: VDiskId
+    readonly epoch: Epoch
+    readonly index: LogIndex
+    readonly map: VDiskMap
+    readonly cache: ExtentCache
+    readonly reader: PageReader
+  }) {
+    this.#vdisk = parts.vdisk
+    this.#epoch = parts.epoch
+    this.#index = parts.index
+    this.#map = parts.map
+    this.#cache = parts.cache
+    this.#reader = parts.reader
+  }
+
+  /** True where every byte is in the index, a hole, or in the cache: the target is filled. False: it holds anything. */
+  fromMemory(offset: number, target: Buffer): boolean {
+    for (let at = 0; at < target.length;) {
+      const page = Math.floor((offset + at) / pageBytes)
+      const from = offset + at - page * pageBytes
+      const length = Math.min(pageBytes - from, target.length - at)
+      if (!this.#pageFromMemory(page, from, length, target, at)) return false
+      at += length
+    }
+    return true
+  }
+
+  #pageFromMemory(page: number, from: number, length: number, target: Buffer, at: number): boolean {
+    const head = this.#index.get(page)
+    if (head !== undefined) {
+      if (!coversPage(head)) return false
+      const { source } = head
+      if (source.kind === 'extent')
+        return this.#cache.get(source.group, source.page, target, at, from, length)
+      if (source.kind === 'zero') target.fill(0, at, at + length)
+      else source.bytes.copy(target, at, source.at + from, source.at + from + length)
+      return true
+    }
+    const block = this.#map.peek(Math.floor(page / pagesPerVBlock))
+    if (block === undefined) return false
+    const group = block.groups[page % pagesPerVBlock]
+    if (group === hole) {
+      target.fill(0, at, at + length)
+      return true
+    }
+    return (
+      group !== bad && this.#cache.get(group, block.pages[page % pagesPerVBlock], target, at, from, length)
+    )
+  }
+
+  /** Fills the target, from wherever the bytes are. Rejects when nothing touches the target any more. */
+  async read(offset: number, target: Buffer): Promise<void> {
+    const firstPage = Math.floor(offset / pageBytes)
+    const pastPage = Math.ceil((offset + target.length) / pageBytes)
+    for (;;) {
+      const missing = this.#missingVBlocks(firstPage, pastPage)
+      if (missing.length === 0) break
+      await Promise.all(missing.map((vBlock) => this.#map.load(vBlock)))
+    }
+    // From the look above to the fetch below nothing is awaited: index and map are of one instant.
+    const plans: PagePlan[] = []
+    for (let page = firstPage; page < pastPage; page++) plans.push(this.#plan(page))
+    const pages = plans.map((_, i) => {
+      const at = (firstPage + i) * pageBytes - offset
+      return at >= 0 && at + pageBytes <= target.length
+        ? target.subarray(at, at + pageBytes)
+        : Buffer.allocUnsafe(pageBytes)
+    })
+    const fetches: PageFetch[] = []
+    plans.forEach(({ base, at }, i) => {
+      if (base === hole) pages[i].fill(0)
+      else fetches.push({ group: base, at, target: pages[i] })
+    })
+    if (fetches.length > 0) await this.#reader.fetch(this.#vdisk, this.#epoch, fetches)
+    plans.forEach((plan, i) => paint(pages[i], plan.paint))
+    for (const i of new Set([0, pages.length - 1]))
+      copyEdge(pages[i], (firstPage + i) * pageBytes, offset, target)
+  }
+
+  /** Runs of what is stored and what reads as zeros, from `offset` on; at most `runsMax`, and perhaps not to the end. */
+  async status(offset: number, length: number, runsMax: number): Promise<readonly Run[]> {
+    const runs: { length: number; kind: Run['kind'] }[] = []
+    const end = offset + Math.min(length, statusBytesMax)
+    for (let at = offset; at < end;) {
+      const vBlock = Math.floor(at / vBlockBytes)
+      const block = await this.#map.loaded(vBlock)
+      for (const vBlockEnd = Math.min(end, (vBlock + 1) * vBlockBytes); at < vBlockEnd;) {
+        const page = Math.floor(at / pageBytes)
+        const next = Math.min(vBlockEnd, (page + 1) * pageBytes)
+        const head = this.#index.get(page)
+        const zero =
+          head === undefined
+            ? block.groups[page % pagesPerVBlock] === hole
+            : coversPage(head) && head.source.kind === 'zero'
+        const kind = zero ? 'zero' : 'data'
+        const last = runs.at(-1)
+        if (last?.kind === kind) last.length += next - at
+        else if (runs.length === runsMax) return runs
+        else runs.push({ length: next - at, kind })
+        at = next
+      }
+    }
+    return runs
+  }
+
+  #plan(page: number): PagePlan {
+    return planPage(this.#index.get(page), () => {
+      const block = this.#map.peek(Math.floor(page / pagesPerVBlock))
+      assert(block !== undefined, 'the map of what is read was found loaded in this very step')
+      return { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
+    })
+  }
+
+  #missingVBlocks(firstPage: number, pastPage: number): number[] {
+    const missing: number[] = []
+    for (let vBlock = Math.floor(firstPage / pagesPerVBlock); vBlock * pagesPerVBlock < pastPage; vBlock++)
+      if (this.#map.peek(vBlock) === undefined) missing.push(vBlock)
+    return missing
+  }
+}
+
+/** A page that the request covers in part was read beside the target. */
+function copyEdge(page: Buffer, pageOffset: number, offset: number, target: Buffer): void {
+  if (pageOffset >= offset && pageOffset + pageBytes <= offset + target.length) return
+  const from = Math.max(0, offset - pageOffset)
+  const to = Math.min(pageBytes, offset + target.length - pageOffset)
+  page.copy(target, pageOffset + from - offset, from, to)
+}
