@@ -319,7 +319,7 @@ export async function startNode(options: NodeOptions) {
       await session?.end().catch(() => undefined)
       view.close()
       oplogs.close()
-      extents.close()
+      await extents.close()
       await zeus.close()
       await medusa.close()
       await peers.close()

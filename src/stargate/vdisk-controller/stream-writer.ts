@@ -6,7 +6,6 @@
  * group belongs to exactly one record, and is complete when that is drained (M3, C6). Groups are registered ahead,
  * in the index, before any byte is written.
  */
-import { crc32c } from '../../base/crc32c.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
 import { groupBytesMax, groupPage, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { Log } from '../../platform/platform.ts'
@@ -149,16 +148,17 @@ export class StreamWriter {
   ): Promise<{ payload: ExtentPayload; used: RegisteredGroup[] }> {
     const firstWhole = Math.ceil(offset / pageBytes)
     const pastWhole = Math.floor((offset + length) / pageBytes)
-    const bytes = joined(parts)
+    const bytes = wholePages(offset, parts)
     // Copies: the record keeps them until it is drained, and must not keep the pages in memory with them (I9).
-    const head = Buffer.from(bytes.subarray(0, firstWhole * pageBytes - offset))
-    const tail = Buffer.from(bytes.subarray(pastWhole * pageBytes - offset))
+    const head = Buffer.concat(cut(bytes, 0, firstWhole * pageBytes - offset))
+    const tail = Buffer.concat(cut(bytes, pastWhole * pageBytes - offset, length))
     const used: RegisteredGroup[] = []
     const pieces: Promise<ExtentPayload['pieces'][number]>[] = []
     for (let page = firstWhole; page < pastWhole; page += pagesPerGroupMax) {
-      const count = Math.min(pagesPerGroupMax, pastWhole - page)
-      const from = page * pageBytes - offset
-      pieces.push(this.#writeGroup(page, bytes.subarray(from, from + count * pageBytes), used))
+      const past = Math.min(page + pagesPerGroupMax, pastWhole)
+      pieces.push(
+        this.#writeGroup(page, cut(bytes, page * pageBytes - offset, past * pageBytes - offset), used),
+      )
     }
     const results = await Promise.allSettled(pieces)
     const failed = results.find((result) => result.status === 'rejected')
@@ -171,17 +171,13 @@ export class StreamWriter {
 
   async #writeGroup(
     page: number,
-    bytes: Buffer,
+    pages: readonly Buffer[],
     used: RegisteredGroup[],
   ): Promise<ExtentPayload['pieces'][number]> {
-    // Before the first byte leaves: whoever reads these pages back holds them against it (R17).
-    const checksums = new Uint32Array(bytes.length / pageBytes)
-    for (let i = 0; i < checksums.length; i++)
-      checksums[i] = crc32c(bytes.subarray(i * pageBytes, (i + 1) * pageBytes))
     for (let attempt = 1; ; attempt++) {
       const group = await this.#takeSpare()
       try {
-        await this.#context.extents.write(
+        const checksums = await this.#context.extents.write(
           {
             group: group.id,
             vdisk: this.#context.row.vdisk,
@@ -189,7 +185,7 @@ export class StreamWriter {
             copies: group.copies,
           },
           groupPage(0),
-          [bytes],
+          pages,
           'guest',
         )
         used.push(group)
@@ -230,4 +226,20 @@ export class StreamWriter {
   }
 }
 
-const joined = (parts: readonly Buffer[]): Buffer => (parts.length === 1 ? parts[0] : Buffer.concat(parts))
+/** The bytes as buffers of whole pages, where they come so (a guest's large writes mostly do); else as one. */
+function wholePages(offset: number, parts: readonly Buffer[]): readonly Buffer[] {
+  const whole = offset % pageBytes === 0 && parts.slice(0, -1).every((part) => part.length % pageBytes === 0)
+  return whole ? parts : [Buffer.concat(parts)]
+}
+
+/** The bytes from `from` to `to` of the buffers one after the other, without copying. */
+function cut(buffers: readonly Buffer[], from: number, to: number): Buffer[] {
+  const result: Buffer[] = []
+  let at = 0
+  for (const buffer of buffers) {
+    const part = buffer.subarray(Math.max(0, from - at), Math.max(0, to - at))
+    if (part.length > 0) result.push(part)
+    at += buffer.length
+  }
+  return result
+}

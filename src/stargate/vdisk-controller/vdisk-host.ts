@@ -54,6 +54,9 @@ export interface VDiskHostOptions {
 /** Claims of one vDisk in one go: each met a row whose epoch had been raised meanwhile. */
 const claimAttemptsMax = 8
 
+/** How long a node that shuts down tries to seal what it serves. */
+const closeWaitMaxMs = 5000
+
 /** Between attempts to tell Zeus that a vDisk is given up. */
 const releaseRetryMs = 1000
 
@@ -89,7 +92,10 @@ export class VDiskHost implements VDiskController {
     copiesRepaired: 0,
     compactedBytes: 0,
   }
+  /** No vDisk is claimed any more. */
   #closed = false
+  /** Nothing is tried any more, also no change whose outcome is not known. */
+  #gone = false
 
   constructor(options: VDiskHostOptions) {
     const { platform, medusa, oplogs, extents } = options
@@ -176,7 +182,7 @@ export class VDiskHost implements VDiskController {
 
   async #takeOver(vdisk: VDiskId, epoch: Epoch): Promise<HostedVDisk> {
     const { platform, oplogs } = this.#options
-    const row = await VDiskRow.raise(this.#access, vdisk, epoch, () => !this.#closed)
+    const row = await VDiskRow.raise(this.#access, vdisk, epoch, () => !this.#gone)
     if (row.state.state === 'deleted') {
       this.#finishDeletion(row)
       throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
@@ -301,8 +307,19 @@ export class VDiskHost implements VDiskController {
     const gone = new NdfsError('UNAVAILABLE', 'This node is shutting down')
     // What isn't open yet may wait for nodes that don't come.
     for (const vdisk of this.#hosted.values()) if (!vdisk.serving) vdisk.lost(gone)
-    await Promise.allSettled([...this.#claims.values(), ...this.#leaving.values()])
-    await Promise.allSettled([...this.#hosted.values()].map((vdisk) => vdisk.seal()))
+    const sealAll = async (): Promise<void> => {
+      await Promise.allSettled([...this.#claims.values(), ...this.#leaving.values()])
+      await Promise.allSettled([...this.#hosted.values()].map((vdisk) => vdisk.seal()))
+    }
+    // Medusa may not answer: what is not sealed by then is taken over as it is.
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.platform.clock.after(closeWaitMaxMs, resolve)
+      void sealAll().then(() => {
+        timer.cancel()
+        resolve()
+      })
+    })
+    this.#gone = true
   }
 
   /** A fence was accepted by a log disk of this node: an ownership under a lower epoch ends at once (DESIGN section 7). */
