@@ -1,0 +1,109 @@
+/**
+ * `npm test`: builds, then runs the unit tests, a few at once, and the suites in test/, which start clusters of their
+ * own, one after the other. `npm test -- --only PATTERN` runs the files whose path contains PATTERN.
+ *
+ * A line for each file tells how it went; what failed is shown whole. A test that can't run here is left out by name,
+ * with the reason; where CI=1 that is a failure. The last line counts.
+ */
+import { spawnSync } from 'node:child_process'
+import { globSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { installTestTools } from './install-test-tools.ts'
+import { checkSeed, seedFile, sourcesIn, summaryOf } from './seed.ts'
+import { emptyFolder, runTestFile, type FileResult } from './test-file.ts'
+
+/** Far more than any of them needs: what takes longer hangs. */
+const unitLimitSeconds = 120
+const suiteLimitSeconds = 420
+
+const root = join(import.meta.dirname, '..')
+const resultsFolder = join(root, 'test-results')
+const inCI = process.env.CI === '1' || process.env.CI === 'true'
+
+class Tally {
+  passed = 0
+  failed = 0
+  leftOut = 0
+
+  add(result: FileResult): void {
+    const { file, seconds, tests, failed, troubles, output } = result
+    const passed = tests.filter(({ outcome }) => outcome === 'passed').length
+    const left = tests.filter(({ outcome }) => outcome === 'left out')
+    this.passed += passed
+    this.failed += failed + (inCI ? left.length : 0)
+    this.leftOut += left.length
+    const mark = failed > 0 ? 'FAIL' : 'ok  '
+    console.log(`${mark} ${seconds.toFixed(1).padStart(6)} s ${String(passed).padStart(4)} passed  ${file}`)
+    for (const { title, reason } of left) console.log(`     left out: ${title}: ${reason}`)
+    for (const line of output.match(/^.*ℹ? ?figure: .*$/gm) ?? [])
+      console.log(`     ${line.replace(/^.*figure: /, '')}`)
+    if (failed === 0) return
+    for (const trouble of troubles) console.log(`     ${file}: ${trouble}`)
+    console.log(output)
+  }
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { only: { type: 'string' } } })
+  const only = values.only ?? ''
+  const files = (...patterns: string[]): string[] =>
+    patterns
+      .flatMap((pattern) => globSync(pattern, { cwd: root }))
+      .filter((file) => file.includes(only))
+      .sort()
+  const units = files('{src,sim,cli,scripts}/**/*.test.ts')
+  const suites = files('test/**/*.test.ts')
+  const tally = new Tally()
+  const stopped = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopped.abort())
+
+  process.chdir(root)
+  emptyFolder(resultsFolder)
+  if (!build()) {
+    console.log('0 passed, 1 failed')
+    return 1
+  }
+  const run = async (file: string, limitSeconds: number): Promise<void> => {
+    if (stopped.signal.aborted) return
+    const results = join(resultsFolder, basename(file, '.test.ts'))
+    tally.add(await runTestFile(file, limitSeconds, results, stopped.signal))
+  }
+  await eachInParallel(units, availableParallelism(), (file) => run(file, unitLimitSeconds))
+  if (suites.length > 0) installTestTools((line) => console.log(line))
+  for (const file of suites) await run(file, suiteLimitSeconds)
+  if (stopped.signal.aborted) tally.failed++
+
+  console.log(summaryOf(checkSeed(readFileSync(seedFile, 'utf8'), sourcesIn(root))))
+  if (tally.leftOut > 0)
+    console.log(`${tally.leftOut} left out${inCI ? ', which counts as failed here' : ''}`)
+  if (tally.failed > 0) console.log(`Logs of clusters that failed are in ${resultsFolder}.`)
+  if (tally.passed + tally.failed + tally.leftOut === 0) {
+    console.log(`No test file's path contains ${only}.`)
+    tally.failed++
+  }
+  console.log(`${tally.passed} passed, ${tally.failed} failed`)
+  return tally.failed === 0 ? 0 : 1
+}
+
+function build(): boolean {
+  const { status } = spawnSync('npm', ['run', '--silent', 'build'], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  return status === 0
+}
+
+async function eachInParallel<T>(
+  items: readonly T[],
+  workers: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const left = items[Symbol.iterator]()
+  const worker = async (): Promise<void> => {
+    for (const item of left) await work(item)
+  }
+  await Promise.all(Array.from({ length: workers }, worker))
+}
+
+process.exitCode = await main()

@@ -1,0 +1,191 @@
+/** Space: a vDisk beyond what one node has, the log's share of it, the cache's size, and a cluster that is full. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Cluster, withCluster } from './support/cluster.ts'
+import { fio } from './support/fio.ts'
+import { errno, NbdClient, NbdError } from './support/nbd-client.ts'
+import { figure, until } from './support/run.ts'
+import { without } from './support/tools.ts'
+
+const MiB = 1024 * 1024
+const GiB = 1024 * MiB
+const smallDisks = ['flash:1GiB', 'hdd:1GiB']
+/** What the log may take of a flash disk, unless set otherwise. */
+const oplogShare = 0.25
+
+/** Sizes of the oplog's files, by disk; every disk of the cluster is named. */
+function oplogBytes(cluster: Cluster): Map<string, number> {
+  const nodes = join(cluster.dir, 'nodes')
+  return new Map(
+    readdirSync(nodes).flatMap((node) =>
+      readdirSync(join(nodes, node, 'disks')).map((disk): [string, number] => {
+        const folder = join(nodes, node, 'disks', disk, 'oplog')
+        const files = existsSync(folder) ? readdirSync(folder) : []
+        return [disk, files.reduce((sum, file) => sum + statSync(join(folder, file)).size, 0)]
+      }),
+    ),
+  )
+}
+
+test(
+  'R11 R24: a vDisk larger than any one node is filled and verified, and the oplog keeps to its share of the flash',
+  { skip: without('fio'), timeout: 400_000 },
+  () =>
+    withCluster({ nodes: 4, disks: smallDisks }, async (cluster) => {
+      const perNode = (await cluster.disks())
+        .filter(({ node }) => node === 'n1')
+        .reduce((sum, { capacityBytes }) => sum + capacityBytes, 0)
+      assert.equal(perNode, 2 * GiB)
+      const vdisk = await cluster.createVDisk('2304MiB')
+      const taken = async (): Promise<number> =>
+        (await cluster.disks()).reduce((sum, { usedBytes = 0 }) => sum + usedBytes, 0)
+      assert((await taken()) < 1.2 * GiB, 'a vDisk takes space before it is written to')
+
+      let most = 0
+      let over = false
+      const watching = (async () => {
+        while (!over) {
+          for (const [disk, bytes] of oplogBytes(cluster)) {
+            if (disk.includes('hdd')) assert.equal(bytes, 0, `the oplog lies on ${disk}`)
+            most = Math.max(most, bytes)
+          }
+          await new Promise((resolve) => setTimeout(resolve, 500))
+        }
+      })()
+      const options = ['rw=write', 'bs=1m', 'iodepth=8', 'size=2304m', 'verify=crc32c', 'verify_fatal=1']
+      try {
+        const folder = cluster.scratch
+        const { writes } = await fio({ uri: cluster.unix('n1', vdisk), options, seconds: 300, folder })
+        figure(
+          `2304 MiB written to four nodes of 2 GiB at ${Math.round(writes.bytesPerSecond / 1e6)} MB/s, and verified`,
+        )
+      } finally {
+        over = true
+      }
+      await watching
+      assert(most > 0, 'no oplog was found')
+      assert(most <= oplogShare * GiB, `the oplog took ${most} bytes of a flash disk of 1 GiB`)
+      const used = (await cluster.disks()).filter(({ usedBytes = 0 }) => usedBytes > 0)
+      assert.equal(new Set(used.map(({ node }) => node)).size, 4, 'the data lies on all four nodes')
+    }),
+)
+
+test(
+  'R28: the extent cache is 2 GiB a node by default, and its size changes while it runs',
+  { timeout: 120_000 },
+  () =>
+    withCluster({}, async (cluster) => {
+      const { cache } = await cluster.nodeInfo('n1')
+      assert.equal(cache?.limitBytes, 2 * GiB)
+      const vdisk = await cluster.createVDisk('64MiB')
+      const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
+      const content = randomBytes(MiB)
+      for (let at = 0; at < 32; at++) await client.write(at * MiB, content)
+      await cluster.drained(vdisk)
+      const readAll = async (): Promise<void> => {
+        for (let at = 0; at < 32; at++) assert((await client.read(at * MiB, MiB)).equals(content))
+      }
+      const used = async (): Promise<number> => (await cluster.nodeInfo('n1')).cache?.usedBytes ?? 0
+
+      await readAll()
+      await until('what was read is cached', async () => (await used()) >= 30 * MiB, 10)
+      const misses = await cluster.metric('n1', 'ndfs_extent_cache_misses_total')
+      await readAll()
+      assert.equal(
+        await cluster.metric('n1', 'ndfs_extent_cache_misses_total'),
+        misses,
+        'a second read misses',
+      )
+
+      await cluster.ndfs('node', 'set', 'n1', '--cache', '8MiB')
+      await readAll()
+      assert((await used()) <= 8 * MiB, `the cache holds ${await used()} bytes of 8 MiB`)
+      await cluster.ndfs('node', 'set', 'n1', '--cache', '1GiB')
+      await readAll()
+      await until('the cache grows again', async () => (await used()) >= 30 * MiB, 10)
+      client.close()
+
+      // What was set stays set when the node starts again.
+      await cluster.kill('n1')
+      await cluster.startNode('n1')
+      assert.equal((await cluster.nodeInfo('n1')).cache?.limitBytes, GiB)
+    }),
+)
+
+test(
+  'a full cluster says so to the guest, goes on reading, and takes writes again when a vDisk is deleted',
+  { timeout: 400_000 },
+  () =>
+    withCluster({ disks: smallDisks }, async (cluster) => {
+      await cluster.createVDisk('512MiB', 'other')
+      const vdisk = await cluster.createVDisk('8GiB', 'full')
+      const block = randomBytes(MiB)
+      const stamped = (number: number): Buffer => {
+        block.writeUInt32LE(number, 0)
+        return block
+      }
+      const other = await NbdClient.open(cluster.node('n2').nbd.address, 'vms/other')
+      for (let at = 0; at < 512; at++) await other.write(at * MiB, stamped(at))
+      other.close()
+
+      const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
+      const full = await fill(client, 8192, (at) => Buffer.from(stamped(at)))
+      figure(`three nodes of 2 GiB are full after 512 MiB and ${full} MiB`)
+      assert(full > 512, `only ${full} MiB were taken`)
+      for (let at = 0; at < full; at += 7) {
+        const bytes = await client.read(at * MiB, MiB)
+        assert(bytes.equals(stamped(at)), `what was acknowledged at ${at} MiB is not there`)
+      }
+      // Small ones, which go to the log first, end too.
+      const small = randomBytes(4096)
+      let accepted = 0
+      try {
+        for (; accepted < 1_000_000; accepted++) await client.write((8191 - (accepted % 4096)) * MiB, small)
+        assert.fail('small writes were taken for ever')
+      } catch (error) {
+        assert(error instanceof NbdError && error.errno === errno.ENOSPC, String(error))
+      }
+      assert((await client.read(0, MiB)).equals(stamped(0)))
+
+      await cluster.ndfs('vdisk', 'delete', 'vms/other')
+      await until(
+        'writes are taken again',
+        async () => {
+          try {
+            await client.write(full * MiB, stamped(full))
+            return true
+          } catch (error) {
+            assert(error instanceof NbdError && error.errno === errno.ENOSPC, String(error))
+            return false
+          }
+        },
+        120,
+        1000,
+      )
+      assert((await client.read(full * MiB, MiB)).equals(stamped(full)))
+      assert((await client.read(8191 * MiB, 4096)).equals(small) || accepted === 0)
+      client.close()
+    }),
+)
+
+/** Writes MiB after MiB, eight at once as a stream does, until one is refused. Resolves to how many were taken. */
+async function fill(client: NbdClient, most: number, content: (at: number) => Buffer): Promise<number> {
+  const depth = 8
+  for (let at = 0; at < most; at += depth) {
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: depth }, (_, index) => client.write((at + index) * MiB, content(at + index))),
+    )
+    const refused = outcomes.findIndex(({ status }) => status === 'rejected')
+    if (refused === -1) continue
+    for (const outcome of outcomes)
+      if (outcome.status === 'rejected') {
+        const reason: unknown = outcome.reason
+        assert(reason instanceof NbdError && reason.errno === errno.ENOSPC, String(reason))
+      }
+    return at + refused
+  }
+  throw new Error(`${most} MiB were taken`)
+}
