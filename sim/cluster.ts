@@ -1,0 +1,226 @@
+/**
+ * A whole cluster in the simulated world: the store (Zeus and Medusa), and nodes with a flash and an hdd disk each, as
+ * `ndfs up` would join them, but with every process on a machine of its own, so that each way between two can be cut.
+ *
+ *  1. The nodes run `startNode` as it is; only platform and sizes are the simulator's.
+ *  2. The store's database outlives the store's process, as its file would.
+ *  3. A node that ends by itself, for whatever reason, is started again after a while: what a supervisor does.
+ *
+ * Sizes are small on purpose: logs fill, segments are used again, groups are packed, freed and compacted within minutes.
+ */
+import type { NodeId } from '../src/base/ids.ts'
+import { MiB } from '../src/base/units.ts'
+import { formatDisk } from '../src/disk/folder-disk.ts'
+import { openStoreDatabase } from '../src/local/store/store-database.ts'
+import { ImmediateStoreEngine } from '../src/local/store/store-engine.ts'
+import { storeNode } from '../src/local/store/store-process.ts'
+import { StoreServer } from '../src/local/store/store-server.ts'
+import { type Node, startNode } from '../src/node.ts'
+import type { Incarnation } from '../src/base/ids.ts'
+import { PeerNetwork } from '../src/peer/peer-network.ts'
+import type { Platform } from '../src/platform/platform.ts'
+import { type Closable, type Running, World } from './world.ts'
+
+export interface ClusterOptions {
+  readonly seed: number
+  readonly nodes: number
+  readonly trace?: (line: string) => void
+  readonly oplogSegmentBytes: number
+  readonly cacheBytes: number
+}
+
+const clusterId = '5113ba5eba11c0de'
+const key = Buffer.alloc(32, 'simulated')
+const storeAddress = 'store:7000'
+/** How long guests' writes wait for copies. */
+const writeWaitMaxMs = 10_000
+const flashBytes = 96 * MiB
+const hddBytes = 256 * MiB
+/** What a supervisor waits before it starts a node that ended by itself. */
+const restartAfterMs = 500
+export const disksOfNode = ['flash', 'hdd'] as const
+
+export const pathOfDisk = (tier: (typeof disksOfNode)[number]): string => `/disks/${tier}`
+
+interface Machine {
+  readonly name: NodeId
+  running: Running<Node> | undefined
+  /** It is meant to run: started again when it ends by itself. */
+  wanted: boolean
+  /** It will never come back. */
+  lost: boolean
+}
+
+export class Cluster {
+  readonly world: World
+  readonly names: readonly NodeId[]
+  readonly database = openStoreDatabase(':memory:', clusterId)
+  readonly #options: ClusterOptions
+  readonly #machines = new Map<NodeId, Machine>()
+  readonly #onEnded = new Set<(node: NodeId) => void>()
+  #store: Running<Closable> | undefined
+
+  /** Formatted disks, and everything running. */
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    const cluster = new Cluster(options)
+    await cluster.#format()
+    cluster.startStore()
+    for (const name of cluster.names) cluster.startNode(name)
+    await cluster.world.run(() => cluster.serving().length === cluster.names.length)
+    return cluster
+  }
+
+  private constructor(options: ClusterOptions) {
+    this.#options = options
+    const { seed, trace } = options
+    this.world = new World({ seed, ...(trace === undefined ? {} : { trace }) })
+    this.names = Array.from({ length: options.nodes }, (_, i) => `n${i + 1}` as NodeId)
+    for (const name of this.names)
+      this.#machines.set(name, { name, running: undefined, wanted: false, lost: false })
+  }
+
+  async #format(): Promise<void> {
+    for (const name of this.names) {
+      const platform = this.world.platform(name)
+      await this.world.play(async () => {
+        // Where the file systems are mounted: there before any of ours, and for good.
+        await platform.files.makeDirectory('/disks')
+        await platform.files.syncDirectory('/')
+        for (const tier of disksOfNode)
+          await formatDisk(platform, {
+            path: pathOfDisk(tier),
+            cluster: clusterId,
+            disk: diskIdOf(name, tier),
+            tier,
+            capacityBytes: tier === 'flash' ? flashBytes : hddBytes,
+          })
+      })
+      this.world.kill(name)
+    }
+  }
+
+  /** The node, where it serves. */
+  node(name: NodeId): Node | undefined {
+    const { running } = this.#machine(name)
+    return running?.alive === true ? running.value : undefined
+  }
+
+  /** Names of nodes that serve. */
+  serving(): NodeId[] {
+    return this.names.filter((name) => this.node(name) !== undefined)
+  }
+
+  /** Names of nodes whose process runs, serving or not. */
+  running(): NodeId[] {
+    return this.names.filter((name) => this.#machine(name).running?.alive === true)
+  }
+
+  /** Those that may ever serve again. */
+  notLost(): NodeId[] {
+    return this.names.filter((name) => !this.#machine(name).lost)
+  }
+
+  get storeRuns(): boolean {
+    return this.#store?.alive === true
+  }
+
+  /** Calls back when the node's process ends. Call the result when that is no longer of interest. */
+  onEnded(callback: (node: NodeId) => void): () => void {
+    this.#onEnded.add(callback)
+    return () => this.#onEnded.delete(callback)
+  }
+
+  startNode(name: NodeId): void {
+    const machine = this.#machine(name)
+    if (machine.lost || machine.running?.alive === true) return
+    machine.wanted = true
+    const { oplogSegmentBytes, cacheBytes } = this.#options
+    const running = this.world.start(name, (platform) =>
+      startNode({
+        platform,
+        clusterId,
+        key,
+        node: name,
+        block: `block-${name}`,
+        storeAddress,
+        listen: {
+          http: `${name}:7001`,
+          peer: `${name}:7002`,
+          nbd: `${name}:7003`,
+          nbdSocket: '/run/nbd.sock',
+        },
+        disks: disksOfNode.map((tier) => ({ id: diskIdOf(name, tier), path: pathOfDisk(tier) })),
+        cacheBytes,
+        writeWaitMaxMs,
+        oplogSegmentBytes,
+      }),
+    )
+    machine.running = running
+    const watch = (): void => {
+      if (machine.running !== running) return
+      if (running.alive) this.world.after(restartAfterMs, watch)
+      else if (machine.wanted) this.startNode(name)
+    }
+    this.world.after(restartAfterMs, watch)
+  }
+
+  /** `kill -9`, or a power cut; told to the peers, or silent. */
+  end(name: NodeId, how: 'kill' | 'power cut' | 'silent power cut'): void {
+    const machine = this.#machine(name)
+    machine.wanted = false
+    const ran = machine.running?.alive === true
+    if (how === 'kill') this.world.kill(name)
+    else this.world.crash(name, { silent: how === 'silent power cut' })
+    if (ran) for (const callback of [...this.#onEnded]) callback(name)
+  }
+
+  /** Closes the node in order, and then ends its process. */
+  async stop(name: NodeId): Promise<void> {
+    const machine = this.#machine(name)
+    const { running } = machine
+    machine.wanted = false
+    if (running?.alive !== true || running.value === undefined) return this.end(name, 'kill')
+    // Its code runs only as its process does.
+    await new Promise<void>((resolve) => this.inNode(name, resolve))
+    await this.world.stop(name, running)
+    for (const callback of [...this.#onEnded]) callback(name)
+  }
+
+  /** The machine and its disks are gone for good. */
+  lose(name: NodeId): void {
+    this.end(name, 'silent power cut')
+    this.#machine(name).lost = true
+  }
+
+  startStore(): void {
+    if (this.#store?.alive !== true) this.#store = this.world.start('store', (platform) => this.#runStore(platform))
+  }
+
+  killStore(): void {
+    this.world.kill('store')
+  }
+
+  /** Runs a step of the node's code as an event of its process: never while it is frozen, nor after its end. */
+  inNode(name: NodeId, step: () => void): void {
+    if (this.#machine(name).running?.alive === true) this.world.platform(name).clock.after(0, step)
+  }
+
+  async #runStore(platform: Platform): Promise<Closable> {
+    const incarnation = platform.chance.bytes(8).toString('hex') as Incarnation
+    const peers = new PeerNetwork({ platform, node: storeNode, incarnation, clusterId, key })
+    const server = await StoreServer.start(peers, new ImmediateStoreEngine(this.database), platform)
+    await peers.listen(storeAddress)
+    return {
+      close: async () => {
+        server.close()
+        await peers.close()
+      },
+    }
+  }
+
+  #machine(name: NodeId): Machine {
+    return this.#machines.get(name)!
+  }
+}
+
+const diskIdOf = (node: NodeId, tier: string) => `${node}-${tier}-0` as Parameters<typeof formatDisk>[1]['disk']

@@ -1,0 +1,133 @@
+/**
+ * Holds a vDisk's map, its extent groups, their index and the files on all disks against each other, in a cluster at rest.
+ *
+ *  1. What the map names is there: a row that says `whole`, a row in the index, as many copies as asked for on distinct
+ *     nodes, and in each file pages whose checksums are the row's (I3, I5).
+ *  2. What is there is named: no group, planned or whole, no file, that the map does not name (I7: freed in the end).
+ *
+ * On a node that is gone for good nothing is looked at, and what has a copy there can't be freed.
+ */
+import type Database from 'better-sqlite3'
+import { crc32c } from '../src/base/crc32c.ts'
+import type { GroupId, NodeId, VDiskId } from '../src/base/ids.ts'
+import { pageBytes } from '../src/base/units.ts'
+import type { CopyRef } from '../src/stargate/extent-store/extent-store.ts'
+import { groupFileName, groupsFolder } from '../src/stargate/extent-store/group-file.ts'
+import { bad, decodeVBlock, hole } from '../src/stargate/vdisk-controller/map-row.ts'
+import {
+  decodeGroupRow,
+  decodePlannedCopies,
+  decodeVDiskState,
+  type GroupRow,
+  groupRowKey,
+  stateRowKey,
+  type VDiskState,
+} from '../src/stargate/vdisk-controller/rows.ts'
+import { type Cluster, disksOfNode, pathOfDisk } from './cluster.ts'
+import type { SimNode } from './sim-disk.ts'
+
+interface StoredRow {
+  readonly partition: string
+  readonly key: string
+  readonly value: Buffer
+}
+
+const rowsOf = (database: Database.Database, table: string): StoredRow[] =>
+  database
+    .prepare<[string], StoredRow>(
+      `SELECT p.key AS partition, r.key AS key, r.value AS value FROM medusa_partitions p
+       JOIN medusa_rows r ON r.partition = p.id WHERE p.table_name = ? ORDER BY p.key, r.key`,
+    )
+    .all(table)
+
+export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskState> {
+  const states = rowsOf(database, 'vdisk').filter(({ key }) => key === stateRowKey)
+  return new Map(states.map(({ partition, value }) => [Number(partition) as VDiskId, decodeVDiskState(value)]))
+}
+
+/** What is wrong, one line each. */
+export function findMetadataFaults(cluster: Cluster): string[] {
+  const { database } = cluster
+  const faults: string[] = []
+  const lost = new Set(cluster.names.filter((name) => !cluster.notLost().includes(name)))
+  const touchesLost = (copies: readonly CopyRef[]): boolean => copies.some(({ node }) => lost.has(node))
+
+  const states = vDiskStates(database)
+  const rows = new Map<GroupId, GroupRow>()
+  for (const { partition, key, value } of rowsOf(database, 'group'))
+    if (key === groupRowKey) rows.set(partition as GroupId, decodeGroupRow(value))
+  const index = new Map<GroupId, readonly CopyRef[]>()
+  for (const { key, value } of rowsOf(database, 'groups-of')) index.set(key as GroupId, decodePlannedCopies(value))
+
+  const named = new Map<GroupId, number>()
+  for (const { partition, key, value } of rowsOf(database, 'map')) {
+    const vdisk = Number(partition.split('.')[0]) as VDiskId
+    if (!key.startsWith('v') || states.get(vdisk)?.state !== 'live') continue
+    const ids: GroupId[] = []
+    const block = decodeVBlock(value.subarray(4), (id) => ids.push(id))
+    block.groups.forEach((handle, page) => {
+      if (handle === bad) faults.push(`page ${page} of ${partition} ${key} is bad`)
+      if (handle === hole || handle === bad) return
+      const id = ids[handle - 1]
+      named.set(id, Math.max(named.get(id) ?? 0, block.pages[page]))
+    })
+  }
+
+  for (const [id, lastPage] of named) {
+    const row = rows.get(id)
+    if (row?.state !== 'whole') faults.push(`the map names group ${id}, which is ${row?.state ?? 'not there'}`)
+    else if (!index.has(id)) faults.push(`the map names group ${id}, which is not in the index`)
+    else if (lastPage >= row.checksums.length)
+      faults.push(`the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
+    else faults.push(...copiesFaults(cluster, id, row, states, lost))
+  }
+  for (const [id, { state, copies }] of rows)
+    if (!named.has(id) && index.has(id) && !touchesLost(copies))
+      faults.push(`nothing names group ${id}, and it is still ${state}`)
+  for (const [id, copies] of index)
+    if (!named.has(id) && !rows.has(id) && !touchesLost(copies)) faults.push(`group ${id} was planned, and is left over`)
+
+  const kept = new Set(
+    [...[...rows].map(([id, { copies }]) => ({ id, copies })), ...[...index].map(([id, copies]) => ({ id, copies }))].flatMap(
+      ({ id, copies }) => copies.map((copy) => `${copy.disk} ${groupFileName(id, copy.number)}`),
+    ),
+  )
+  for (const name of cluster.notLost())
+    for (const tier of disksOfNode)
+      for (const file of filesUnder(cluster.world.disk(name).find(`${pathOfDisk(tier)}/${groupsFolder}`), groupsFolder))
+        if (!kept.has(`${name}-${tier}-0 ${file}`)) faults.push(`no row knows of ${file} on ${name}, ${tier}`)
+  return faults
+}
+
+function copiesFaults(
+  cluster: Cluster,
+  id: GroupId,
+  row: GroupRow,
+  states: ReadonlyMap<VDiskId, VDiskState>,
+  lost: ReadonlySet<NodeId>,
+): string[] {
+  const faults: string[] = []
+  const wanted = states.get(Number(id.split('-')[0]) as VDiskId)?.copies
+  const nodes = new Set(row.copies.map(({ node }) => node))
+  if (nodes.size !== wanted) faults.push(`group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
+  for (const { node, disk, number } of row.copies) {
+    if (lost.has(node)) continue
+    const tier = disk.split('-')[1] as (typeof disksOfNode)[number]
+    const file = cluster.world.disk(node).find(`${pathOfDisk(tier)}/${groupFileName(id, number)}`)
+    if (file?.kind !== 'file') {
+      faults.push(`copy ${number} of group ${id} is not on ${disk}`)
+      continue
+    }
+    const bytes = Buffer.alloc(pageBytes)
+    row.checksums.forEach((checksum, page) => {
+      file.content.read(bytes, page * pageBytes)
+      if (crc32c(bytes) !== checksum) faults.push(`page ${page} of copy ${number} of group ${id} on ${disk} is not what it should be`)
+    })
+  }
+  return faults
+}
+
+function* filesUnder(node: SimNode | undefined, path: string): Generator<string> {
+  if (node?.kind === 'file') yield path
+  else for (const [name, inside] of node?.names ?? []) yield* filesUnder(inside, `${path}/${name}`)
+}

@@ -1,0 +1,213 @@
+/**
+ * What clients did to the sectors of one vDisk and what they saw, and whether a disk may behave so (I2).
+ *
+ * linearizable-pages.ts asks whether each request happened at one instant. That is more than a vDisk promises: a request
+ * whose outcome got lost is sent again by the node that forwards it (C10), so a write under way may happen twice, and one
+ * of another client in between. So what is demanded here is:
+ *
+ *  1. A write happens at least once between its call and its answer, and at no other time. One without an answer may
+ *     happen at any time after its call, but not after `overBy`: what its client did since then fenced it off (F3).
+ *  2. A read returns, for each sector, what the sector held at some instant between call and answer.
+ *  3. What is read of one page at once is of one instant: never a mix.
+ *
+ * Zeroes may be written often: unlike other values they don't tell which write they come from, and are allowed
+ * wherever one of their writes would do.
+ */
+export const sectorBytes = 512
+const sectorsPerPage = 8
+
+/** What all sectors hold at first, and after zeroing. Other stamps are written once. */
+export const zeroStamp = 0
+
+export interface SectorWrite {
+  readonly stamp: number
+  readonly first: number
+  readonly count: number
+  readonly by: string
+  readonly calledAt: number
+  answeredAt?: number
+  /** It has happened by then, or never will. */
+  overBy?: number
+  /** When its client's next session was open: requests of that session come after it. */
+  fencedAt?: number
+}
+
+export interface SectorRead {
+  readonly first: number
+  readonly stamps: Uint32Array
+  readonly by: string
+  readonly calledAt: number
+  readonly answeredAt: number
+}
+
+export interface SectorViolation {
+  readonly sector: number
+  readonly message: string
+  readonly involved: readonly (SectorWrite | SectorRead)[]
+}
+
+/** Between `after` and `by` the sector held the stamp for an instant. */
+interface Witness {
+  readonly stamp: number
+  readonly after: number
+  readonly by: number
+  readonly operation: SectorWrite | SectorRead
+}
+
+export class SectorHistory {
+  readonly writes: SectorWrite[] = []
+  readonly reads: SectorRead[] = []
+}
+
+export function findSectorViolation(history: SectorHistory): SectorViolation | undefined {
+  const writes = bySector(history.writes, ({ first, count }) => [first, count])
+  const reads = bySector(history.reads, ({ first, stamps }) => [first, stamps.length])
+  for (const [sector, itsReads] of [...reads].sort(([a], [b]) => a - b)) {
+    const violation = findInSector(sector, writes.get(sector) ?? [], itsReads)
+    if (violation !== undefined) return violation
+  }
+  return findMix(history)
+}
+
+const initialWrite: SectorWrite = {
+  stamp: zeroStamp,
+  first: 0,
+  count: Infinity,
+  by: 'nobody',
+  calledAt: -Infinity,
+  answeredAt: -Infinity,
+}
+
+function findInSector(
+  sector: number,
+  writes: readonly SectorWrite[],
+  reads: readonly SectorRead[],
+): SectorViolation | undefined {
+  const writesOf = Map.groupBy([initialWrite, ...writes], ({ stamp }) => stamp)
+  const stampIn = (read: SectorRead): number => read.stamps[sector - read.first]
+  const witnesses = witnessesOf(writes, reads, writesOf, stampIn)
+  const ordered = [...reads].sort((a, b) => a.calledAt - b.calledAt)
+  // The two latest `after`s so far of distinct stamps: one of them is not the stamp that was read.
+  let latest: Witness | undefined
+  let second: Witness | undefined
+  let next = 0
+  for (const read of ordered) {
+    for (; next < witnesses.length && witnesses[next].by < read.calledAt; next++) {
+      const witness = witnesses[next]
+      if (witness.stamp === latest?.stamp) latest = witness.after > latest.after ? witness : latest
+      else if (latest === undefined || witness.after > latest.after) {
+        second = latest
+        latest = witness
+      } else if (second === undefined || witness.after > second.after) second = witness
+    }
+    const stamp = stampIn(read)
+    const candidates = (writesOf.get(stamp) ?? []).filter((write) => write.calledAt <= read.answeredAt)
+    if (candidates.length === 0)
+      return {
+        sector,
+        message: `sector ${sector} held ${stamp}, which nobody had written yet`,
+        involved: [read, ...(writesOf.get(stamp) ?? [])],
+      }
+    const other = latest?.stamp === stamp ? second : latest
+    if (other !== undefined && candidates.every((write) => endOf(write) < other.after))
+      return {
+        sector,
+        message: `sector ${sector} went back to ${stamp} after it had held ${other.stamp}`,
+        involved: [...candidates, other.operation, read],
+      }
+  }
+  return undefined
+}
+
+/** The last instant at which the write may have happened. */
+const endOf = (write: SectorWrite): number => write.answeredAt ?? write.overBy ?? Infinity
+
+function witnessesOf(
+  writes: readonly SectorWrite[],
+  reads: readonly SectorRead[],
+  writesOf: ReadonlyMap<number, readonly SectorWrite[]>,
+  stampIn: (read: SectorRead) => number,
+): Witness[] {
+  const witnesses: Witness[] = []
+  for (const write of writes)
+    if (write.answeredAt !== undefined)
+      witnesses.push({ stamp: write.stamp, after: write.calledAt, by: write.answeredAt, operation: write })
+  for (const read of reads) {
+    const stamp = stampIn(read)
+    const firstCall = Math.min(...(writesOf.get(stamp) ?? []).map(({ calledAt }) => calledAt))
+    witnesses.push({ stamp, after: Math.max(read.calledAt, firstCall), by: read.answeredAt, operation: read })
+  }
+  return witnesses.sort((a, b) => a.by - b.by)
+}
+
+/** Two writes that both cover two sectors of a page: whichever came last, it is in both. */
+function findMix({ writes, reads }: SectorHistory): SectorViolation | undefined {
+  const writeOf = new Map(writes.map((write) => [write.stamp, write]))
+  for (const read of reads)
+    for (let at = 0; at < read.stamps.length; at++) {
+      const sector = read.first + at
+      const write = read.stamps[at] === zeroStamp ? undefined : writeOf.get(read.stamps[at])
+      if (write === undefined) continue
+      for (
+        let other = at + 1;
+        other < read.stamps.length && Math.floor((read.first + other) / sectorsPerPage) === Math.floor(sector / sectorsPerPage);
+        other++
+      ) {
+        const otherWrite = writeOf.get(read.stamps[other])
+        if (otherWrite === undefined || otherWrite === write || read.stamps[other] === zeroStamp) continue
+        if (covers(write, read.first + other) && covers(otherWrite, sector))
+          return {
+            sector,
+            message: `sectors ${sector} and ${read.first + other} of one page are of two writes that cover both`,
+            involved: [write, otherWrite, read],
+          }
+      }
+    }
+  return undefined
+}
+
+const covers = ({ first, count }: SectorWrite, sector: number): boolean => sector >= first && sector < first + count
+
+function bySector<T>(operations: readonly T[], rangeOf: (operation: T) => [first: number, count: number]): Map<number, T[]> {
+  const sectors = new Map<number, T[]>()
+  for (const operation of operations) {
+    const [first, count] = rangeOf(operation)
+    for (let sector = first; sector < first + count; sector++) {
+      const list = sectors.get(sector)
+      if (list === undefined) sectors.set(sector, [operation])
+      else list.push(operation)
+    }
+  }
+  return sectors
+}
+
+/** Fills a buffer of whole sectors so that each tells its stamp and its number. */
+export function stampSectors(target: Buffer, stamp: number, first: number): void {
+  for (let at = 0; at < target.length; at += sectorBytes) {
+    target.writeUInt32LE(stamp, at)
+    target.writeUInt32LE(first + at / sectorBytes, at + 4)
+    target.copyWithin(at + 8, at, at + 8)
+    target.copyWithin(at + 16, at, at + 16)
+    target.copyWithin(at + 32, at, at + 32)
+    target.copyWithin(at + 64, at, at + 64)
+    target.copyWithin(at + 128, at, at + 128)
+    target.copyWithin(at + 256, at, at + 256)
+  }
+}
+
+/** The stamp of each sector. Throws where one holds what was never written there. */
+export function stampsIn(bytes: Buffer, first: number): Uint32Array {
+  const stamps = new Uint32Array(bytes.length / sectorBytes)
+  for (let at = 0; at < bytes.length; at += sectorBytes) {
+    const stamp = bytes.readUInt32LE(at)
+    const sector = first + at / sectorBytes
+    const number = bytes.readUInt32LE(at + 4)
+    const isWhole = bytes.compare(bytes, at, at + sectorBytes - 8, at + 8, at + sectorBytes) === 0
+    if (!isWhole || (stamp === zeroStamp ? number !== 0 : number !== sector))
+      throw new Error(
+        `sector ${sector} holds ${isWhole ? `what was written to sector ${number}` : 'a mix'}: ${bytes.toString('hex', at, at + 16)}`,
+      )
+    stamps[at / sectorBytes] = stamp
+  }
+  return stamps
+}

@@ -1,0 +1,301 @@
+/**
+ * One run of the simulated cluster: hard times while clients work, then a quiet end in which everything must be right.
+ *
+ *  hard times   clients write and read, troubles come
+ *  quiet end    1. all nodes run again; every client gets its answers
+ *               2. every vDisk is read whole through every node: the histories must be possible (I2), so every
+ *                  acknowledged byte is there (I1), also those of nodes that are gone for good
+ *               3. the logs drain; map, groups, index and files agree (I3, I7)
+ *               4. idle vDisks are given up with empty logs, and the log disks hold nothing (I1)
+ *
+ * What a run is made of is drawn from its seed: see `planOf`.
+ */
+import { messageOf } from '../src/base/errors.ts'
+import type { NodeId } from '../src/base/ids.ts'
+import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
+import { Cluster } from './cluster.ts'
+import { allTroubles, Faults, type Trouble } from './faults.ts'
+import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
+import { findMetadataFaults, vDiskStates } from './metadata-check.ts'
+import { findSectorViolation, sectorBytes, SectorHistory, type SectorRead, type SectorWrite, stampsIn, zeroStamp } from './sector-history.ts'
+import { SeededChance } from './seeded-chance.ts'
+import { Client } from './workload.ts'
+
+export interface Plan {
+  readonly nodes: number
+  readonly copies: 1 | 2 | 3
+  readonly vdisks: number
+  readonly clientsPerVDisk: number
+  readonly handsMost: number
+  readonly sectors: number
+  readonly hardTimesMs: number
+  readonly troubles: Partial<Record<Trouble, number>>
+  readonly troubleEveryMs: readonly [number, number]
+  readonly lossesMax: number
+  readonly oplogSegmentBytes: number
+  readonly cacheBytes: number
+}
+
+export interface Outcome {
+  readonly hash: string
+  readonly plan: Plan
+  readonly virtualMs: number
+  readonly writes: number
+  readonly reads: number
+  readonly reconnects: number
+  readonly errors: ReadonlyMap<string, number>
+  readonly troubles: ReadonlyMap<Trouble, number>
+  /** vDisks whose history only a repeated write explains. */
+  readonly repeated: number
+}
+
+export interface SimulateOptions {
+  readonly seed: number
+  readonly plan?: Partial<Plan>
+  readonly trace?: (line: string) => void
+}
+
+/** What the seed says: each run another size, with other troubles, so that rare ones meet alone and together. */
+export function planOf(seed: number): Plan {
+  const chance = new SeededChance(seed, 'plan')
+  const nodes = 3 + chance.below(3)
+  const copies = chance.happens(0.25) ? 3 : 2
+  const troubles: Partial<Record<Trouble, number>> = {}
+  for (const [kind, weight] of Object.entries(allTroubles)) if (chance.happens(0.6)) troubles[kind as Trouble] = weight
+  return {
+    nodes,
+    copies,
+    vdisks: 1 + chance.below(3),
+    clientsPerVDisk: 1 + chance.below(3),
+    handsMost: 1 + chance.below(4),
+    sectors: [512, 4096, 16384][chance.below(3)],
+    hardTimesMs: chance.between(15_000, 60_000),
+    troubles,
+    troubleEveryMs: [100, [1_500, 6_000, 15_000][chance.below(3)]],
+    lossesMax: nodes > copies ? copies - 1 : 0,
+    oplogSegmentBytes: [1, 2, 4][chance.below(3)] * MiB,
+    cacheBytes: [256 * KiB, 4 * MiB][chance.below(2)],
+  }
+}
+
+/** Longer than any takeover, and any wait for copies, may take once all is quiet. */
+const quietLimitMs = 300_000
+const readAtOnceBytes = 256 * KiB
+
+/** Rejects where something went wrong, with what and when. */
+export async function simulate({ seed, plan: given, trace }: SimulateOptions): Promise<Outcome> {
+  const plan: Plan = { ...planOf(seed), ...given }
+  let bug: unknown
+  const onBug = (error: unknown): void => void (bug ??= error)
+  process.on('unhandledRejection', onBug)
+  const run = new Run(seed, plan, trace)
+  try {
+    return await run.run(() => {
+      if (bug !== undefined) throw new Error(`a bug in a promise that nobody awaits: ${(bug as Error).stack}`, { cause: bug })
+    })
+  } catch (error) {
+    throw new Error(`seed ${seed}, at ${run.now.toFixed(4)} ms: ${messageOf(bug ?? error)}`, { cause: bug ?? error })
+  } finally {
+    process.off('unhandledRejection', onBug)
+    run.end()
+  }
+}
+
+class Run {
+  readonly #seed: number
+  readonly #plan: Plan
+  readonly #trace: ((line: string) => void) | undefined
+  readonly #histories = new Map<string, SectorHistory>()
+  readonly #clients: Client[] = []
+  #cluster: Cluster | undefined
+  #lastStamp = 0
+
+  constructor(seed: number, plan: Plan, trace: ((line: string) => void) | undefined) {
+    this.#seed = seed
+    this.#plan = plan
+    this.#trace = trace
+  }
+
+  get now(): number {
+    return this.#cluster?.world.now ?? 0
+  }
+
+  end(): void {
+    this.#cluster?.database.close()
+  }
+
+  async run(check: () => void): Promise<Outcome> {
+    const { nodes, oplogSegmentBytes, cacheBytes, hardTimesMs, troubles, troubleEveryMs, lossesMax } = this.#plan
+    const cluster = await Cluster.start({
+      seed: this.#seed,
+      nodes,
+      oplogSegmentBytes,
+      cacheBytes,
+      ...(this.#trace === undefined ? {} : { trace: this.#trace }),
+    })
+    this.#cluster = cluster
+    const { world } = cluster
+    await world.play(() => this.#createVDisks(cluster))
+    check()
+
+    const faults = new Faults(cluster, { weights: troubles, everyMs: troubleEveryMs, lossesMax }, (line) =>
+      this.#trace?.(`${world.now.toFixed(4)} trouble: ${line}`),
+    )
+    let failure: unknown
+    const working = Promise.all(this.#clients.map((client) => client.run())).catch((error: unknown) => {
+      failure = error
+    })
+    const checkAll = (): void => {
+      check()
+      if (failure !== undefined) throw failure as Error
+    }
+    faults.begin()
+    for (const until = world.now + hardTimesMs; world.now < until; ) {
+      await world.run(Math.min(until, world.now + 1000))
+      checkAll()
+    }
+
+    this.#trace?.(`${world.now.toFixed(4)} quiet`)
+    faults.calm()
+    for (const client of this.#clients) client.stop()
+    await world.play(() => working, quietLimitMs)
+    checkAll()
+    await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
+    for (const node of cluster.notLost())
+      for (const [vdisk, history] of this.#histories) {
+        await world.play(() => this.#readAll(cluster, node, vdisk, history), quietLimitMs)
+        checkAll()
+      }
+    const repeated = this.#checkHistories()
+    await world.play(() => this.#touchAll(cluster), quietLimitMs)
+    await this.#until('map, groups and files agree', () => findMetadataFaults(cluster), checkAll)
+    await this.#until('idle vDisks are given up, and the logs are empty', () => this.#findUndrained(cluster), checkAll)
+    return {
+      hash: world.eventHash,
+      plan: this.#plan,
+      virtualMs: world.now,
+      ...this.#sums(),
+      troubles: faults.counts,
+      repeated,
+    }
+  }
+
+  async #createVDisks(cluster: Cluster): Promise<void> {
+    const { copies, vdisks, clientsPerVDisk, handsMost, sectors } = this.#plan
+    const chance = cluster.world.chance('vdisks')
+    const { management } = cluster.node(cluster.names[0])!
+    await management.createContainer({ name: 'c', copies })
+    for (let i = 1; i <= vdisks; i++) {
+      const name = `v${i}`
+      await management.createVDisk({ container: 'c', name, sizeBytes: sectors * sectorBytes })
+      const history = new SectorHistory()
+      this.#histories.set(`c/${name}`, history)
+      for (let k = 1; k <= clientsPerVDisk; k++)
+        this.#clients.push(
+          new Client(cluster, {
+            name: `${name}-${k}`,
+            vdisk: `c/${name}`,
+            sectors,
+            hands: 1 + chance.below(handsMost),
+            history,
+            nextStamp: () => ++this.#lastStamp,
+          }),
+        )
+    }
+  }
+
+  /** One node's view of the whole vDisk, as reads of the history. */
+  async #readAll(cluster: Cluster, node: NodeId, vdisk: string, history: SectorHistory): Promise<void> {
+    const { world } = cluster
+    const opened = await cluster.node(node)!.router.open(vdisk)
+    const size = this.#plan.sectors * sectorBytes
+    for (let at = 0; at < size; at += readAtOnceBytes) {
+      const target = Buffer.alloc(Math.min(readAtOnceBytes, size - at))
+      const calledAt = world.now
+      await opened.read(vDiskOffset(at), target)
+      const first = at / sectorBytes
+      history.reads.push({ first, stamps: stampsIn(target, first), by: `the end through ${node}`, calledAt, answeredAt: world.now })
+    }
+    opened.close()
+  }
+
+  /** A last write to each vDisk: whoever owns it drains it, and looks after its groups. */
+  async #touchAll(cluster: Cluster): Promise<void> {
+    for (const vdisk of this.#histories.keys()) {
+      const opened = await cluster.node(cluster.serving()[0])!.router.open(vdisk)
+      await opened.zero(vDiskOffset(0), sectorBytes, false)
+      opened.close()
+    }
+  }
+
+  #checkHistories(): number {
+    let repeated = 0
+    for (const [vdisk, history] of this.#histories) {
+      const violation = findSectorViolation(history)
+      if (violation !== undefined)
+        throw new Error(`${vdisk}: ${violation.message}\n${violation.involved.map(describe).join('\n')}`)
+      if (findViolation(strictOperations(history)) !== undefined) repeated++
+    }
+    return repeated
+  }
+
+  #findUndrained(cluster: Cluster): string[] {
+    const faults: string[] = []
+    for (const { name, state, episodes, drained } of vDiskStates(cluster.database).values())
+      if (state === 'live' && episodes.length > 0) faults.push(`${name} has ${episodes.length} episodes, drained to ${drained}`)
+    for (const node of cluster.serving())
+      for (const replica of cluster.node(node)!.replicas)
+        for (const { vdisk, bytes } of replica.holdings())
+          if (bytes > 0) faults.push(`${node} keeps ${bytes} bytes of the log of vDisk ${vdisk}`)
+    return faults
+  }
+
+  async #until(what: string, find: () => readonly string[], check: () => void): Promise<void> {
+    const { world } = this.#cluster!
+    for (const giveUpAt = world.now + quietLimitMs; ; await world.run(world.now + 5_000)) {
+      check()
+      const faults = find()
+      if (faults.length === 0) return
+      if (world.now >= giveUpAt)
+        throw new Error(`not in ${quietLimitMs} ms: ${what}\n${faults.slice(0, 10).join('\n')}\n(${faults.length} in all)`)
+    }
+  }
+
+  #sums() {
+    const errors = new Map<string, number>()
+    let [writes, reads, reconnects] = [0, 0, 0]
+    for (const { counts } of this.#clients) {
+      writes += counts.writes + counts.zeroes + counts.streams
+      reads += counts.reads
+      reconnects += counts.reconnects
+      for (const [code, count] of counts.errors) errors.set(code, (errors.get(code) ?? 0) + count)
+    }
+    return { writes, reads, reconnects, errors }
+  }
+}
+
+/** Sectors that were never zeroed, as linearizable-pages.ts wants them: each write once. */
+function strictOperations({ writes, reads }: SectorHistory): PageOperation[] {
+  const zeroed = new Set<number>()
+  for (const { stamp, first, count } of writes)
+    if (stamp === zeroStamp) for (let sector = first; sector < first + count; sector++) zeroed.add(sector)
+  const operations: PageOperation[] = []
+  for (const { stamp, first, count, calledAt, answeredAt } of writes)
+    for (let page = first; page < first + count; page++)
+      if (!zeroed.has(page)) operations.push({ kind: 'write', page, value: stamp, calledAt, answeredAt })
+  for (const { stamps, first, calledAt, answeredAt } of reads)
+    stamps.forEach((stamp, i) => {
+      if (zeroed.has(first + i)) return
+      const value = stamp === zeroStamp ? initialValue : stamp
+      operations.push({ kind: 'read', page: first + i, value, calledAt, answeredAt })
+    })
+  return operations
+}
+
+function describe(operation: SectorWrite | SectorRead): string {
+  const time = (ms: number | undefined): string => (ms === undefined ? '–' : ms.toFixed(4))
+  const { by, first, calledAt, answeredAt } = operation
+  if ('stamps' in operation)
+    return `  read of ${first}+${operation.stamps.length} by ${by}, ${time(calledAt)} to ${time(answeredAt)}`
+  return `  write ${operation.stamp} of ${first}+${operation.count} by ${by}, ${time(calledAt)} to ${time(answeredAt)}, over by ${time(operation.overBy)}`
+}
