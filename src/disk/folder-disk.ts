@@ -125,7 +125,9 @@ async function usedBytesIn(files: Files, root: string): Promise<number> {
     const names = await files.list(path)
     if (names === undefined) {
       const file = await files.open(path)
-      usedBytes += await file.size()
+      // In a line of its own: others add to the sum while this one waits.
+      const bytes = await file.size()
+      usedBytes += bytes
       return file.close()
     }
     const inUse =

@@ -7,6 +7,7 @@
  *
  * A request whose outcome is unknown is repeated under a new session number: the owner refuses what it still has of older ones.
  */
+import { assert } from '../../base/assert.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Epoch, NodeId, VDiskId } from '../../base/ids.ts'
@@ -149,10 +150,11 @@ export class VDiskRouter implements Exports {
         await this.#claim(vdisk, giveUpAt)
       } catch (error) {
         // It lives, answers, and doesn't own what Zeus says that it owns: nobody serves the vDisk (M16).
-        if (hasCode(error, 'NOT_OWNER') && refusals.longer(platform.clock.now()))
-          await controller.claim(vdisk, 'no-service').catch((failure: unknown) => {
-            if (!(failure instanceof NdfsError)) throw failure
-          })
+        if (hasCode(error, 'NOT_OWNER') && refusals.longerThan(refusalsMs, platform.clock.now()))
+          await controller.claim(vdisk, 'no-service').catch(ignoreNdfsError)
+        // A connection that breaks at once, again and again, is as silent as one that hangs.
+        if (hasCode(error, 'PEER_UNREACHABLE') && refusals.longerThan(silentMs, platform.clock.now()))
+          await this.#proveSilence(vdisk, refusals.begunAnew(), () => false).catch(ignoreNdfsError)
         if (!isWorthRepeating(error, client)) throw error
         if (platform.clock.now() >= giveUpAt)
           throw new NdfsError(
@@ -285,10 +287,15 @@ export class VDiskRouter implements Exports {
     if (answered()) return true
     if (witness !== undefined)
       await peers
-        .call(witness, 'vdisk.ask-hand-over', [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node, to: node })], {
-          lane: 'forward',
-          timeoutMs: silentMs,
-        })
+        .call(
+          witness,
+          'vdisk.ask-hand-over',
+          [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node, to: node })],
+          {
+            lane: 'forward',
+            timeoutMs: silentMs,
+          },
+        )
         .catch(() => undefined)
     if (answered()) return true
     const now = locations.owner(vdisk)
@@ -309,7 +316,12 @@ export class VDiskRouter implements Exports {
 /** How long one and the same owner may say that it is none before the vDisk is taken from it. */
 const refusalsMs = 2000
 
-/** Since when the owner that Zeus names refuses to be it. */
+/** What went wrong shows itself again, when the request is repeated. */
+const ignoreNdfsError = (error: unknown): void => {
+  if (!(error instanceof NdfsError)) throw error
+}
+
+/** Since when the owner that Zeus names refuses to be it, or can't be reached. */
 class Refusals {
   #owner: Owner | undefined
   #since: number | undefined
@@ -319,9 +331,17 @@ class Refusals {
     this.#owner = owner
   }
 
-  longer(now: number): boolean {
+  longerThan(ms: number, now: number): boolean {
+    if (this.#owner === undefined) return false
     this.#since ??= now
-    return this.#owner !== undefined && now - this.#since > refusalsMs
+    return now - this.#since > ms
+  }
+
+  /** The owner is asked itself: its time begins anew. */
+  begunAnew(): Owner {
+    assert(this.#owner !== undefined, 'only an owner refuses')
+    this.#since = undefined
+    return this.#owner
   }
 }
 

@@ -132,8 +132,9 @@ export class DrainSchedule {
       this.#draining = false
     }
     void this.#cleanUp()
-    if (vdiskLog.undrainedRecords > 0) this.plan()
-    else this.#planRelease()
+    // What waits for replicas can't be drained, however much it is: planning for it would never end.
+    if (vdiskLog.acknowledged > vdiskLog.drained) this.plan()
+    else if (vdiskLog.undrainedRecords === 0) this.#planRelease()
   }
 
   /** False where there was nothing to drain. */

@@ -37,12 +37,11 @@ import {
 import type { LogEntry } from './vdisk-log.ts'
 import { VDiskHost } from './vdisk-host.ts'
 
-const say = (m: string, f?: object) => process.env.SAY && console.log(m, JSON.stringify(f))
 export const quietLog: Log = {
-  debug: say,
-  info: say,
-  warn: say,
-  error: say,
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
   with: () => quietLog,
 }
 
@@ -59,11 +58,10 @@ export function seeded(seed: number): (below: number) => number {
   }
 }
 
-/** What a random test is run with: `SEED=n` runs that one alone. Printed, so that a failure can be run again. */
+/** What a random test is run with, and says in its name: `SEED=n` runs that one alone. */
 export function seeds(...usual: number[]): number[] {
   const asked = process.env.SEED
-  const list = asked === undefined ? usual : [Number(asked)]
-  return list
+  return asked === undefined ? usual : [Number(asked)]
 }
 
 /** Time that only moves in `run`, and then from timer to timer. */
@@ -166,7 +164,14 @@ export class TestLogDisk {
   state: 'up' | 'gone' | 'silent' | 'answers lost' = 'up'
   /** An append waits for it before it is synced. */
   holdBack: Promise<void> | undefined
-  appends: { episode: EpisodeId; epoch: Epoch; sequences: number[]; acknowledged: number[] }[] = []
+  appends: {
+    episode: EpisodeId
+    sequences: number[]
+    kinds: string[]
+    bytes: number
+    /** What the records keep in memory: the whole of each buffer that a payload is a window on. */
+    keptBytes: number
+  }[] = []
   freed = new Map<VDiskId, number>()
   readonly #clock: Clock
   readonly #vdisks = new Map<
@@ -206,11 +211,13 @@ export class TestLogDisk {
       kept.episodes.set(episode, target)
     }
     for (const { header, payload } of records) target.records.push(Buffer.concat([header, ...payload]))
+    const buffers = new Set(records.flatMap(({ payload }) => payload.map((part) => part.buffer)))
     this.appends.push({
       episode,
-      epoch,
       sequences: headers.map(({ sequence }) => sequence),
-      acknowledged: headers.map(({ acknowledged }) => acknowledged),
+      kinds: headers.map(({ kind }) => kind),
+      bytes: records.reduce((sum, { bytes }) => sum + bytes, 0),
+      keptBytes: [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0),
     })
     await this.holdBack
   }

@@ -210,7 +210,7 @@ export class HostedVDiskController implements HostedVDisk {
       index: this.#index,
       ledger: this.#ledger,
       reclaimer,
-      keptThrough: recovered.entries.at(-1)?.sequence ?? (row.state.drained),
+      keptThrough: recovered.entries.at(-1)?.sequence ?? row.state.drained,
       isWaitedFor: () => context.gate.isWaiting(this.id),
       lastUsedAt: () => this.#lastUsedAt,
       drained: (bytes) => {

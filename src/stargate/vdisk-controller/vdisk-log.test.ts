@@ -5,7 +5,16 @@ import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { LayerId, NodeId } from '../../base/ids.ts'
 import { vDiskOffset } from '../../base/units.ts'
 import { decodeRecord, type Granted } from '../oplog/oplog.ts'
-import { asEpisode, asEpoch, asSequence, asVDisk, quietLog, type TestLogDisk, TestNode, TestWorld } from './fixtures.test.ts'
+import {
+  asEpisode,
+  asEpoch,
+  asSequence,
+  asVDisk,
+  quietLog,
+  type TestLogDisk,
+  TestNode,
+  TestWorld,
+} from './fixtures.test.ts'
 import { placeLog, Suspects } from './group-place.ts'
 import { ReadLease } from './read-lease.ts'
 import { decodeVDiskState, type VDiskState, vdiskPartition } from './rows.ts'
@@ -45,7 +54,10 @@ class Owner {
     await world.clock.run(VDiskRow.create(access, vdisk, state))
     owner.row = await world.clock.run(VDiskRow.raise(access, vdisk, asEpoch(1)))
     node.beforeChange = () => {
-      owner.updates.push({ leaseHeld: owner.lease.holds(world.clock.now()), published: owner.published.length })
+      owner.updates.push({
+        leaseHeld: owner.lease.holds(world.clock.now()),
+        published: owner.published.length,
+      })
     }
     owner.log = new VDiskLog(
       {
@@ -61,7 +73,9 @@ class Owner {
             copies,
             0,
             node.node,
-            [...world.logs.values()].flatMap(({ ref, block, state }) => (state === 'gone' ? [] : [{ ref, block }])),
+            [...world.logs.values()].flatMap(({ ref, block, state }) =>
+              state === 'gone' ? [] : [{ ref, block }],
+            ),
             owner.suspects.now(world.clock.now()),
           ),
         suspect: ({ node: failed }) => owner.suspects.add(failed, world.clock.now()),
@@ -79,7 +93,9 @@ class Owner {
         const episode = owner.log.openEpisode
         if (episode === undefined) return []
         const replicas = episode.replicas.filter((ref) => ref.node !== node.node)
-        return [{ vdisk, epoch: asEpoch(1), episode: episode.id, replicas, acknowledged: owner.log.acknowledged }]
+        return [
+          { vdisk, epoch: asEpoch(1), episode: episode.id, replicas, acknowledged: owner.log.acknowledged },
+        ]
       },
       (grant) => owner.log.granted(grant),
     )
@@ -111,7 +127,10 @@ class Owner {
 
   /** The row, as whoever takes over would find it. */
   recorded(): VDiskState {
-    const { rows } = this.world.engine.run('medusa.get', { partition: vdiskPartition(vdisk), rowKeys: ['state'] })
+    const { rows } = this.world.engine.run('medusa.get', {
+      partition: vdiskPartition(vdisk),
+      rowKeys: ['state'],
+    })
     return decodeVDiskState(rows[0].value)
   }
 
@@ -179,12 +198,12 @@ test('writes are published, then acknowledged, in sequence, whatever the order o
   owner.disk('n1').holdBack = undefined
   const order: string[] = []
   const writes = [first, owner.write('second'), owner.write('third')]
-  writes.forEach((write, i) =>
-    write.done.then(
+  writes.forEach((write, i) => {
+    void write.done.then(
       () => order.push(`${i + 1}: ${owner.published.length}`),
       () => undefined,
-    ),
-  )
+    )
+  })
   // The disk says "synced to" of the later ones first: that means everything before them, too.
   await owner.run(writes[2].done)
   assert.deepEqual(order, ['1: 4', '2: 4', '3: 4'])
@@ -207,7 +226,11 @@ test('a replica fails: what was not acknowledged goes elsewhere under its old nu
   assert.ok(now.id > before.id)
   assert.ok(!now.replicas.some(({ node }) => node === failing))
   for (const { node } of now.replicas) assert.deepEqual(owner.has(node).slice(0, 3), [3, 4, 5])
-  assert.deepEqual(owner.updates.map(({ published }) => published), [2], 'one update, before any of them was published')
+  assert.deepEqual(
+    owner.updates.map(({ published }) => published),
+    [2],
+    'one update, before any of them was published',
+  )
   const { record } = decodeRecord(owner.disk('n1').records(vdisk, now.id)[0], 0)!
   assert.deepEqual([record.sequence, record.acknowledged, record.episodeFirst, record.epoch], [3, 2, 3, 1])
 })
@@ -243,7 +266,10 @@ test('while the row is being changed no read is served; then only grants of the 
   const { peer } = owner
   owner.log.replicaLost(({ node }) => node === peer, new Error('the node is gone'))
   await owner.pass(600)
-  assert.deepEqual(owner.updates.map(({ leaseHeld }) => leaseHeld), [false])
+  assert.deepEqual(
+    owner.updates.map(({ leaseHeld }) => leaseHeld),
+    [false],
+  )
   assert.equal(owner.lease.holds(owner.world.clock.now()), false, 'though the old replica still grants')
   gate.letGo()
   await owner.pass(500)
@@ -263,7 +289,10 @@ test('a replica of the new episode fails too: it is tried with others, under ano
   const ids = owner.recorded().episodes.map(({ id }) => id)
   assert.equal(ids.length, 2)
   assert.ok(ids[1] > ids[0] + 1, 'an id is used for one attempt and never again')
-  assert.deepEqual(owner.open.replicas.map(({ node }) => node).filter((node) => [peer, third].includes(node)), [])
+  assert.deepEqual(
+    owner.open.replicas.map(({ node }) => node).filter((node) => [peer, third].includes(node)),
+    [],
+  )
 })
 
 test('a replica of the new episode fails while the row is being changed: the next one begins where that began (M1)', async () => {
@@ -284,7 +313,11 @@ test('a replica of the new episode fails while the row is being changed: the nex
   await owner.run(Promise.all(writes.map(({ done }) => done)))
   const { episodes } = owner.recorded()
   assert.equal(episodes.length, 3)
-  assert.deepEqual([episodes[1].end, episodes[2].first], [1, 2], 'nothing was acknowledged in the one between')
+  assert.deepEqual(
+    [episodes[1].end, episodes[2].first],
+    [1, 2],
+    'nothing was acknowledged in the one between',
+  )
   assert.deepEqual(
     owner.open.replicas.map(({ node }) => node).filter((node) => [first, failed].includes(node)),
     [],
@@ -381,7 +414,13 @@ test('a write that comes while the log is being sealed is acknowledged in the ne
   gate.letGo()
   assert.equal(await owner.run(sealed), true)
   await owner.run(write.done)
-  assert.deepEqual(owner.recorded().episodes.map(({ first: from, end }) => [from, end]), [[1, 1], [2, undefined]])
+  assert.deepEqual(
+    owner.recorded().episodes.map(({ first: from, end }) => [from, end]),
+    [
+      [1, 1],
+      [2, undefined],
+    ],
+  )
 })
 
 test('a log with something under way is not sealed', async () => {
@@ -427,8 +466,18 @@ test('only acknowledged records are drained; then every replica may forget them,
   owner.disk('n1').holdBack = gate.until
   owner.write('not yet acknowledged').done.catch(() => undefined)
   const prefix: readonly LogEntry[] = owner.log.prefix(1 << 20)
-  assert.deepEqual(prefix.map(({ sequence }) => sequence), [1, 2, 3])
-  assert.deepEqual(owner.log.prefix(1).map(({ sequence }) => sequence).slice(0, 2), [1, 2], 'at least one with bytes')
+  assert.deepEqual(
+    prefix.map(({ sequence }) => sequence),
+    [1, 2, 3],
+  )
+  assert.deepEqual(
+    owner.log
+      .prefix(1)
+      .map(({ sequence }) => sequence)
+      .slice(0, 2),
+    [1, 2],
+    'at least one with bytes',
+  )
   const heldBefore = owner.heldBytes
   owner.log.drainedTo(asSequence(3), owner.recorded().episodes)
   await owner.pass(100)

@@ -93,9 +93,8 @@ test('an owner raises the epoch before it reads: what it then reads is final (C1
   const a = await owner(1)
   const b = new Ownership(world)
   // A change of the first owner that is under way when the second raises: it either was there, or fails.
-  let late: Promise<unknown> | undefined
   a.node.beforeChange = () => world.clock.sleep(20)
-  late = a.row.update((now) => ({ ...now, sizeBytes: 8192 }))
+  const late = a.row.update((now) => ({ ...now, sizeBytes: 8192 }))
   late.catch(() => undefined)
   await b.begin(2)
   assert.equal(b.row.state.sizeBytes, 4096)

@@ -72,7 +72,7 @@ test('what waits is let in in its order, and what comes later does not overtake 
   const hosts = new Hosts()
   const vdisk = hosts.open(1, undrainedBytesPerVDiskMax)
   const order: number[] = []
-  const waiting = [1, 2, 3].map((i) => vdisk.enter()?.then(() => order.push(i)))
+  const waiting = [1, 2, 3].map((i) => vdisk.enter()!.then(() => order.push(i)))
   vdisk.holds(1 * MiB)
   assert.ok(vdisk.enter(), 'others wait already')
   hosts.gate.left()
