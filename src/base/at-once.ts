@@ -18,5 +18,5 @@ export async function atOnce<T>(
       }
   }
   await Promise.all(Array.from({ length: Math.min(most, items.length) }, worker))
-  if (failure !== undefined) throw (failure).error
+  if (failure !== undefined) throw failure.error
 }

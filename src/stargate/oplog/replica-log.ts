@@ -406,7 +406,11 @@ class ReplicaLog implements OplogReplica {
   }
 
   seal(id: VDiskId, episodeId: EpisodeId, end: Sequence): void {
-    this.#vdisks.get(id)?.episodes.get(episodeId)?.seal(end)
+    const episode = this.#vdisks.get(id)?.episodes.get(episodeId)
+    if (episode === undefined) return
+    episode.seal(end)
+    // What was cut holds no segment any more: one that was full may be mostly empty now.
+    this.#nothingToCopy = false
   }
 
   #onShort(begun: boolean): void {

@@ -149,7 +149,7 @@ test('a write that was under way while the vDisk shrank leaves nothing past its 
   )
   await cluster.run(served.resize(4 * MiB, []))
   for (const when of ['in the log', 'drained']) {
-    assert.deepEqual(await cluster.read(2 * MiB, 2 * MiB), Buffer.alloc(2 * MiB), when)
+    assert.ok((await cluster.read(2 * MiB, 2 * MiB)).equals(Buffer.alloc(2 * MiB)), when)
     await cluster.drain()
   }
 })

@@ -329,13 +329,20 @@ export class HostedVDiskController implements HostedVDisk {
     this.#sessions.assertNewest(senders)
     this.#lastUsedAt = this.#context.platform.clock.now()
     if (bytes > 0) this.#assertSpace()
-    const waiting = this.#context.gate.enter(this.id, bytes)
+    const { gate } = this.#context
+    const waiting = gate.enter(this.id, bytes)
     if (waiting !== undefined) {
       this.#drains.start()
       await waiting
     }
-    this.#assertServing()
-    this.#sessions.assertNewest(senders)
+    try {
+      this.#assertServing()
+      this.#sessions.assertNewest(senders)
+    } catch (error) {
+      // It takes no room: the next may have it.
+      if (waiting !== undefined) gate.left()
+      throw error
+    }
   }
 
   #append(kind: LogEntry['kind'], offset: number, length: number, payload: readonly Buffer[]): Promise<void> {

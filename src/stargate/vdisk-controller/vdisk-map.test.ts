@@ -239,6 +239,27 @@ test('a partition of the map that is lost, or lacks its digest, is damage (I5, F
   }
 })
 
+test('a partition of the map that is older than the vDisk remembers is damage, though each of its rows is sound (I5, F12)', async () => {
+  const { world, owner } = await created()
+  const name = mapPartition(vdisk, layer, 0)
+  const a = await owner(1)
+  await a.change({ page: 7, group: bad, at: 0 })
+  const { rows } = world.engine.run('medusa.scan', { partition: name, limit: 100 })
+  await a.change({ page: 7, group: hole, at: 0 })
+  world.losePartition(name)
+  world.engine.run('medusa.change', {
+    partition: name,
+    change: {
+      id: '0'.repeat(32),
+      expected: { epoch: asEpoch(0), version: 0 },
+      epoch: asEpoch(1),
+      put: rows.map(({ key, value }) => ({ key, value })),
+    },
+  })
+  const b = await owner(2)
+  await assert.rejects(b.entry(7), (error) => hasCode(error, 'DAMAGED_METADATA'))
+})
+
 test('a scan sees every entry, changes before it and none after it, in one step', async () => {
   const { owner } = await created()
   const a = await owner(1)

@@ -124,6 +124,8 @@ export class WriteGate {
   #watchOverdue(): void {
     this.#overdue ??= this.#clock.after(Math.min(1000, this.#waitMaxMs), () => {
       this.#overdue = undefined
+      // Who was let in may have gone without a record, of an older session say: then no drain follows that would let in the next.
+      this.left()
       const since = this.#clock.now() - this.#waitMaxMs
       let waits = false
       for (const { waiting } of this.#hosted.values()) {
