@@ -14,8 +14,11 @@ import { assert } from '../../base/assert.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
 import { isFinished } from './group-file.ts'
 
-/** Enough for the groups that a busy node reads and writes at once; far below a process's usual limit of open files. */
-const openFilesMax = 256
+/**
+ * Enough for random reads over 4 GiB a disk without opening a file for each (an open costs as much as the read); a
+ * quarter of what `ndfs doctor` asks a process to be allowed, so a node may have several disks.
+ */
+const openFilesMax = 1024
 
 export interface OpenFile {
   readonly name: string
