@@ -44,8 +44,9 @@ async function measure(cluster: Cluster): Promise<Figure[]> {
     keep(name, unit, report[side])
   }
   const keep = (name: string, unit: Figure['unit'], side: FioSide): void => {
-    figures.push({ name, unit, ...side })
-    console.log(row(figures.at(-1) as Figure))
+    const figure = { name, unit, ...side }
+    figures.push(figure)
+    console.log(row(figure))
   }
   console.log(row())
   keep(

@@ -55,6 +55,8 @@ interface DiskTrouble {
   slowMs: number
   /** How many writes and syncs from now the failing one is, and where. */
   failing: { path: string; inOperations: number } | undefined
+  /** A disk has left service, until its node is started again. */
+  failed: boolean
 }
 
 export class Faults {
@@ -73,7 +75,7 @@ export class Faults {
     this.#log = log
     this.#chance = cluster.world.chance('faults')
     for (const name of cluster.names) {
-      const trouble: DiskTrouble = { slowMs: 0, failing: undefined }
+      const trouble: DiskTrouble = { slowMs: 0, failing: undefined, failed: false }
       this.#disks.set(name, trouble)
       cluster.world.disk(name).onOperation = ({ kind, path }) => {
         const delayMs = trouble.slowMs > 0 ? this.#chance.between(0, trouble.slowMs) : 0
@@ -81,6 +83,7 @@ export class Faults {
         if (failing !== undefined && (kind === 'write' || kind === 'sync') && path.startsWith(failing.path))
           if (--failing.inOperations <= 0) {
             trouble.failing = undefined
+            trouble.failed = true
             return { fail: 'EIO', delayMs }
           }
         return delayMs > 0 ? { delayMs } : undefined
@@ -104,9 +107,10 @@ export class Faults {
     world.healAll()
     for (const from of [...this.#cluster.names, 'store'])
       for (const to of [...this.#cluster.names, 'store']) world.network.delay(from, to, 0)
-    for (const trouble of this.#disks.values()) {
+    for (const [name, trouble] of this.#disks) {
       trouble.slowMs = 0
       trouble.failing = undefined
+      if (trouble.failed) this.#cluster.end(name, 'kill')
     }
     for (const name of this.#cluster.running()) world.thaw(name)
     this.#cluster.startStore()
@@ -121,7 +125,7 @@ export class Faults {
       kinds.reduce((sum, kind) => sum + (weights[kind] ?? 0), 0),
     )
     const kind = kinds.find((one) => (draw -= weights[one] ?? 0) < 0)
-    if (kind === undefined) return
+    if (kind === undefined || (kind === 'loss' && this.#losses >= this.#options.lossesMax)) return
     this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
     this.#begin[kind](this.#one(this.#cluster.notLost()))
   }
@@ -196,7 +200,6 @@ export class Faults {
       this.#later(this.#chance.between(500, 10_000), () => this.#cluster.world.network.delay(name, other, 0))
     },
     loss: (name) => {
-      if (this.#losses >= this.#options.lossesMax) return
       this.#losses++
       this.#log(`${name} is gone for good`)
       this.#cluster.lose(name)
@@ -204,6 +207,7 @@ export class Faults {
   }
 
   #end(name: NodeId, how: 'kill' | 'power cut' | 'silent power cut', mostMs: number): void {
+    this.#disks.get(name)!.failed = false
     const forMs = this.#chance.between(50, mostMs)
     this.#log(`${name}: ${how}, for ${Math.round(forMs)} ms`)
     this.#cluster.end(name, how)

@@ -72,7 +72,8 @@ export function planOf(seed: number): Plan {
     hardTimesMs: chance.between(15_000, 60_000),
     troubles,
     troubleEveryMs: [100, [1_500, 6_000, 15_000][chance.below(3)]],
-    lossesMax: nodes > copies ? copies - 1 : 0,
+    // Enough nodes stay for writes to go on, and one copy of everything.
+    lossesMax: Math.min(copies - 1, nodes - copies),
     oplogSegmentBytes: [1, 2, 4][chance.below(3)] * MiB,
     cacheBytes: [256 * KiB, 4 * MiB][chance.below(2)],
   }
@@ -94,7 +95,10 @@ export async function simulate({ seed, plan: given, trace }: SimulateOptions): P
       if (bug !== undefined) throw new Error(`a bug in a promise that nobody awaits: ${(bug as Error).stack}`, { cause: bug })
     })
   } catch (error) {
-    throw new Error(`seed ${seed}, at ${run.now.toFixed(4)} ms: ${messageOf(bug ?? error)}`, { cause: bug ?? error })
+    throw new Error(
+      `seed ${seed}, at ${run.now.toFixed(4)} ms: ${messageOf(bug ?? error)}\n${run.whereabouts()}`,
+      { cause: bug ?? error },
+    )
   } finally {
     process.off('unhandledRejection', onBug)
     run.end()
@@ -118,6 +122,18 @@ class Run {
 
   get now(): number {
     return this.#cluster?.world.now ?? 0
+  }
+
+  /** How things stand, for whoever has to find out what went wrong. */
+  whereabouts(): string {
+    const cluster = this.#cluster
+    const owned = (cluster?.serving() ?? []).flatMap((name) =>
+      cluster!
+        .node(name)!
+        .controller.all()
+        .map((vdisk) => `${name} owns ${JSON.stringify(vdisk.describe())}`),
+    )
+    return [...owned, ...this.#clients.map((client) => client.does)].join('\n')
   }
 
   end(): void {

@@ -74,6 +74,8 @@ export class Client {
   #connecting: Promise<Connection> | undefined
   #session = 0
   #stopping = false
+  #waiting = 0
+  #lastError = 'none'
   /** Writes that were sent and not answered, and may yet happen. */
   #open: SectorWrite[] = []
 
@@ -81,6 +83,15 @@ export class Client {
     this.#cluster = cluster
     this.#options = options
     this.#chance = cluster.world.chance(`client ${options.name}`)
+  }
+
+  /** For whoever finds it stuck. */
+  get does(): string {
+    const { name } = this.#options
+    const where =
+      this.#connection === undefined ? 'is connecting' : `is connected to ${this.#connection.node}`
+    const errors = [...this.counts.errors].map(([code, count]) => `${count} ${code}`).join(', ')
+    return `${name} ${where}, session ${this.#session}, ${this.#waiting} requests under way; errors: ${errors || 'none'}; the last: ${this.#lastError}`
   }
 
   /** Resolves when `stop` was called and all hands have ended. */
@@ -254,9 +265,11 @@ export class Client {
     const cluster = this.#cluster
     return new Promise<T>((resolve, reject) => {
       let waiting = true
+      this.#waiting++
       const end = (settle: () => void): void => {
         if (!waiting) return
         waiting = false
+        this.#waiting--
         forget()
         settle()
       }
@@ -280,6 +293,7 @@ export class Client {
     if (!(error instanceof NdfsError)) return error as Error
     const { errors } = this.counts
     errors.set(error.code, (errors.get(error.code) ?? 0) + 1)
+    this.#lastError = error.message
     if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA', 'NOT_FOUND', 'REFUSED'))
       return new Error(`${name} was told by ${vdisk}: ${messageOf(error)}`, { cause: error })
     return new NoAnswer()

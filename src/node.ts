@@ -199,6 +199,7 @@ export async function startNode(options: NodeOptions) {
   /** Whoever owns the vDisks whose records fill a log here is asked to drain them. */
   function relieve(vdisks: readonly VDiskId[]): void {
     controller.drainNow(vdisks)
+    controller.freeDrained().catch(() => undefined) // pressure is told again
     for (const vdisk of vdisks) {
       const owner = view.owner(vdisk)
       if (owner === undefined || owner.node === node) continue

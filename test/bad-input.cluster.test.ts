@@ -112,7 +112,7 @@ test('bad input disturbs nobody', { timeout: 300_000 }, () =>
     await until('the bystander is served', () => bystander.requests > 10)
     const before = residentBytes(pid)
 
-    await test('R18: garbage on the NBD port is refused', async () => {
+    await test('garbage on the NBD port is refused', async () => {
       for (let round = 0; round < 20; round++) await sendAndWait(nbd.address, randomBytes(1 << (round % 18)))
       await sendAndWait(
         nbd.address,

@@ -54,8 +54,11 @@ export async function withCluster(
     )
     throw error
   } finally {
-    await cluster.end()
-    rmSync(own ? root : cluster.dir, { recursive: true, force: true, maxRetries: 3 })
+    try {
+      await cluster.end()
+    } finally {
+      rmSync(own ? root : cluster.dir, { recursive: true, force: true, maxRetries: 3 })
+    }
   }
 }
 

@@ -231,7 +231,21 @@ export class PhysicalLog {
         bytes: replayed.cutBytes,
       })
     if (replayed.uncertain !== undefined) this.#fail(new Error(replayed.uncertain))
+    else await this.#makeDurable()
     return replayed
+  }
+
+  /**
+   * What was read may be the end of a write that failed, or was cut short by the end of its process: readable, and yet not on
+   * stable media. It is put there before anything follows that says so.
+   */
+  async #makeDurable(): Promise<void> {
+    if (this.#disk.state !== 'online') return
+    try {
+      await Promise.all(this.#slots.map((slot) => slot.file?.sync()))
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   /** A file without header and batches, read from end to end, is an unfinished creation: it was never a part of the log. */

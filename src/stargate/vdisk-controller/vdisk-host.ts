@@ -5,6 +5,7 @@ import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { Limit } from '../../base/limit.ts'
 import type {
   DiskRef,
+  EpisodeId,
   Epoch,
   GroupId,
   Incarnation,
@@ -18,7 +19,7 @@ import type { Platform } from '../../platform/platform.ts'
 import type { ClaimReason, Zeus } from '../../zeus/zeus.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
-import type { OplogReplica, Oplogs } from '../oplog/oplog.ts'
+import type { OplogReplica, Oplogs, Tail } from '../oplog/oplog.ts'
 import { GroupIndex } from './group-index.ts'
 import { type LogCandidate, placeLog, Suspects } from './group-place.ts'
 import { GroupLedger } from './group-ledger.ts'
@@ -29,6 +30,7 @@ import { freeEverything } from './reclaim.ts'
 import { recoverLog } from './takeover.ts'
 import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './vdisk-controller.ts'
 import type { VDiskState } from './rows.ts'
+import { epochOfEpisode } from './vdisk-log.ts'
 import { VDiskRow } from './vdisk-row.ts'
 import { WriteGate } from './write-gate.ts'
 
@@ -92,6 +94,7 @@ export class VDiskHost implements VDiskController {
     copiesRepaired: 0,
     compactedBytes: 0,
   }
+  #freeingDrained: Promise<void> | undefined
   /** No vDisk is claimed any more. */
   #closed = false
   /** Nothing is tried any more, also no change whose outcome is not known. */
@@ -347,16 +350,25 @@ export class VDiskHost implements VDiskController {
 
   /**
    * Frees what the log disks of this node keep though the rows say that it is drained: its owner may have told others, or may be
-   * gone (a replica that was away, an attempt at an episode that no row names). A row that can't be found frees nothing (I7).
+   * gone (a replica that was away). And attempts at an episode of owners that are gone: the row doesn't name them, and now that
+   * its epoch is a higher one it never will. A row that can't be found frees nothing (I7).
    */
-  async freeDrained(): Promise<void> {
+  freeDrained(): Promise<void> {
+    this.#freeingDrained ??= this.#freeDrained().finally(() => (this.#freeingDrained = undefined))
+    return this.#freeingDrained
+  }
+
+  async #freeDrained(): Promise<void> {
     for (const replica of this.#options.replicas)
-      for (const { vdisk } of replica.holdings()) {
-        const state = await VDiskRow.peek(this.#access, vdisk).catch((error: unknown) => {
+      for (const { vdisk, episodes } of replica.holdings()) {
+        const seen = await VDiskRow.peekWithEpoch(this.#access, vdisk).catch((error: unknown) => {
           this.#logFailure('look at the row of', vdisk, error)
           return undefined
         })
-        if (state !== undefined) replica.free(vdisk, state.state === 'deleted' ? everything : state.drained)
+        if (seen === undefined) continue
+        const { epoch, state } = seen
+        for (const { id, end } of neverNamed(episodes, epoch, state)) replica.seal(vdisk, id, end)
+        replica.free(vdisk, state.state === 'deleted' ? everything : state.drained)
       }
   }
 
@@ -387,4 +399,15 @@ export class VDiskHost implements VDiskController {
   #logFailure(what: string, vdisk: VDiskId, error: unknown): void {
     this.#options.platform.log.warn(`could not ${what} vDisk ${vdisk}`, { reason: messageOf(error) })
   }
+}
+
+/** Episodes of epochs that are over which the row doesn't name, and where to cut them: before their first record. */
+function neverNamed(
+  held: readonly Tail[],
+  epoch: Epoch,
+  { episodes }: VDiskState,
+): { id: EpisodeId; end: Sequence }[] {
+  return held
+    .filter((tail) => epochOfEpisode(tail.episode) < epoch && !episodes.some(({ id }) => id === tail.episode))
+    .map((tail) => ({ id: tail.episode, end: (tail.first - 1) as Sequence }))
 }

@@ -16,7 +16,7 @@
  */
 import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
-import type { DiskRef, EpisodeId, NodeId, Sequence } from '../../base/ids.ts'
+import type { DiskRef, EpisodeId, Epoch, NodeId, Sequence } from '../../base/ids.ts'
 import { vDiskOffset } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import {
@@ -99,6 +99,9 @@ const entryBytes = 256
  * its own. One that has used it up gives the vDisk up, and is given it again under a new epoch.
  */
 const episodesPerEpochMax = 4096
+
+export const epochOfEpisode = (episode: EpisodeId): Epoch =>
+  Math.floor(episode / episodesPerEpochMax) as Epoch
 
 /** One append call to the replicas holds at most this much, so that a long line of records becomes durable bit by bit. */
 const appendBytesMax = 8 * 1024 * 1024

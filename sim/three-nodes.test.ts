@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { allTroubles } from './faults.ts'
+import { type Outcome, type Plan, simulate } from './simulate.ts'
+
+/** Three nodes, two copies, half a minute of trouble: small enough to run often, and all that matters is in it. */
+const small: Partial<Plan> = {
+  nodes: 3,
+  copies: 2,
+  vdisks: 1,
+  clientsPerVDisk: 2,
+  handsMost: 3,
+  sectors: 4096,
+  hardTimesMs: 25_000,
+  lossesMax: 0,
+}
+
+test('three nodes, a crash and a partition: what is read is what was written, and the same seed gives the same history', async () => {
+  const plan: Partial<Plan> = {
+    ...small,
+    troubles: { kill: 1, 'power cut': 1, cut: 1, isolate: 1 },
+    troubleEveryMs: [500, 4_000],
+  }
+  const first = await simulate({ seed: 4711, plan })
+  const second = await simulate({ seed: 4711, plan })
+  assert.equal(second.hash, first.hash)
+  for (const trouble of ['power cut', 'isolate'] as const)
+    assert.ok((first.troubles.get(trouble) ?? 0) > 0, `there was no ${trouble}`)
+  assert.ok(first.writes > 100 && first.reads > 100, 'hardly anything was done')
+})
+
+test('in good times every request happens exactly once, and at one instant', async () => {
+  const outcome = await simulate({ seed: 1, plan: { ...small, hardTimesMs: 10_000, troubles: {} } })
+  assert.equal(outcome.repeated, 0)
+  assert.equal(outcome.errors.size, 0)
+  assert.equal(outcome.reconnects, 0)
+})
+
+const hardTimes = (seed: number): Promise<Outcome> =>
+  simulate({ seed, plan: { ...small, hardTimesMs: 20_000, troubles: allTroubles, troubleEveryMs: [100, 5_000] } })
+
+for (const seed of [11, 12, 13, 14, 15, 16, 17, 18])
+  test(`all troubles at three nodes, seed ${seed}: nothing acknowledged is lost, all that is left over goes`, async () => {
+    await hardTimes(seed)
+  })
+
+test('all troubles with seeds nobody has tried', async () => {
+  for (let i = 0; i < 3; i++) {
+    const seed = Math.floor(Math.random() * 2 ** 32)
+    console.log(`seed ${seed}`)
+    await hardTimes(seed)
+  }
+})
