@@ -193,7 +193,8 @@ export class Cluster {
   }
 
   startStore(): void {
-    if (this.#store?.alive !== true) this.#store = this.world.start('store', (platform) => this.#runStore(platform))
+    if (this.#store?.alive !== true)
+      this.#store = this.world.start('store', (platform) => this.#runStore(platform))
   }
 
   killStore(): void {
@@ -223,4 +224,5 @@ export class Cluster {
   }
 }
 
-const diskIdOf = (node: NodeId, tier: string) => `${node}-${tier}-0` as Parameters<typeof formatDisk>[1]['disk']
+const diskIdOf = (node: NodeId, tier: string) =>
+  `${node}-${tier}-0` as Parameters<typeof formatDisk>[1]['disk']

@@ -66,6 +66,8 @@ export class Faults {
   readonly #chance: SeededChance
   readonly #disks = new Map<NodeId, DiskTrouble>()
   readonly #log: (line: string) => void
+  /** Being stopped in order. */
+  readonly #stopping = new Set<NodeId>()
   #losses = 0
   #calm = false
 
@@ -110,7 +112,7 @@ export class Faults {
     for (const [name, trouble] of this.#disks) {
       trouble.slowMs = 0
       trouble.failing = undefined
-      if (trouble.failed) this.#cluster.end(name, 'kill')
+      if (trouble.failed || this.#stopping.has(name)) this.#cluster.end(name, 'kill')
     }
     for (const name of this.#cluster.running()) world.thaw(name)
     this.#cluster.startStore()
@@ -132,7 +134,8 @@ export class Faults {
 
   readonly #begin: Record<Trouble, (name: NodeId) => void> = {
     kill: (name) => this.#end(name, 'kill', 10_000),
-    'power cut': (name) => this.#end(name, this.#chance.happens(0.5) ? 'power cut' : 'silent power cut', 15_000),
+    'power cut': (name) =>
+      this.#end(name, this.#chance.happens(0.5) ? 'power cut' : 'silent power cut', 15_000),
     'all at once': () => {
       const how = this.#chance.happens(0.5) ? 'kill' : 'power cut'
       for (const name of this.#cluster.notLost()) this.#end(name, how, 3_000)
@@ -185,13 +188,16 @@ export class Faults {
     stop: (name) => {
       this.#log(`${name} is stopped in order`)
       // Where it can't end in order it is killed, as `ndfs down` does.
+      this.#stopping.add(name)
       void this.#cluster.stop(name).catch(() => undefined)
       this.#later(5_000 + this.#chance.between(0, 5_000), () => {
+        this.#stopping.delete(name)
         this.#cluster.end(name, 'kill')
         this.#cluster.startNode(name)
       })
     },
-    'clock jump': (name) => this.#cluster.world.jumpWallClock(name, this.#chance.between(-3_600_000, 3_600_000)),
+    'clock jump': (name) =>
+      this.#cluster.world.jumpWallClock(name, this.#chance.between(-3_600_000, 3_600_000)),
     'slow way': (name) => {
       const other = this.#one([...this.#cluster.names, 'store'].filter((one) => one !== name))
       const ms = [5, 100, 1_500][this.#chance.below(3)]

@@ -42,7 +42,9 @@ const rowsOf = (database: Database.Database, table: string): StoredRow[] =>
 
 export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskState> {
   const states = rowsOf(database, 'vdisk').filter(({ key }) => key === stateRowKey)
-  return new Map(states.map(({ partition, value }) => [Number(partition) as VDiskId, decodeVDiskState(value)]))
+  return new Map(
+    states.map(({ partition, value }) => [Number(partition) as VDiskId, decodeVDiskState(value)]),
+  )
 }
 
 /** What is wrong, one line each. */
@@ -57,7 +59,8 @@ export function findMetadataFaults(cluster: Cluster): string[] {
   for (const { partition, key, value } of rowsOf(database, 'group'))
     if (key === groupRowKey) rows.set(partition as GroupId, decodeGroupRow(value))
   const index = new Map<GroupId, readonly CopyRef[]>()
-  for (const { key, value } of rowsOf(database, 'groups-of')) index.set(key as GroupId, decodePlannedCopies(value))
+  for (const { key, value } of rowsOf(database, 'groups-of'))
+    index.set(key as GroupId, decodePlannedCopies(value))
 
   const named = new Map<GroupId, number>()
   for (const { partition, key, value } of rowsOf(database, 'map')) {
@@ -75,7 +78,8 @@ export function findMetadataFaults(cluster: Cluster): string[] {
 
   for (const [id, lastPage] of named) {
     const row = rows.get(id)
-    if (row?.state !== 'whole') faults.push(`the map names group ${id}, which is ${row?.state ?? 'not there'}`)
+    if (row?.state !== 'whole')
+      faults.push(`the map names group ${id}, which is ${row?.state ?? 'not there'}`)
     else if (!index.has(id)) faults.push(`the map names group ${id}, which is not in the index`)
     else if (lastPage >= row.checksums.length)
       faults.push(`the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
@@ -85,16 +89,21 @@ export function findMetadataFaults(cluster: Cluster): string[] {
     if (!named.has(id) && index.has(id) && !touchesLost(copies))
       faults.push(`nothing names group ${id}, and it is still ${state}`)
   for (const [id, copies] of index)
-    if (!named.has(id) && !rows.has(id) && !touchesLost(copies)) faults.push(`group ${id} was planned, and is left over`)
+    if (!named.has(id) && !rows.has(id) && !touchesLost(copies))
+      faults.push(`group ${id} was planned, and is left over`)
 
   const kept = new Set(
-    [...[...rows].map(([id, { copies }]) => ({ id, copies })), ...[...index].map(([id, copies]) => ({ id, copies }))].flatMap(
-      ({ id, copies }) => copies.map((copy) => `${copy.disk} ${groupFileName(id, copy.number)}`),
-    ),
+    [
+      ...[...rows].map(([id, { copies }]) => ({ id, copies })),
+      ...[...index].map(([id, copies]) => ({ id, copies })),
+    ].flatMap(({ id, copies }) => copies.map((copy) => `${copy.disk} ${groupFileName(id, copy.number)}`)),
   )
   for (const name of cluster.notLost())
     for (const tier of disksOfNode)
-      for (const file of filesUnder(cluster.world.disk(name).find(`${pathOfDisk(tier)}/${groupsFolder}`), groupsFolder))
+      for (const file of filesUnder(
+        cluster.world.disk(name).find(`${pathOfDisk(tier)}/${groupsFolder}`),
+        groupsFolder,
+      ))
         if (!kept.has(`${name}-${tier}-0 ${file}`)) faults.push(`no row knows of ${file} on ${name}, ${tier}`)
   return faults
 }
@@ -109,7 +118,8 @@ function copiesFaults(
   const faults: string[] = []
   const wanted = states.get(Number(id.split('-')[0]) as VDiskId)?.copies
   const nodes = new Set(row.copies.map(({ node }) => node))
-  if (nodes.size !== wanted) faults.push(`group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
+  if (nodes.size !== wanted)
+    faults.push(`group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
   for (const { node, disk, number } of row.copies) {
     if (lost.has(node)) continue
     const tier = disk.split('-')[1] as (typeof disksOfNode)[number]
@@ -121,7 +131,8 @@ function copiesFaults(
     const bytes = Buffer.alloc(pageBytes)
     row.checksums.forEach((checksum, page) => {
       file.content.read(bytes, page * pageBytes)
-      if (crc32c(bytes) !== checksum) faults.push(`page ${page} of copy ${number} of group ${id} on ${disk} is not what it should be`)
+      if (crc32c(bytes) !== checksum)
+        faults.push(`page ${page} of copy ${number} of group ${id} on ${disk} is not what it should be`)
     })
   }
   return faults

@@ -18,7 +18,8 @@ const { values } = parseArgs({
 const first = values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(values.seed)
 const runs = Number(values.runs)
 const file = values.trace === undefined ? undefined : openSync(values.trace, 'w')
-const isOfInterest = (line: string): boolean => !values['only-logs'] || / (debug|info|warn|error): | trouble: | quiet/.test(line)
+const isOfInterest = (line: string): boolean =>
+  !values['only-logs'] || / (debug|info|warn|error): | trouble: | quiet/.test(line)
 const trace =
   file === undefined ? undefined : (line: string) => void (isOfInterest(line) && writeSync(file, `${line}\n`))
 

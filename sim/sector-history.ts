@@ -150,7 +150,8 @@ function findMix({ writes, reads }: SectorHistory): SectorViolation | undefined 
       if (write === undefined) continue
       for (
         let other = at + 1;
-        other < read.stamps.length && Math.floor((read.first + other) / sectorsPerPage) === Math.floor(sector / sectorsPerPage);
+        other < read.stamps.length &&
+        Math.floor((read.first + other) / sectorsPerPage) === Math.floor(sector / sectorsPerPage);
         other++
       ) {
         const otherWrite = writeOf.get(read.stamps[other])
@@ -166,9 +167,13 @@ function findMix({ writes, reads }: SectorHistory): SectorViolation | undefined 
   return undefined
 }
 
-const covers = ({ first, count }: SectorWrite, sector: number): boolean => sector >= first && sector < first + count
+const covers = ({ first, count }: SectorWrite, sector: number): boolean =>
+  sector >= first && sector < first + count
 
-function bySector<T>(operations: readonly T[], rangeOf: (operation: T) => [first: number, count: number]): Map<number, T[]> {
+function bySector<T>(
+  operations: readonly T[],
+  rangeOf: (operation: T) => [first: number, count: number],
+): Map<number, T[]> {
   const sectors = new Map<number, T[]>()
   for (const operation of operations) {
     const [first, count] = rangeOf(operation)

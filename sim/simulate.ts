@@ -7,6 +7,7 @@
  *                  acknowledged byte is there (I1), also those of nodes that are gone for good
  *               3. the logs drain; map, groups, index and files agree (I3, I7)
  *               4. idle vDisks are given up with empty logs, and the log disks hold nothing (I1)
+ *               5. the nodes stop in order
  *
  * What a run is made of is drawn from its seed: see `planOf`.
  */
@@ -17,7 +18,15 @@ import { Cluster } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
 import { findMetadataFaults, vDiskStates } from './metadata-check.ts'
-import { findSectorViolation, sectorBytes, SectorHistory, type SectorRead, type SectorWrite, stampsIn, zeroStamp } from './sector-history.ts'
+import {
+  findSectorViolation,
+  sectorBytes,
+  SectorHistory,
+  type SectorRead,
+  type SectorWrite,
+  stampsIn,
+  zeroStamp,
+} from './sector-history.ts'
 import { SeededChance } from './seeded-chance.ts'
 import { Client } from './workload.ts'
 
@@ -61,7 +70,8 @@ export function planOf(seed: number): Plan {
   const nodes = 3 + chance.below(3)
   const copies = chance.happens(0.25) ? 3 : 2
   const troubles: Partial<Record<Trouble, number>> = {}
-  for (const [kind, weight] of Object.entries(allTroubles)) if (chance.happens(0.6)) troubles[kind as Trouble] = weight
+  for (const [kind, weight] of Object.entries(allTroubles))
+    if (chance.happens(0.6)) troubles[kind as Trouble] = weight
   return {
     nodes,
     copies,
@@ -92,7 +102,8 @@ export async function simulate({ seed, plan: given, trace }: SimulateOptions): P
   const run = new Run(seed, plan, trace)
   try {
     return await run.run(() => {
-      if (bug !== undefined) throw new Error(`a bug in a promise that nobody awaits: ${(bug as Error).stack}`, { cause: bug })
+      if (bug !== undefined)
+        throw new Error(`a bug in a promise that nobody awaits: ${(bug as Error).stack}`, { cause: bug })
     })
   } catch (error) {
     throw new Error(
@@ -141,7 +152,8 @@ class Run {
   }
 
   async run(check: () => void): Promise<Outcome> {
-    const { nodes, oplogSegmentBytes, cacheBytes, hardTimesMs, troubles, troubleEveryMs, lossesMax } = this.#plan
+    const { nodes, oplogSegmentBytes, cacheBytes, hardTimesMs, troubles, troubleEveryMs, lossesMax } =
+      this.#plan
     const cluster = await Cluster.start({
       seed: this.#seed,
       nodes,
@@ -166,7 +178,7 @@ class Run {
       if (failure !== undefined) throw failure as Error
     }
     faults.begin()
-    for (const until = world.now + hardTimesMs; world.now < until; ) {
+    for (const until = world.now + hardTimesMs; world.now < until;) {
       await world.run(Math.min(until, world.now + 1000))
       checkAll()
     }
@@ -185,7 +197,13 @@ class Run {
     const repeated = this.#checkHistories()
     await world.play(() => this.#touchAll(cluster), quietLimitMs)
     await this.#until('map, groups and files agree', () => findMetadataFaults(cluster), checkAll)
-    await this.#until('idle vDisks are given up, and the logs are empty', () => this.#findUndrained(cluster), checkAll)
+    await this.#until(
+      'idle vDisks are given up, and the logs are empty',
+      () => this.#findUndrained(cluster),
+      checkAll,
+    )
+    for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
+    checkAll()
     return {
       hash: world.eventHash,
       plan: this.#plan,
@@ -230,7 +248,13 @@ class Run {
       const calledAt = world.now
       await opened.read(vDiskOffset(at), target)
       const first = at / sectorBytes
-      history.reads.push({ first, stamps: stampsIn(target, first), by: `the end through ${node}`, calledAt, answeredAt: world.now })
+      history.reads.push({
+        first,
+        stamps: stampsIn(target, first),
+        by: `the end through ${node}`,
+        calledAt,
+        answeredAt: world.now,
+      })
     }
     opened.close()
   }
@@ -258,7 +282,8 @@ class Run {
   #findUndrained(cluster: Cluster): string[] {
     const faults: string[] = []
     for (const { name, state, episodes, drained } of vDiskStates(cluster.database).values())
-      if (state === 'live' && episodes.length > 0) faults.push(`${name} has ${episodes.length} episodes, drained to ${drained}`)
+      if (state === 'live' && episodes.length > 0)
+        faults.push(`${name} has ${episodes.length} episodes, drained to ${drained}`)
     for (const node of cluster.serving())
       for (const replica of cluster.node(node)!.replicas)
         for (const { vdisk, bytes } of replica.holdings())
@@ -273,7 +298,9 @@ class Run {
       const faults = find()
       if (faults.length === 0) return
       if (world.now >= giveUpAt)
-        throw new Error(`not in ${quietLimitMs} ms: ${what}\n${faults.slice(0, 10).join('\n')}\n(${faults.length} in all)`)
+        throw new Error(
+          `not in ${quietLimitMs} ms: ${what}\n${faults.slice(0, 10).join('\n')}\n(${faults.length} in all)`,
+        )
     }
   }
 

@@ -37,7 +37,10 @@ test('in good times every request happens exactly once, and at one instant', asy
 })
 
 const hardTimes = (seed: number): Promise<Outcome> =>
-  simulate({ seed, plan: { ...small, hardTimesMs: 20_000, troubles: allTroubles, troubleEveryMs: [100, 5_000] } })
+  simulate({
+    seed,
+    plan: { ...small, hardTimesMs: 20_000, troubles: allTroubles, troubleEveryMs: [100, 5_000] },
+  })
 
 for (const seed of [11, 12, 13, 14, 15, 16, 17, 18])
   test(`all troubles at three nodes, seed ${seed}: nothing acknowledged is lost, all that is left over goes`, async () => {

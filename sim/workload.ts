@@ -12,7 +12,14 @@ import type { NodeId } from '../src/base/ids.ts'
 import { KiB, vDiskOffset } from '../src/base/units.ts'
 import type { OpenVDisk } from '../src/stargate/io/io.ts'
 import type { Cluster } from './cluster.ts'
-import { sectorBytes, type SectorHistory, type SectorWrite, stampSectors, stampsIn, zeroStamp } from './sector-history.ts'
+import {
+  sectorBytes,
+  type SectorHistory,
+  type SectorWrite,
+  stampSectors,
+  stampsIn,
+  zeroStamp,
+} from './sector-history.ts'
 import type { SeededChance } from './seeded-chance.ts'
 
 export interface ClientOptions {
@@ -111,7 +118,17 @@ export class Client {
       const chance = this.#chance
       const draw = chance.below(100)
       const doing: Doing =
-        draw < 45 ? 'write' : draw < 86 ? 'read' : draw < 91 ? 'zero' : draw < 95 ? 'discard' : draw < 99 ? 'status' : 'stream'
+        draw < 45
+          ? 'write'
+          : draw < 86
+            ? 'read'
+            : draw < 91
+              ? 'zero'
+              : draw < 95
+                ? 'discard'
+                : draw < 99
+                  ? 'status'
+                  : 'stream'
       const [first, count] = this.#range(doing)
       if (doing === 'read') {
         counts.reads++
@@ -132,7 +149,8 @@ export class Client {
   #range(doing: Doing): [first: number, count: number] {
     const { sectors } = this.#options
     const chance = this.#chance
-    const most = doing === 'write' || doing === 'read' ? [8, 32, 256][chance.below(3)] : [64, 2048][chance.below(2)]
+    const most =
+      doing === 'write' || doing === 'read' ? [8, 32, 256][chance.below(3)] : [64, 2048][chance.below(2)]
     const count = 1 + chance.below(Math.min(most, sectors))
     const within = chance.happens(0.6) ? Math.max(hotSectors, count) : sectors
     const first = chance.below(within - count + 1)
@@ -247,7 +265,9 @@ export class Client {
     try {
       return stampsIn(bytes, first)
     } catch (error) {
-      throw new Error(`a read of ${this.#options.vdisk} through ${node}: ${messageOf(error)}`, { cause: error })
+      throw new Error(`a read of ${this.#options.vdisk} through ${node}: ${messageOf(error)}`, {
+        cause: error,
+      })
     }
   }
 

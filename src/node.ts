@@ -64,8 +64,14 @@ export interface NodeAddresses {
 
 export type Node = Awaited<ReturnType<typeof startNode>>
 
-/** Undrained bytes in a node's memory; less where its logs are small: their records must fit there twice over. */
+/** Undrained bytes in a node's memory; less where its logs are small. */
 const undrainedBytesMax = 512 * MiB
+/**
+ * The part of a log that they may be: a disk holds the records of as many nodes as there are copies, up to three; all of them
+ * twice, while another episode is tried; and of a small log half is kept back for what empties it. A log that is full of records
+ * that nobody has acknowledged can't be emptied.
+ */
+const undrainedShareMax = 1 / 12
 /** Guests' and maintenance's work under way at once. */
 const admissionBounds = { outstandingBytesMax: 256 * MiB, outstandingMax: 4096, waitingMax: 8192 }
 /** A request may wait for its copies as long as writes may, and for a takeover before and after that. */
@@ -152,7 +158,7 @@ export async function startNode(options: NodeOptions) {
     extents,
     cache,
     writeWaitMaxMs,
-    undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes / 4)),
+    undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes * undrainedShareMax)),
     logCandidates: () => [
       ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block }] : [])),
       ...otherDisks().flatMap((disk) =>

@@ -242,7 +242,7 @@ export class PhysicalLog {
   async #makeDurable(): Promise<void> {
     if (this.#disk.state !== 'online') return
     try {
-      await Promise.all(this.#slots.map((slot) => slot.file?.sync()))
+      await Promise.all(this.#slots.flatMap((slot) => (slot.file === undefined ? [] : [slot.file.sync()])))
     } catch (error) {
       this.#fail(error)
     }
