@@ -28,6 +28,8 @@ export interface ClientOptions {
   readonly sectors: number
   /** Things done at once. */
   readonly hands: number
+  /** Of them, those that only read: they go on while writes wait, and meet an owner that should not answer any more. */
+  readonly readingHands: number
   readonly history: SectorHistory
   readonly nextStamp: () => number
 }
@@ -103,7 +105,8 @@ export class Client {
 
   /** Resolves when `stop` was called and all hands have ended. */
   async run(): Promise<void> {
-    await Promise.all(Array.from({ length: this.#options.hands }, () => this.#hand()))
+    const { hands, readingHands } = this.#options
+    await Promise.all(Array.from({ length: hands }, (_, i) => this.#hand(i < readingHands)))
     this.#connection?.vdisk.close()
   }
 
@@ -112,11 +115,11 @@ export class Client {
     this.#stopping = true
   }
 
-  async #hand(): Promise<void> {
+  async #hand(onlyReads: boolean): Promise<void> {
     const { counts } = this
     while (!this.#stopping) {
       const chance = this.#chance
-      const draw = chance.below(100)
+      const draw = onlyReads ? 50 : chance.below(100)
       const doing: Doing =
         draw < 45
           ? 'write'

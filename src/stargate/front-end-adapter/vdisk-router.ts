@@ -197,7 +197,14 @@ export class VDiskRouter implements Exports {
     }
     // A claim may wait for nodes to come: longer than this request may. It goes on for others.
     const waitMs = Math.max(0, giveUpAt - platform.clock.now())
-    const claimed = controller.claim(vdisk, 'free').then(() => true)
+    const claimed = controller.claim(vdisk, 'free').then(
+      () => true,
+      async (error: unknown) => {
+        // Our attempt changed what everybody watches: who went on at once, here and elsewhere, would claim without end.
+        if (!hasCode(error, 'IN_USE', 'NOT_FOUND')) await platform.clock.sleep(2 * lookAgainMs)
+        throw error
+      },
+    )
     if (!(await Promise.race([claimed, platform.clock.sleep(waitMs).then(() => false)]))) {
       claimed.catch(() => undefined)
       throw new NdfsError('UNAVAILABLE', `vDisk ${vdisk} could not be taken over in ${waitMs} ms`, { vdisk })
