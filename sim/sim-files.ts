@@ -8,11 +8,10 @@
  */
 import { posix } from 'node:path'
 import { assert, AssertionFailure } from '../src/base/assert.ts'
-import { crc32c } from '../src/base/crc32c.ts'
 import { pageBytes } from '../src/base/units.ts'
 import { alignedBuffer, isAligned } from '../src/platform/aligned-memory.ts'
 import type { File, Files, Timer } from '../src/platform/platform.ts'
-import type { Schedule } from './schedule.ts'
+import { digestOf, type Schedule } from './schedule.ts'
 import type { SeededChance } from './seeded-chance.ts'
 import type { DiskFault, OperationKind, SimDisk, SimFile } from './sim-disk.ts'
 import type { FlyingWrite } from './sim-file-content.ts'
@@ -230,7 +229,7 @@ class SimFileHandle implements File {
       'read',
       () => {
         const count = this.#file.content.read(target, position)
-        this.#files.schedule.record('bytes read', this.#path, crc32c(target.subarray(0, count)))
+        this.#files.schedule.record('bytes read', this.#path, digestOf(target.subarray(0, count)))
         return count
       },
       { position, bytes: target.length },
@@ -255,7 +254,7 @@ class SimFileHandle implements File {
       (fault) => {
         assert(!changed(buffers, copy), `what was being written to ${this.#path} changed meanwhile`)
         content.end(write)
-        this.#files.schedule.record('bytes written', this.#path, crc32c(write.bytes))
+        this.#files.schedule.record('bytes written', this.#path, digestOf(write.bytes))
         if (!fault?.lost) content.land(fault?.misdirectedTo ?? position, write.bytes, this.#options.durable)
       },
       {

@@ -9,10 +9,9 @@
  * that a reader who stands still stops the writer. The first of `kernel` alone has an event that brings it across.
  */
 import { assert, AssertionFailure } from '../src/base/assert.ts'
-import { crc32c } from '../src/base/crc32c.ts'
 import { KiB, MiB } from '../src/base/units.ts'
 import type { Address, Socket } from '../src/platform/platform.ts'
-import type { Schedule } from './schedule.ts'
+import { digestOf, type Schedule } from './schedule.ts'
 import type { SeededChance } from './seeded-chance.ts'
 import { systemError, type SimProcess } from './sim-process.ts'
 
@@ -348,7 +347,7 @@ export class SimSocket implements Socket {
     if (pieces.length > 0) {
       const bytes = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
       this.#consumed(bytes.length)
-      this.#line.schedule.record('received', this.process.name, crc32c(bytes))
+      this.#line.schedule.record('received', this.process.name, digestOf(bytes))
       // After `end` what still comes is dropped.
       if (this.#state === 'open') this.onData(bytes)
       this.#deliverSoon()

@@ -53,8 +53,8 @@ export interface Outcome {
   readonly writes: number
   readonly reads: number
   readonly reconnects: number
-  readonly errors: ReadonlyMap<string, number>
-  readonly troubles: ReadonlyMap<Trouble, number>
+  readonly errors: Readonly<Record<string, number>>
+  readonly troubles: Readonly<Record<string, number>>
   /** vDisks whose history only a repeated write explains. */
   readonly repeated: number
 }
@@ -79,17 +79,24 @@ export function planOf(seed: number): Plan {
     vdisks: 1 + chance.below(3),
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
-    sectors: [512, 4096, 16384][chance.below(3)],
-    hardTimesMs: chance.between(15_000, 60_000),
+    sectors: [256, 1024, 1024, 8192][chance.below(4)],
+    hardTimesMs: chance.between(4_000, 16_000),
     troubles,
-    troubleEveryMs: [100, [1_500, 6_000, 15_000][chance.below(3)]],
+    troubleEveryMs: [50, [700, 1_500, 4_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
     lossesMax: Math.min(copies - 1, nodes - copies),
-    oplogSegmentBytes: [1, 2, 4][chance.below(3)] * MiB,
+    oplogSegmentBytes: [512 * KiB, 1 * MiB, 4 * MiB][chance.below(3)],
     cacheBytes: [256 * KiB, 4 * MiB][chance.below(2)],
   }
 }
 
+const operationsMin = 500
+/** All together ask for about as much, however many they are. */
+const pauseMsMostOfOne = 10
+const troublesMin = 5
+const troubleKindsMin = 2
+/** How much longer hard times last until they were hard enough, at the most. */
+const hardTimesMoreMs = 30_000
 /** Longer than any takeover, and any wait for copies, may take once all is quiet. */
 const quietLimitMs = 300_000
 const readAtOnceBytes = 256 * KiB
@@ -179,8 +186,9 @@ class Run {
       if (failure !== undefined) throw failure as Error
     }
     faults.begin()
-    for (const until = world.now + hardTimesMs; world.now < until;) {
-      await world.run(Math.min(until, world.now + 1000))
+    const [least, most] = [world.now + hardTimesMs, world.now + hardTimesMs + hardTimesMoreMs]
+    while (world.now < least || (world.now < most && !this.#isHardEnough(faults))) {
+      await world.run(world.now + 500)
       checkAll()
     }
 
@@ -214,9 +222,16 @@ class Run {
       plan: this.#plan,
       virtualMs: world.now,
       ...this.#sums(),
-      troubles: faults.counts,
+      troubles: Object.fromEntries(faults.counts),
       repeated,
     }
+  }
+
+  /** Every run is to be worth its time: many operations while several things go wrong. */
+  #isHardEnough({ counts }: Faults): boolean {
+    const { writes, reads } = this.#sums()
+    const troubles = [...counts.values()].reduce((sum, count) => sum + count, 0)
+    return writes + reads >= operationsMin && troubles >= troublesMin && counts.size >= troubleKindsMin
   }
 
   async #createVDisks(cluster: Cluster): Promise<void> {
@@ -238,6 +253,7 @@ class Run {
             sectors,
             hands: 1 + readingHands + chance.below(handsMost),
             readingHands,
+            pauseMsMost: pauseMsMostOfOne * vdisks * clientsPerVDisk * handsMost,
             history,
             nextStamp: () => ++this.#lastStamp,
           }),
@@ -335,7 +351,7 @@ class Run {
       reconnects += counts.reconnects
       for (const [code, count] of counts.errors) errors.set(code, (errors.get(code) ?? 0) + count)
     }
-    return { writes, reads, reconnects, errors }
+    return { writes, reads, reconnects, errors: Object.fromEntries(errors) }
   }
 }
 

@@ -1,8 +1,14 @@
-/** Bytes at any position, zeroes where nothing was written; memory only for chunks that were. */
+/**
+ * Bytes at any position, zeroes where nothing was written. Space is taken in chunks, as a file system does; memory only
+ * by chunks that hold more than zeroes, so that a log preallocated with zeroes costs none.
+ */
 export const chunkBytes = 16 * 1024
 
+const zeroes = Buffer.alloc(chunkBytes)
+
 export class SparseBytes {
-  readonly #chunks = new Map<number, Buffer>()
+  /** Chunks that take space; `undefined` while they hold zeroes. */
+  readonly #chunks = new Map<number, Buffer | undefined>()
 
   get allocatedBytes(): number {
     return this.#chunks.size * chunkBytes
@@ -18,38 +24,58 @@ export class SparseBytes {
 
   allocate(position: number, length: number): void {
     for (let chunk = Math.floor(position / chunkBytes); chunk * chunkBytes < position + length; chunk++)
-      if (!this.#chunks.has(chunk)) this.#chunks.set(chunk, Buffer.alloc(chunkBytes))
+      if (!this.#chunks.has(chunk)) this.#chunks.set(chunk, undefined)
   }
 
   write(bytes: Uint8Array, position: number): void {
-    this.allocate(position, bytes.length)
-    this.#pieces(position, bytes.length, (chunk, from, at, length) => {
-      chunk?.set(bytes.subarray(at, at + length), from)
-    })
+    let written = 0
+    for (const { number, from, length } of pieces(position, bytes.length)) {
+      const piece = bytes.subarray(written, written + length)
+      written += length
+      let chunk = this.#chunks.get(number)
+      if (chunk === undefined) {
+        if (zeroes.compare(piece, 0, length, 0, length) === 0) {
+          this.#chunks.set(number, undefined)
+          continue
+        }
+        chunk = Buffer.alloc(chunkBytes)
+        this.#chunks.set(number, chunk)
+      }
+      chunk.set(piece, from)
+    }
   }
 
   zero(position: number, length: number): void {
-    this.#pieces(position, length, (chunk, from, _at, count) => chunk?.fill(0, from, from + count))
+    for (const { number, from, length: count } of pieces(position, length))
+      this.#chunks.get(number)?.fill(0, from, from + count)
   }
 
   read(target: Uint8Array, position: number): void {
-    this.#pieces(position, target.length, (chunk, from, at, length) => {
-      if (chunk) target.set(chunk.subarray(from, from + length), at)
-      else target.fill(0, at, at + length)
-    })
-  }
-
-  #pieces(
-    position: number,
-    length: number,
-    each: (chunk: Buffer | undefined, from: number, at: number, length: number) => void,
-  ): void {
-    for (let at = 0; at < length;) {
-      const chunk = Math.floor((position + at) / chunkBytes)
-      const from = (position + at) % chunkBytes
-      const count = Math.min(length - at, chunkBytes - from)
-      each(this.#chunks.get(chunk), from, at, count)
-      at += count
+    let read = 0
+    for (const { number, from, length } of pieces(position, target.length)) {
+      const chunk = this.#chunks.get(number)
+      if (chunk) target.set(chunk.subarray(from, from + length), read)
+      else target.fill(0, read, read + length)
+      read += length
     }
   }
+}
+
+interface Piece {
+  /** Of the chunk. */
+  readonly number: number
+  readonly from: number
+  readonly length: number
+}
+
+function pieces(position: number, length: number): Piece[] {
+  const found: Piece[] = []
+  for (let at = position; at < position + length;) {
+    const number = Math.floor(at / chunkBytes)
+    const from = at % chunkBytes
+    const count = Math.min(position + length - at, chunkBytes - from)
+    found.push({ number, from, length: count })
+    at += count
+  }
+  return found
 }

@@ -30,6 +30,8 @@ export interface ClientOptions {
   readonly hands: number
   /** Of them, those that only read: they go on while writes wait, and meet an owner that should not answer any more. */
   readonly readingHands: number
+  /** Between two things of one hand, at the most. */
+  readonly pauseMsMost: number
   readonly history: SectorHistory
   readonly nextStamp: () => number
 }
@@ -45,11 +47,24 @@ export interface ClientCounts {
 
 /** How long a client waits for an answer before it tries another node. */
 const patienceMs = [3_000, 20_000] as const
-const pauseMsMost = 120
-const streamPieces = 24
+/** As many as make a stream sequential (1.5 MB under way), and some more. */
+const streamPieces = 15
 const streamPieceBytes = 128 * KiB
 /** One vDisk's hot part, where requests overlap. */
 const hotSectors = 256
+
+/** Of a thousand. */
+const doings = [
+  ['write', 470],
+  ['read', 400],
+  ['zero', 45],
+  ['discard', 40],
+  ['status', 42],
+  ['stream', 3],
+] as const
+
+/** Small ones mostly: they meet more often for the same bytes. */
+const bySize = (chance: SeededChance): number => [0, 0, 1, 1, 1, 2, 2, 2, 3, 4][chance.below(10)]
 
 type Doing = 'write' | 'read' | 'zero' | 'discard' | 'status' | 'stream'
 
@@ -119,19 +134,7 @@ export class Client {
     const { counts } = this
     while (!this.#stopping) {
       const chance = this.#chance
-      const draw = onlyReads ? 50 : chance.below(100)
-      const doing: Doing =
-        draw < 45
-          ? 'write'
-          : draw < 86
-            ? 'read'
-            : draw < 91
-              ? 'zero'
-              : draw < 95
-                ? 'discard'
-                : draw < 99
-                  ? 'status'
-                  : 'stream'
+      const doing: Doing = onlyReads ? 'read' : this.#drawDoing()
       const [first, count] = this.#range(doing)
       if (doing === 'read') {
         counts.reads++
@@ -145,15 +148,23 @@ export class Client {
         else counts.zeroes++
         await this.#change(doing, first, count)
       }
-      await this.#pause(chance.between(0, pauseMsMost))
+      await this.#pause(chance.between(0, this.#options.pauseMsMost))
     }
+  }
+
+  #drawDoing(): Doing {
+    let draw = this.#chance.below(1000)
+    const found = doings.find(([, share]) => (draw -= share) < 0)
+    return found![0]
   }
 
   #range(doing: Doing): [first: number, count: number] {
     const { sectors } = this.#options
     const chance = this.#chance
     const most =
-      doing === 'write' || doing === 'read' ? [8, 32, 256][chance.below(3)] : [64, 2048][chance.below(2)]
+      doing === 'write' || doing === 'read'
+        ? [4, 8, 16, 64, 256][bySize(chance)]
+        : [16, 32, 64, 256, 2048][bySize(chance)]
     const count = 1 + chance.below(Math.min(most, sectors))
     const within = chance.happens(0.6) ? Math.max(hotSectors, count) : sectors
     const first = chance.below(within - count + 1)

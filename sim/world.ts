@@ -229,9 +229,10 @@ export class World {
     const isDone = typeof until === 'number' ? () => false : until
     let instant = this.now
     let eventsAtInstant = 0
-    try {
-      await settled()
-      while (!isDone()) {
+    /** Handles the next event that does anything; false when there is nothing more to do. */
+    const step = (): boolean => {
+      for (;;) {
+        if (isDone()) return false
         const event = this.#schedule.next(end)
         if (!event) {
           assert(
@@ -239,16 +240,22 @@ export class World {
             () => `what was waited for did not happen: ${this.#whereabouts()}`,
           )
           this.#schedule.now = Math.max(this.now, end)
-          return
+          return false
         }
         this.#schedule.now = Math.max(this.now, event.time)
         eventsAtInstant = this.now === instant ? eventsAtInstant + 1 : 0
         instant = this.now
         assert(eventsAtInstant < eventsAtOneInstantMax, () => `time stands still: ${this.#whereabouts()}`)
-        if (this.#happen(event)) await settled()
-        if (this.#bug)
-          throw new Error(`a bug, ${this.#whereabouts()}: ${this.#bug.message}`, { cause: this.#bug })
+        if (this.#happen(event)) return true
       }
+    }
+    const nextTurn = (): boolean => {
+      if (this.#bug)
+        throw new Error(`a bug, ${this.#whereabouts()}: ${this.#bug.message}`, { cause: this.#bug })
+      return step()
+    }
+    try {
+      await inTurns(nextTurn)
     } finally {
       this.#running = false
     }
@@ -349,7 +356,30 @@ const readable = (_key: string, value: unknown): unknown =>
   value instanceof Error || typeof value === 'bigint' ? String(value) : value
 
 /**
- * A turn of the real loop: before it begins, every microtask is done, and every one that those made. (A count of
- * `await`s would not do: promise chains have any length.)
+ * Takes one step in each turn of the real loop, until one says that it was the last: before a turn begins, every
+ * microtask of the one before is done, and every one that those made. (A count of `await`s would not do: promise chains
+ * have any length.) Many turns are asked for at once: what the loop does beside them costs more than they do.
  */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+function inTurns(step: () => boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let over = false
+    const turn = (): void => {
+      if (over) return
+      try {
+        over = !step()
+        if (over) resolve()
+      } catch (error) {
+        over = true
+        reject(error as Error)
+      }
+    }
+    const askForTurns = (): void => {
+      if (over) return
+      for (let i = 0; i < turnsAtOnce; i++) setImmediate(turn)
+      setImmediate(askForTurns)
+    }
+    setImmediate(askForTurns)
+  })
+}
+
+const turnsAtOnce = 64
