@@ -67,14 +67,20 @@ export class SimFiles implements Files {
   }
 
   makeDirectory(path: string): Promise<void> {
-    return this.operate('names', path, () => this.disk.makeDirectory(path))
+    const changesNothing = this.disk.find(path) !== undefined
+    return this.operate('names', path, () => this.disk.makeDirectory(path), { changesNothing })
   }
 
   list(path: string): Promise<string[] | undefined> {
-    return this.operate('names', path, () => {
-      const node = this.disk.find(path)
-      return node?.kind === 'directory' ? [...node.names.keys()].sort() : undefined
-    })
+    return this.operate(
+      'names',
+      path,
+      () => {
+        const node = this.disk.find(path)
+        return node?.kind === 'directory' ? [...node.names.keys()].sort() : undefined
+      },
+      { changesNothing: true },
+    )
   }
 
   readWhole(path: string): Promise<Buffer | undefined> {
@@ -119,7 +125,7 @@ export class SimFiles implements Files {
   }
 
   freeBytes(path: string): Promise<number> {
-    return this.operate('names', path, () => this.disk.freeBytes(path))
+    return this.operate('names', path, () => this.disk.freeBytes(path), { changesNothing: true })
   }
 
   lock(path: string): Promise<{ release(): Promise<void> } | undefined> {
@@ -151,12 +157,13 @@ export class SimFiles implements Files {
     kind: OperationKind,
     path: string,
     effect: (fault: DiskFault | undefined) => T,
-    { position = 0, bytes = 0, failed, write }: OperationDetails = {},
+    { position = 0, bytes = 0, failed, write, changesNothing = false }: OperationDetails = {},
   ): Promise<T> {
     if (!this.process.alive) return never()
     const fault = this.disk.onOperation({ kind, path, position, bytes })
     const { leastMs, mostMs, bytesPerMs } = this.#timing
     const duration = this.chance.between(leastMs, mostMs) + bytes / bytesPerMs + (fault?.delayMs ?? 0)
+    if (changesNothing) return this.#look(kind, path, duration, fault, effect)
     const untilEffect = this.chance.between(0, duration)
     const { powerCycle } = this.disk
     return new Promise<T>((resolve, reject) => {
@@ -183,6 +190,27 @@ export class SimFiles implements Files {
       this.#underWay.add(underWay)
     })
   }
+
+  /** What changes nothing has no effect apart from its answer: one event. */
+  #look<T>(
+    kind: OperationKind,
+    path: string,
+    duration: number,
+    fault: DiskFault | undefined,
+    effect: (fault: DiskFault | undefined) => T,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.schedule.inProcess(this.process, duration, kind, () => {
+        try {
+          if (fault?.fail !== undefined) throw systemError(fault.fail, `${kind} of ${path} failed`)
+          resolve(effect(fault))
+        } catch (error) {
+          if (error instanceof AssertionFailure) throw error
+          reject(asError(error))
+        }
+      })
+    })
+  }
 }
 
 interface UnderWay {
@@ -197,6 +225,7 @@ interface OperationDetails {
   /** What a failure that the hook asks for leaves behind. */
   readonly failed?: () => void
   readonly write?: FlyingWrite
+  readonly changesNothing?: boolean
 }
 
 const parentOf = (path: string): string => posix.dirname(path)
@@ -232,7 +261,7 @@ class SimFileHandle implements File {
         this.#files.schedule.record('bytes read', this.#path, digestOf(target.subarray(0, count)))
         return count
       },
-      { position, bytes: target.length },
+      { position, bytes: target.length, changesNothing: true },
     )
   }
 
@@ -276,7 +305,7 @@ class SimFileHandle implements File {
   }
 
   size(): Promise<number> {
-    return this.#start('names', () => this.#file.content.size)
+    return this.#start('names', () => this.#file.content.size, { changesNothing: true })
   }
 
   truncate(bytes: number): Promise<void> {
@@ -287,7 +316,7 @@ class SimFileHandle implements File {
     assert(!this.#closing, 'a file closed twice')
     this.#closing = true
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    await this.#files.operate('names', this.#path, () => undefined)
+    await this.#files.operate('names', this.#path, () => undefined, { changesNothing: true })
   }
 
   async #start<T>(

@@ -80,9 +80,9 @@ export function planOf(seed: number): Plan {
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
     sectors: [256, 1024, 1024, 8192][chance.below(4)],
-    hardTimesMs: chance.between(4_000, 16_000),
+    hardTimesMs: chance.between(4_000, 12_000),
     troubles,
-    troubleEveryMs: [50, [700, 1_500, 4_000][chance.below(3)]],
+    troubleEveryMs: [50, [1_200, 2_500, 5_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
     lossesMax: Math.min(copies - 1, nodes - copies),
     oplogSegmentBytes: [512 * KiB, 1 * MiB, 4 * MiB][chance.below(3)],
@@ -91,12 +91,13 @@ export function planOf(seed: number): Plan {
 }
 
 const operationsMin = 500
-/** All together ask for about as much, however many they are. */
-const pauseMsMostOfOne = 10
+/** All together ask for about as much, however many they are; and for less, once it is enough. */
+const pauseMsMostOfOne = 8
+const laterPausesLongerBy = 12
 const troublesMin = 5
 const troubleKindsMin = 2
 /** How much longer hard times last until they were hard enough, at the most. */
-const hardTimesMoreMs = 30_000
+const hardTimesMoreMs = 20_000
 /** Longer than any takeover, and any wait for copies, may take once all is quiet. */
 const quietLimitMs = 300_000
 const readAtOnceBytes = 256 * KiB
@@ -227,11 +228,23 @@ class Run {
     }
   }
 
+  get #pauseMsMost(): number {
+    const { vdisks, clientsPerVDisk, handsMost } = this.#plan
+    const pauseMs = pauseMsMostOfOne * vdisks * clientsPerVDisk * handsMost
+    return this.#operations < operationsMin ? pauseMs : laterPausesLongerBy * pauseMs
+  }
+
+  get #operations(): number {
+    let operations = 0
+    for (const { counts } of this.#clients)
+      operations += counts.writes + counts.zeroes + counts.streams + counts.reads
+    return operations
+  }
+
   /** Every run is to be worth its time: many operations while several things go wrong. */
   #isHardEnough({ counts }: Faults): boolean {
-    const { writes, reads } = this.#sums()
     const troubles = [...counts.values()].reduce((sum, count) => sum + count, 0)
-    return writes + reads >= operationsMin && troubles >= troublesMin && counts.size >= troubleKindsMin
+    return this.#operations >= operationsMin && troubles >= troublesMin && counts.size >= troubleKindsMin
   }
 
   async #createVDisks(cluster: Cluster): Promise<void> {
@@ -253,7 +266,7 @@ class Run {
             sectors,
             hands: 1 + readingHands + chance.below(handsMost),
             readingHands,
-            pauseMsMost: pauseMsMostOfOne * vdisks * clientsPerVDisk * handsMost,
+            pauseMsMost: () => this.#pauseMsMost,
             history,
             nextStamp: () => ++this.#lastStamp,
           }),

@@ -31,7 +31,7 @@ export interface ClientOptions {
   /** Of them, those that only read: they go on while writes wait, and meet an owner that should not answer any more. */
   readonly readingHands: number
   /** Between two things of one hand, at the most. */
-  readonly pauseMsMost: number
+  readonly pauseMsMost: () => number
   readonly history: SectorHistory
   readonly nextStamp: () => number
 }
@@ -148,7 +148,7 @@ export class Client {
         else counts.zeroes++
         await this.#change(doing, first, count)
       }
-      await this.#pause(chance.between(0, this.#options.pauseMsMost))
+      await this.#pause(chance.between(0, this.#options.pauseMsMost()))
     }
   }
 
