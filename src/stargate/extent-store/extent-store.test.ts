@@ -77,13 +77,16 @@ interface World {
   /** The store of the owner, on the first node. */
   readonly store: ExtentStore
   readonly bad: string[]
+  /** Every store closed, and others on the same disks. */
+  restart(): Promise<void>
 }
 
 async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB): Promise<World> {
   const root = await mkdtemp(join(tmpdir(), 'ndfs-extent-store-'))
   const network = new Network()
   const disks: Disk[] = []
-  const stores: ExtentStore[] = []
+  let stores: ExtentStore[] = []
+  const bad: string[] = []
   for (let i = 1; i <= nodes; i++) {
     const options = {
       path: join(root, `n${i}`),
@@ -93,27 +96,42 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
     }
     await formatDisk(platform, { ...options, tier: 'flash', capacityBytes })
     disks.push(await openDisk(platform, options))
-    const peers = network.peersOf(`n${i}`)
-    stores.push(
+  }
+  const start = (): void => {
+    stores = disks.map((disk, i) =>
       createExtentStore({
         platform,
-        peers,
-        node: options.node,
-        block: `b${i}`,
+        peers: network.peersOf(disk.ref.node),
+        node: disk.ref.node,
+        block: `b${i + 1}`,
         clusterId: 'c',
-        disks: [disks[i - 1]],
+        disks: [disk],
         remoteCandidates: () => [],
       }),
     )
+    stores[0].onBadCopy = (_access, copy, reason) => bad.push(`${copy.node} ${reason}`)
   }
+  start()
   t.after(async () => {
     await Promise.all(stores.map((store) => store.close()))
     await Promise.all(disks.map((disk) => disk.close()))
     await rm(root, { recursive: true })
   })
-  const bad: string[] = []
-  stores[0].onBadCopy = (_access, copy, reason) => bad.push(`${copy.node} ${reason}`)
-  return { network, disks, stores, store: stores[0], bad }
+  return {
+    network,
+    disks,
+    bad,
+    get stores() {
+      return stores
+    },
+    get store() {
+      return stores[0]
+    },
+    async restart() {
+      await Promise.all(stores.map((store) => store.close()))
+      start()
+    },
+  }
 }
 
 const pagesOf = (count: number, salt = 0): Buffer => {
@@ -224,7 +242,7 @@ test('nothing is written to a finished group, also when its file was opened anew
   const { access } = await written(world)
   const more = world.store.write(access, groupPage(8), [pagesOf(1)], 'guest')
   await assert.rejects(more, (error) => hasCode(error, 'REFUSED'))
-  await Promise.all(world.stores.map((store) => store.close()))
+  await world.restart()
   const again = world.store.write(access, groupPage(8), [pagesOf(1)], 'guest')
   await assert.rejects(again, (error) => hasCode(error, 'REFUSED'))
 })
@@ -238,7 +256,7 @@ test('finish may be repeated, by a later owner too, and mends a torn trailer', a
   const path = pathOf(world, access, 0)
   const whole = await readFile(path)
   await flip(path, whole.length - 30)
-  await Promise.all(world.stores.map((store) => store.close()))
+  await world.restart()
   await world.store.finish({ ...access, epoch: 3 as Epoch }, trailerFor(pages))
   assert.ok((await readFile(path)).equals(whole))
   assert.deepEqual(await readBack(world, access, pages), pages)
@@ -379,7 +397,7 @@ test('I6: a disk that failed takes no pages, and is still read as a last resort'
     (error) => hasCode(error, 'DISK_FAILED') && error.facts.disk === world.disks[0].ref.disk,
   )
   assert.deepEqual(world.store.local(), [])
-  await world.stores[0].close()
+  await world.restart()
   await rm(pathOf(world, access, 0))
   const gone = readBack(world, { ...access, copies: [access.copies[0]] }, pages)
   await assert.rejects(gone, (error) => hasCode(error, 'PEER_UNREACHABLE'))
@@ -390,7 +408,7 @@ test('M4: a group’s file is made once, and a second creation leaves the first 
   const { access, pages } = await written(world)
   const again = () => world.store.write(access, groupPage(0), [pagesOf(8, 1)], 'guest')
   await assert.rejects(again(), (error) => hasCode(error, 'ALREADY_EXISTS'))
-  await Promise.all(world.stores.map((store) => store.close()))
+  await world.restart()
   await assert.rejects(again(), (error) => hasCode(error, 'ALREADY_EXISTS'))
   assert.deepEqual(await readBack(world, access, pages), pages)
 })
@@ -578,6 +596,29 @@ test('open files stay within their bound, and one in use is never closed', async
   files.release(held)
   assert.equal(files.count, 4)
   files.close()
+})
+
+test('closing waits for what peers have asked, and refuses what they ask then (sim seed 77047)', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const remote = { ...access, copies: [access.copies[1]] }
+  await world.restart()
+  const [, disk] = world.disks
+  const open = disk.open.bind(disk)
+  let goOn = (): void => undefined
+  disk.open = async (name) => {
+    const file = await open(name)
+    await new Promise<void>((resolve) => (goOn = resolve))
+    return file
+  }
+  const reading = readBack(world, remote, pages)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const closing = world.stores[1].close().then(() => disk.close())
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  goOn()
+  await closing
+  assert.deepEqual(await reading, pages)
+  await assert.rejects(readBack(world, remote, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
 })
 
 test('the space view asks only when asked, once a second, and knows what it heard', async (t) => {

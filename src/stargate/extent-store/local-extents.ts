@@ -5,6 +5,7 @@
  *  2. A copy is reached only under its disk's name and incarnation, its group and its number (M2, M4).
  *  3. Errors say whose fault it is: NOT_FOUND, no such copy on a disk that is here; DISK_FAILED, the disk was asked and
  *     failed; PEER_UNREACHABLE, a disk that is not here or out of service and may come back with its data (F9).
+ *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { CopyNumber, DiskRef, GroupId } from '../../base/ids.ts'
@@ -37,6 +38,9 @@ interface LocalDisk {
 
 export class LocalExtents {
   readonly #disks = new Map<string, LocalDisk>()
+  #underWay = 0
+  #closed = false
+  #onIdle: () => void = () => undefined
 
   constructor(disks: readonly Disk[]) {
     for (const disk of disks)
@@ -48,7 +52,7 @@ export class LocalExtents {
   }
 
   /** The write at page 0 creates the file, with room for `pagesMax` pages. */
-  async write(
+  write(
     copy: CopyRef,
     group: GroupId,
     at: GroupPage,
@@ -57,7 +61,21 @@ export class LocalExtents {
     purpose: SpacePurpose,
     trailer?: Buffer,
   ): Promise<void> {
-    const local = this.#diskOf(copy)
+    return this.#during(copy, (local) =>
+      this.#write(local, copy, group, at, pages, pagesMax, purpose, trailer),
+    )
+  }
+
+  async #write(
+    local: LocalDisk,
+    copy: CopyRef,
+    group: GroupId,
+    at: GroupPage,
+    pages: readonly Uint8Array[],
+    pagesMax: number,
+    purpose: SpacePurpose,
+    trailer: Buffer | undefined,
+  ): Promise<void> {
     const { disk, files } = local
     // All at once, before the first file: one by one, each would cost the first group in it two syncs more.
     local.folders ??= disk.makeFolders(groupsFolder, hashFolders)
@@ -92,53 +110,59 @@ export class LocalExtents {
    * Writes the trailer of a copy whose `pages` pages all lie there. A drain that was cut short is run again, so a
    * trailer may be there already, perhaps torn: the same one is left alone, so that a crash now doesn't tear it.
    */
-  async finish(copy: CopyRef, group: GroupId, pages: number, trailer: Buffer): Promise<void> {
-    const { disk, files } = this.#diskOf(copy)
-    const open = files.acquire(groupFileName(group, copy.number))
-    await this.#use(disk, files, open, 'write to', async (opened) => {
-      opened.finished = true
-      const size = await opened.file.size()
-      if (size < pages * pageBytes)
-        throw new NdfsError(
-          'DISK_FAILED',
-          `Cannot finish ${open.name}: it has ${size} bytes, fewer than its ${pages} pages`,
-        )
-      const position = lateTrailerEnd(pages, trailer.length, size) - trailer.length
-      if (!(await holds(opened.file, trailer, position))) await opened.file.write([trailer], position)
-      // Also where it was there: whoever wrote it may not have come to sync it.
-      await opened.file.sync()
+  finish(copy: CopyRef, group: GroupId, pages: number, trailer: Buffer): Promise<void> {
+    return this.#during(copy, ({ disk, files }) => {
+      const open = files.acquire(groupFileName(group, copy.number))
+      return this.#use(disk, files, open, 'write to', async (opened) => {
+        opened.finished = true
+        const size = await opened.file.size()
+        if (size < pages * pageBytes)
+          throw new NdfsError(
+            'DISK_FAILED',
+            `Cannot finish ${open.name}: it has ${size} bytes, fewer than its ${pages} pages`,
+          )
+        const position = lateTrailerEnd(pages, trailer.length, size) - trailer.length
+        if (!(await holds(opened.file, trailer, position))) await opened.file.write([trailer], position)
+        // Also where it was there: whoever wrote it may not have come to sync it.
+        await opened.file.sync()
+      })
     })
   }
 
   /** Fills the target with pages from `at`, unverified: only the reader has their checksums. */
-  async read(copy: CopyRef, group: GroupId, at: GroupPage, target: Uint8Array): Promise<void> {
-    const { disk, files } = this.#diskOf(copy)
-    const open = files.acquire(groupFileName(group, copy.number))
-    await this.#use(disk, files, open, 'read', async ({ file }) => {
-      const bytes = await file.read(target, at * pageBytes)
-      if (bytes < target.length)
-        throw new NdfsError(
-          'DISK_FAILED',
-          `Cannot read ${target.length} bytes at page ${at} of ${open.name}: the file ends after ${bytes} of them`,
-        )
+  read(copy: CopyRef, group: GroupId, at: GroupPage, target: Uint8Array): Promise<void> {
+    return this.#during(copy, ({ disk, files }) => {
+      const open = files.acquire(groupFileName(group, copy.number))
+      return this.#use(disk, files, open, 'read', async ({ file }) => {
+        const bytes = await file.read(target, at * pageBytes)
+        if (bytes < target.length)
+          throw new NdfsError(
+            'DISK_FAILED',
+            `Cannot read ${target.length} bytes at page ${at} of ${open.name}: the file ends after ${bytes} of them`,
+          )
+      })
     })
   }
 
-  async remove(copy: CopyRef, group: GroupId): Promise<void> {
-    const { disk, files } = this.#diskOf(copy)
-    const name = groupFileName(group, copy.number)
-    files.forget(name)
-    try {
-      await disk.remove(name)
-      await disk.syncNames(folderOf(group))
-    } catch (error) {
-      if (!isAbsent(error)) throw failureOf(disk, 'remove', name, error)
-    }
+  remove(copy: CopyRef, group: GroupId): Promise<void> {
+    return this.#during(copy, async ({ disk, files }) => {
+      const name = groupFileName(group, copy.number)
+      files.forget(name)
+      try {
+        await disk.remove(name)
+        await disk.syncNames(folderOf(group))
+      } catch (error) {
+        if (!isAbsent(error)) throw failureOf(disk, 'remove', name, error)
+      }
+    })
   }
 
   /** What one of the hash folders of a disk holds; complete, or it rejects (I7). */
-  async inventory(ref: DiskRef, folder: number): Promise<FoundCopy[]> {
-    const { disk } = this.#diskOf(ref)
+  inventory(ref: DiskRef, folder: number): Promise<FoundCopy[]> {
+    return this.#during(ref, ({ disk }) => this.#inventory(disk, folder))
+  }
+
+  async #inventory(disk: Disk, folder: number): Promise<FoundCopy[]> {
     const path = `${groupsFolder}/${hashFolders[folder]}`
     const found: FoundCopy[] = []
     for (const name of await this.#namesIn(disk, path)) {
@@ -156,8 +180,20 @@ export class LocalExtents {
     return found
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     for (const { files } of this.#disks.values()) files.close()
+  }
+
+  async #during<T>(ref: DiskRef, work: (local: LocalDisk) => Promise<T>): Promise<T> {
+    const local = this.#diskOf(ref)
+    this.#underWay++
+    try {
+      return await work(local)
+    } finally {
+      if (--this.#underWay === 0) this.#onIdle()
+    }
   }
 
   async #namesIn(disk: Disk, path: string): Promise<string[]> {
@@ -172,6 +208,11 @@ export class LocalExtents {
 
   #diskOf(ref: DiskRef): LocalDisk {
     const local = this.#disks.get(keyOf(ref))
+    if (this.#closed)
+      throw new NdfsError('PEER_UNREACHABLE', `Cannot reach disk ${ref.disk}: ${ref.node} stops`, {
+        node: ref.node,
+        disk: ref.disk,
+      })
     if (local === undefined)
       throw new NdfsError(
         'PEER_UNREACHABLE',

@@ -217,8 +217,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     }
   }
 
-  async close(): Promise<void> {
-    this.#local.close()
+  close(): Promise<void> {
+    return this.#local.close()
   }
 
   // What verified-read.ts asks for.
