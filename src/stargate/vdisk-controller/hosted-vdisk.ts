@@ -278,38 +278,42 @@ export class HostedVDiskController implements HostedVDisk {
   async write(offset: VDiskOffset, payload: Buffer, senders: readonly Sender[]): Promise<void> {
     const stream = this.#streams.arrived(offset, payload.length)
     try {
-      await this.#enter(senders, payload.length)
-      this.#assertInside(offset, payload.length)
-      if (homeOf(offset, payload.length, stream) === 'extent-store') {
-        this.#context.count('streamWrites', 1)
-        await this.#streamWriter.write(offset, payload, () => {
-          this.#assertServing()
-          this.#sessions.assertNewest(senders)
-        })
-      } else {
+      await this.#inRoom(senders, payload.length, (taken) => {
+        this.#assertInside(offset, payload.length)
+        if (homeOf(offset, payload.length, stream) === 'extent-store') {
+          this.#context.count('streamWrites', 1)
+          // Its room stays its own until it is acknowledged: it may yet have to go through the log.
+          return this.#streamWriter.write(offset, payload, () => {
+            this.#assertServing()
+            this.#sessions.assertNewest(senders)
+          })
+        }
         this.#context.count('logWrites', 1)
-        await this.#append('data', offset, payload.length, [payload])
-      }
+        const done = this.#append('data', offset, payload.length, [payload])
+        taken()
+        return done
+      })
     } finally {
       this.#streams.done(stream, payload.length)
     }
   }
 
-  async zero(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void> {
-    await this.#enter(senders, 0)
-    this.#assertInside(offset, length)
-    await this.#append('zero', offset, length, [])
+  zero(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void> {
+    return this.#inRoom(senders, 0, () => {
+      this.#assertInside(offset, length)
+      return this.#append('zero', offset, length, [])
+    })
   }
 
-  async discard(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void> {
-    await this.#enter(senders, 0)
-    this.#assertInside(offset, length)
-    await this.#append('discard', offset, length, [])
+  discard(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void> {
+    return this.#inRoom(senders, 0, () => {
+      this.#assertInside(offset, length)
+      return this.#append('discard', offset, length, [])
+    })
   }
 
-  async resize(sizeBytes: number, senders: readonly Sender[]): Promise<void> {
-    await this.#enter(senders, 0)
-    await this.#append('size', 0, sizeBytes, [])
+  resize(sizeBytes: number, senders: readonly Sender[]): Promise<void> {
+    return this.#inRoom(senders, 0, () => this.#append('size', 0, sizeBytes, []))
   }
 
   admitClient(sender: Sender): Promise<void> {
@@ -321,27 +325,27 @@ export class HostedVDiskController implements HostedVDisk {
     return this.#drains.drainAll()
   }
 
-  /** What a request waits for before it gets its place in the order: room, and that nothing newer came from its sender. */
-  async #enter(senders: readonly Sender[], bytes: number): Promise<void> {
+  /** What a change waits for before it gets its place in the order: room, and that nothing newer came from its sender. */
+  async #inRoom(
+    senders: readonly Sender[],
+    bytes: number,
+    change: (taken: () => void) => Promise<void>,
+  ): Promise<void> {
     this.#assertServing()
     const admitted = this.#sessions.admitted(senders)
     if (admitted !== undefined) await admitted
     this.#sessions.assertNewest(senders)
     this.#lastUsedAt = this.#context.platform.clock.now()
     if (bytes > 0) this.#assertSpace()
-    const { gate } = this.#context
-    const waiting = gate.enter(this.id, bytes)
-    if (waiting !== undefined) {
-      this.#drains.start()
-      await waiting
-    }
+    const entered = this.#context.gate.enter(this.id, bytes)
+    if (entered instanceof Promise) this.#drains.start()
+    const room = entered instanceof Promise ? await entered : entered
     try {
       this.#assertServing()
       this.#sessions.assertNewest(senders)
-    } catch (error) {
-      // It takes no room: the next may have it.
-      if (waiting !== undefined) gate.left()
-      throw error
+      await change(() => room?.taken())
+    } finally {
+      room?.leave()
     }
   }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import { KiB, MiB } from '../../base/units.ts'
 import { asVDisk, TestClock } from './fixtures.test.ts'
-import { undrainedBytesPerVDiskMax, WriteGate } from './write-gate.ts'
+import { type Room, undrainedBytesPerVDiskMax, WriteGate } from './write-gate.ts'
 
 const bytesMax = 300 * MiB
 const waitMaxMs = 60_000
@@ -29,13 +29,20 @@ class Hosts {
         held.bytes = now
       },
       holdsEntries: (now: number) => (held.entries = now),
-      enter: (payload = 64 * KiB) => this.gate.enter(asVDisk(id), payload),
+      /** Undefined: it went in at once, and its record is counted by what `holds` says. */
+      enter: (payload = 64 * KiB): Promise<Room> | undefined => {
+        const entered = this.gate.enter(asVDisk(id), payload)
+        if (entered instanceof Promise) return entered
+        entered?.taken()
+        return undefined
+      },
+      ask: (payload: number) => this.gate.enter(asVDisk(id), payload),
     }
   }
 }
 
 /** Whether each of the promises has resolved by now. */
-async function settled(...waiting: (Promise<void> | undefined)[]): Promise<boolean[]> {
+async function settled(...waiting: (Promise<unknown> | undefined)[]): Promise<boolean[]> {
   const done = waiting.map(() => false)
   waiting.forEach((one, i) => void one?.then(() => (done[i] = true)))
   await new Promise((resolve) => setImmediate(resolve))
@@ -88,6 +95,24 @@ test('no more are let in than there is room for: who was let in counts before it
   hosts.gate.left()
   const done = await settled(...waiting)
   assert.equal(done.filter(Boolean).length, 2)
+})
+
+test('those that come at once do not all find the same room (sim seed 500011)', async () => {
+  const hosts = new Hosts()
+  const vdisk = hosts.open(1)
+  const rooms: Room[] = []
+  const waiting: Promise<Room>[] = []
+  for (let i = 0; i < 40; i++) {
+    const entered = vdisk.ask(32 * MiB)
+    if (entered instanceof Promise) waiting.push(entered)
+    else if (entered !== undefined) rooms.push(entered)
+  }
+  assert.equal(rooms.length, undrainedBytesPerVDiskMax / (32 * MiB))
+  for (const room of rooms.slice(1)) room.taken()
+  vdisk.holds(3 * 32 * MiB)
+  assert.deepEqual(await settled(waiting[0]), [false])
+  rooms[0].leave()
+  assert.deepEqual(await settled(waiting[0], waiting[1]), [true, false])
 })
 
 test('when the node is full each vDisk waits that holds something, and all are drained for it (I9)', async () => {

@@ -21,13 +21,24 @@ interface Hosted {
   readonly held: () => { bytes: number; entries: number }
   readonly drain: () => void
   readonly waiting: Waiting[]
+  /** Of rooms given, and not left yet. */
+  givenBytes: number
+  given: number
 }
 
 interface Waiting {
   readonly since: number
   readonly bytes: number
-  readonly go: () => void
+  readonly go: (room: Room) => void
   readonly refuse: (error: Error) => void
+}
+
+/** What a request was let in with. It counts from then on, before the log holds anything of it: else all that come at once would find the same room. */
+export interface Room {
+  /** The log holds the bytes now, and counts them itself. */
+  taken(): void
+  /** The request is over: what it has not taken may be another's. */
+  leave(): void
 }
 
 export class WriteGate {
@@ -36,6 +47,7 @@ export class WriteGate {
   readonly #waitMaxMs: number
   readonly #hosted = new Map<VDiskId, Hosted>()
   #undrainedBytes = 0
+  #givenBytes = 0
   #overdue: Timer | undefined
   /** By the number of copies: where three find no room, two may. */
   readonly #space = new Map<number, { readonly until: number; readonly failure: Error | undefined }>()
@@ -62,7 +74,7 @@ export class WriteGate {
 
   /** Resolves to what ends it: call it when the vDisk is no longer served. By then it may have been opened anew. */
   opened(vdisk: VDiskId, held: Hosted['held'], drain: () => void): (error: Error) => void {
-    const hosted: Hosted = { held, drain, waiting: [] }
+    const hosted: Hosted = { held, drain, waiting: [], givenBytes: 0, given: 0 }
     this.#hosted.set(vdisk, hosted)
     return (error) => {
       if (this.#hosted.get(vdisk) === hosted) this.#hosted.delete(vdisk)
@@ -75,32 +87,50 @@ export class WriteGate {
     return (this.#hosted.get(vdisk)?.waiting.length ?? 0) > 0
   }
 
-  /** Undefined: go on. Else resolves when there is room, or rejects when that took too long. */
-  enter(vdisk: VDiskId, bytes: number): Promise<void> | undefined {
+  /** Undefined: nobody bounds it, as the vDisk is no longer served. A promise: it waits for room, or rejects when that took too long. */
+  enter(vdisk: VDiskId, bytes: number): Room | Promise<Room> | undefined {
     const hosted = this.#hosted.get(vdisk)
-    if (hosted === undefined || (hosted.waiting.length === 0 && this.#hasRoom(hosted))) return undefined
+    if (hosted === undefined) return undefined
+    if (hosted.waiting.length === 0 && this.#hasRoom(hosted)) return this.#give(hosted, bytes)
     this.#watchOverdue()
     return new Promise((go, refuse) => hosted.waiting.push({ since: this.#clock.now(), bytes, go, refuse }))
   }
 
-  /** Something was drained: lets in what finds room now. */
+  /** Something was drained, or not taken: lets in what finds room now. */
   left(): void {
-    // Who was let in holds nothing yet, and counts all the same: else all that wait would find the same room.
-    let lettingIn = 0
-    for (const hosted of this.#hosted.values()) {
-      let here = 0
-      let entries = 0
-      while (hosted.waiting.length > 0 && this.#hasRoom(hosted, here, entries, lettingIn)) {
+    for (const hosted of this.#hosted.values())
+      while (hosted.waiting.length > 0 && this.#hasRoom(hosted)) {
         const { bytes, go } = hosted.waiting.shift()!
-        here += bytes
-        lettingIn += bytes
-        entries++
-        go()
+        go(this.#give(hosted, bytes))
       }
-    }
     // What waits for other vDisks' bytes must have them drained.
-    if ([...this.#hosted.values()].some(({ waiting }) => waiting.length > 0))
-      for (const { held, drain } of this.#hosted.values()) if (held().bytes > 0) drain()
+    if (this.#someWait()) for (const { held, drain } of this.#hosted.values()) if (held().bytes > 0) drain()
+  }
+
+  #someWait(): boolean {
+    for (const { waiting } of this.#hosted.values()) if (waiting.length > 0) return true
+    return false
+  }
+
+  #give(hosted: Hosted, bytes: number): Room {
+    hosted.givenBytes += bytes
+    hosted.given++
+    this.#givenBytes += bytes
+    let given = true
+    const end = (): boolean => {
+      if (!given) return false
+      given = false
+      hosted.givenBytes -= bytes
+      hosted.given--
+      this.#givenBytes -= bytes
+      return true
+    }
+    return {
+      taken: () => void end(),
+      leave: () => {
+        if (end() && this.#someWait()) this.left()
+      },
+    }
   }
 
   /** Throws what `place` throws, remembering the finding for a moment. */
@@ -114,18 +144,16 @@ export class WriteGate {
     if (found.failure !== undefined) throw found.failure
   }
 
-  #hasRoom(hosted: Hosted, bytesHere = 0, entriesHere = 0, bytesOfAll = 0): boolean {
+  #hasRoom(hosted: Hosted): boolean {
     const held = hosted.held()
-    const bytes = held.bytes + bytesHere
-    if (bytes >= undrainedBytesPerVDiskMax || held.entries + entriesHere >= entriesPerVDiskMax) return false
-    return bytes === 0 || this.#undrainedBytes + bytesOfAll < this.#bytesMax
+    const bytes = held.bytes + hosted.givenBytes
+    if (bytes >= undrainedBytesPerVDiskMax || held.entries + hosted.given >= entriesPerVDiskMax) return false
+    return bytes === 0 || this.#undrainedBytes + this.#givenBytes < this.#bytesMax
   }
 
   #watchOverdue(): void {
     this.#overdue ??= this.#clock.after(Math.min(1000, this.#waitMaxMs), () => {
       this.#overdue = undefined
-      // Who was let in may have gone without a record, of an older session say: then no drain follows that would let in the next.
-      this.left()
       const since = this.#clock.now() - this.#waitMaxMs
       let waits = false
       for (const { waiting } of this.#hosted.values()) {
