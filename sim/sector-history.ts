@@ -13,11 +13,12 @@
  * Zeroes may be written often: unlike other values they don't tell which write they come from, and are allowed
  * wherever one of their writes would do.
  */
-export const sectorBytes = 512
-const sectorsPerPage = 8
+import { zeroStamp } from './sector-stamps.ts'
 
-/** What all sectors hold at first, and after zeroing. Other stamps are written once. */
-export const zeroStamp = 0
+// What the history is told in.
+export { sectorBytes, stampSectors, stampsIn, zeroStamp } from './sector-stamps.ts'
+
+const sectorsPerPage = 8
 
 export interface SectorWrite {
   readonly stamp: number
@@ -184,35 +185,4 @@ function bySector<T>(
     }
   }
   return sectors
-}
-
-/** Fills a buffer of whole sectors so that each tells its stamp and its number. */
-export function stampSectors(target: Buffer, stamp: number, first: number): void {
-  for (let at = 0; at < target.length; at += sectorBytes) {
-    target.writeUInt32LE(stamp, at)
-    target.writeUInt32LE(first + at / sectorBytes, at + 4)
-    target.copyWithin(at + 8, at, at + 8)
-    target.copyWithin(at + 16, at, at + 16)
-    target.copyWithin(at + 32, at, at + 32)
-    target.copyWithin(at + 64, at, at + 64)
-    target.copyWithin(at + 128, at, at + 128)
-    target.copyWithin(at + 256, at, at + 256)
-  }
-}
-
-/** The stamp of each sector. Throws where one holds what was never written there. */
-export function stampsIn(bytes: Buffer, first: number): Uint32Array {
-  const stamps = new Uint32Array(bytes.length / sectorBytes)
-  for (let at = 0; at < bytes.length; at += sectorBytes) {
-    const stamp = bytes.readUInt32LE(at)
-    const sector = first + at / sectorBytes
-    const number = bytes.readUInt32LE(at + 4)
-    const isWhole = bytes.compare(bytes, at, at + sectorBytes - 8, at + 8, at + sectorBytes) === 0
-    if (!isWhole || (stamp === zeroStamp ? number !== 0 : number !== sector))
-      throw new Error(
-        `sector ${sector} holds ${isWhole ? `what was written to sector ${number}` : 'a mix'}: ${bytes.toString('hex', at, at + 16)}`,
-      )
-    stamps[at / sectorBytes] = stamp
-  }
-  return stamps
 }
