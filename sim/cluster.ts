@@ -55,6 +55,8 @@ export class Cluster {
   readonly world: World
   readonly names: readonly NodeId[]
   readonly database = openStoreDatabase(':memory:', clusterId)
+  /** Sees each request that the store has done, and its answer. */
+  onStoreRequest: (kind: string, body: Buffer, answer: Uint8Array) => void = () => undefined
   readonly #options: ClusterOptions
   readonly #machines = new Map<NodeId, Machine>()
   readonly #onEnded = new Set<(node: NodeId) => void>()
@@ -209,7 +211,7 @@ export class Cluster {
   async #runStore(platform: Platform): Promise<Closable> {
     const incarnation = platform.chance.bytes(8).toString('hex') as Incarnation
     const peers = new PeerNetwork({ platform, node: storeNode, incarnation, clusterId, key })
-    const server = await StoreServer.start(peers, new ImmediateStoreEngine(this.database), platform)
+    const server = await StoreServer.start(peers, new ObservedStoreEngine(this), platform)
     await peers.listen(storeAddress)
     return {
       close: async () => {
@@ -221,6 +223,21 @@ export class Cluster {
 
   #machine(name: NodeId): Machine {
     return this.#machines.get(name)!
+  }
+}
+
+class ObservedStoreEngine extends ImmediateStoreEngine {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    super(cluster.database)
+    this.#cluster = cluster
+  }
+
+  override async run(kind: string, body: Buffer): Promise<Uint8Array> {
+    const answer = await super.run(kind, body)
+    this.#cluster.onStoreRequest(kind, body, answer)
+    return answer
   }
 }
 

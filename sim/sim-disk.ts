@@ -58,15 +58,24 @@ interface NameChange {
 
 const capacityBytesDefault = 2 ** 40
 
+/** Who looks on, and changes nothing (checkers/). */
+export interface DiskObserver {
+  /** Bytes have reached the platters, or the disk says so. */
+  durable(content: FileContent, position: number, bytes: Uint8Array): void
+}
+
 export class SimDisk {
   /** Sees every operation before it begins. */
   onOperation: (operation: DiskOperation) => DiskFault | undefined = () => undefined
+  observer: DiskObserver | undefined
   /** Operations that were under way at a power cut belong to an older one. */
   powerCycle = 0
   readonly #capacities = new Map<string, number>()
   #root = newDirectory()
   #sequence = 0
   #unsynced: NameChange[] = []
+  readonly #onDurable = (content: FileContent, position: number, bytes: Uint8Array): void =>
+    this.observer?.durable(content, position, bytes)
 
   /** The space that all files under this path have together. */
   setCapacity(path: string, bytes: number): void {
@@ -118,7 +127,7 @@ export class SimDisk {
   create(path: string): SimFile {
     const { directory, name } = this.#placeOf(path)
     if (directory.names.has(name)) throw systemError('EEXIST', `exists: ${path}`)
-    const file: SimFile = { kind: 'file', content: new FileContent() }
+    const file: SimFile = { kind: 'file', content: new FileContent(this.#onDurable) }
     this.#change(directory, name, file)
     return file
   }
@@ -164,6 +173,20 @@ export class SimDisk {
       (change) => change.directory === directory && change.sequence <= mark,
     ))
       this.#commit(change)
+  }
+
+  /** The disk says that these bytes are where they belong, and they are not. */
+  lied(content: FileContent, position: number, bytes: Uint8Array): void {
+    content.damaged = true
+    this.#onDurable(content, position, bytes)
+  }
+
+  /** The file is there also after a power cut. */
+  isDurablyNamed(path: string, content: FileContent): boolean {
+    let node: SimNode | undefined = this.#root
+    for (const part of partsOf(path))
+      node = node?.kind === 'directory' ? node.durableNames.get(part) : undefined
+    return node?.kind === 'file' && node.content === content
   }
 
   flipByte(path: string, position: number): void {

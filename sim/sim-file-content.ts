@@ -37,12 +37,22 @@ export interface FlyingWrite {
 }
 
 export class FileContent {
+  /** The disk has lied about it, or it rots: what it holds is not what it was told to hold. */
+  damaged = false
+  /** Sees bytes that have reached the platters. */
+  readonly #onDurable: (content: FileContent, position: number, bytes: Uint8Array) => void
   readonly #durable = new SparseBytes()
   #durableSize = 0
   #sequence = 0
   #volatile: VolatileWrite[] = []
   #sizes: SizeChange[] = []
   readonly #flying = new Set<FlyingWrite>()
+
+  constructor(
+    onDurable: (content: FileContent, position: number, bytes: Uint8Array) => void = () => undefined,
+  ) {
+    this.#onDurable = onDurable
+  }
 
   get size(): number {
     return this.#sizes.at(-1)?.size ?? this.#durableSize
@@ -73,6 +83,16 @@ export class FileContent {
       else view.fill(0, from - position, to - position)
     }
     return length
+  }
+
+  /** What would be there after a power cut now, if nothing else of it survived. */
+  readDurable(target: Uint8Array, position: number): void {
+    this.#durable.read(target, position)
+  }
+
+  /** All bytes up to `end` have reached the platters, and the size too. */
+  isDurable(end: number): boolean {
+    return this.#durableSize >= end && this.#volatile.every(({ position }) => position >= end)
   }
 
   begin(write: FlyingWrite): void {
@@ -124,6 +144,7 @@ export class FileContent {
     this.#durable.read(byte, position)
     byte[0] ^= 0xff
     this.#durable.write(byte, position)
+    this.damaged = true
     for (const write of this.#volatile)
       if (write.bytes && position >= write.position && position < write.position + write.length)
         write.bytes[position - write.position] ^= 0xff
@@ -158,6 +179,11 @@ export class FileContent {
         if (write.sequence === Number.POSITIVE_INFINITY && chance.happens(kept === 0 ? 0.1 : kept))
           this.#applyToSector(write, sector)
     }
+    for (const { position, length } of [...this.#volatile, ...flying]) {
+      const survived = Buffer.allocUnsafe(length)
+      this.#durable.read(survived, position)
+      this.#onDurable(this, position, survived)
+    }
     this.#durableSize = sizes.at(-1)?.size ?? this.#durableSize
     // A write in flight that would have made the file longer may have done so.
     for (const write of flying)
@@ -171,6 +197,7 @@ export class FileContent {
   #commit(writes: readonly VolatileWrite[]): void {
     for (const write of writes) {
       this.#apply(write, write.position, write.position + write.length)
+      if (write.bytes) this.#onDurable(this, write.position, write.bytes)
       if (this.#volatile.some((other) => other.sequence < write.sequence && overlap(other, write)))
         this.#volatile = this.#volatile.flatMap((other) =>
           other.sequence < write.sequence ? without(other, write) : [other],

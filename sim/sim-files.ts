@@ -284,6 +284,8 @@ class SimFileHandle implements File {
         assert(!changed(buffers, copy), `what was being written to ${this.#path} changed meanwhile`)
         content.end(write)
         this.#files.schedule.record('bytes written', this.#path, digestOf(write.bytes))
+        if (fault?.lost || fault?.misdirectedTo !== undefined)
+          this.#files.disk.lied(content, position, write.bytes)
         if (!fault?.lost) content.land(fault?.misdirectedTo ?? position, write.bytes, this.#options.durable)
       },
       {

@@ -76,6 +76,7 @@ export class World {
   readonly #nodes = new Map<string, SimNodeState>()
   #running = false
   #bug: AssertionFailure | undefined
+  #failure: Error | undefined
 
   constructor(options: WorldOptions) {
     this.#options = options
@@ -212,6 +213,11 @@ export class World {
     this.network.healAll()
   }
 
+  /** Who looks on has seen what must not be: the run ends with this error once the event that it saw it in is over. */
+  fail(error: Error): void {
+    this.#failure ??= error
+  }
+
   jumpWallClock(node: string, ms: number): void {
     this.#node(node).clock.wallErrorMs += ms
   }
@@ -250,6 +256,7 @@ export class World {
       }
     }
     const nextTurn = (): boolean => {
+      if (this.#failure) throw this.#failure
       if (this.#bug)
         throw new Error(`a bug, ${this.#whereabouts()}: ${this.#bug.message}`, { cause: this.#bug })
       return step()
