@@ -15,6 +15,8 @@
 import { messageOf } from '../src/base/errors.ts'
 import type { NodeId } from '../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
+import { Checkers } from './checkers/checkers.ts'
+import { InvariantViolation } from './checkers/invariant-violation.ts'
 import { Cluster } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
@@ -116,7 +118,7 @@ export async function simulate({ seed, plan: given, trace }: SimulateOptions): P
     })
   } catch (error) {
     throw new Error(
-      `seed ${seed}, at ${run.now.toFixed(4)} ms: ${messageOf(bug ?? error)}\n${run.whereabouts()}`,
+      `${messageOf(bug ?? error)}\nseed ${seed}, at ${run.now.toFixed(4)} ms\n${run.whereabouts()}`,
       { cause: bug ?? error },
     )
   } finally {
@@ -172,7 +174,8 @@ class Run {
     })
     this.#cluster = cluster
     const { world } = cluster
-    await world.play(() => this.#createVDisks(cluster))
+    const checkers = new Checkers(cluster, { copies: this.#plan.copies })
+    await world.play(() => this.#createVDisks(cluster, checkers))
     check()
 
     const faults = new Faults(cluster, { weights: troubles, everyMs: troubleEveryMs, lossesMax }, (line) =>
@@ -247,7 +250,7 @@ class Run {
     return this.#operations >= operationsMin && troubles >= troublesMin && counts.size >= troubleKindsMin
   }
 
-  async #createVDisks(cluster: Cluster): Promise<void> {
+  async #createVDisks(cluster: Cluster, checkers: Checkers): Promise<void> {
     const { copies, vdisks, clientsPerVDisk, handsMost, sectors } = this.#plan
     const chance = cluster.world.chance('vdisks')
     const { management } = cluster.node(cluster.names[0])!
@@ -269,6 +272,7 @@ class Run {
             pauseMsMost: () => this.#pauseMsMost,
             history,
             nextStamp: () => ++this.#lastStamp,
+            observer: checkers.clientObserver(history),
           }),
         )
       }
@@ -316,7 +320,10 @@ class Run {
     for (const [vdisk, history] of this.#histories) {
       const violation = findSectorViolation(history)
       if (violation !== undefined)
-        throw new Error(`${vdisk}: ${violation.message}\n${violation.involved.map(describe).join('\n')}`)
+        throw new InvariantViolation(
+          'I2',
+          `${vdisk}: ${violation.message}\n${violation.involved.map(describe).join('\n')}`,
+        )
       if (findViolation(strictOperations(history)) !== undefined) repeated++
     }
     return repeated

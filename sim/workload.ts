@@ -11,6 +11,7 @@ import { hasCode, messageOf, NdfsError } from '../src/base/errors.ts'
 import type { NodeId } from '../src/base/ids.ts'
 import { KiB, vDiskOffset } from '../src/base/units.ts'
 import type { OpenVDisk } from '../src/stargate/io/io.ts'
+import { InvariantViolation } from './checkers/invariant-violation.ts'
 import type { Cluster } from './cluster.ts'
 import {
   sectorBytes,
@@ -34,6 +35,16 @@ export interface ClientOptions {
   readonly pauseMsMost: () => number
   readonly history: SectorHistory
   readonly nextStamp: () => number
+  readonly observer?: ClientObserver
+}
+
+/** Who looks on while a client writes (checkers/). Of zeroes it hears nothing. */
+export interface ClientObserver {
+  sent(write: SectorWrite): void
+  /** The client sees the acknowledgement at this moment. */
+  acknowledged(write: SectorWrite): void
+  /** The client will hear no answer to it any more. */
+  gaveUp(write: SectorWrite): void
 }
 
 export interface ClientCounts {
@@ -188,6 +199,7 @@ export class Client {
 
   async #change(kind: 'write' | 'zero' | 'discard', first: number, count: number): Promise<void> {
     const { history, name, nextStamp } = this.#options
+    const observer = kind === 'write' ? this.#options.observer : undefined
     const { world } = this.#cluster
     const attempts: SectorWrite[] = []
     for (;;) {
@@ -197,6 +209,7 @@ export class Client {
       history.writes.push(write)
       attempts.push(write)
       this.#open.push(write)
+      observer?.sent(write)
       const offset = vDiskOffset(first * sectorBytes)
       const length = count * sectorBytes
       try {
@@ -208,9 +221,11 @@ export class Client {
           return vdisk.write(offset, payload)
         })
         write.answeredAt = world.now
+        observer?.acknowledged(write)
         this.#answered(write)
         return
       } catch (error) {
+        observer?.gaveUp(write)
         if (!(error instanceof NoAnswer)) throw error
       }
     }
@@ -279,9 +294,13 @@ export class Client {
     try {
       return stampsIn(bytes, first)
     } catch (error) {
-      throw new Error(`a read of ${this.#options.vdisk} through ${node}: ${messageOf(error)}`, {
-        cause: error,
-      })
+      throw new InvariantViolation(
+        'I5',
+        `a read of ${this.#options.vdisk} through ${node}: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      )
     }
   }
 
@@ -328,7 +347,11 @@ export class Client {
     const { errors } = this.counts
     errors.set(error.code, (errors.get(error.code) ?? 0) + 1)
     this.#lastError = error.message
-    if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA', 'NOT_FOUND', 'REFUSED'))
+    if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA'))
+      return new InvariantViolation('I5', `${name} was told by ${vdisk}: ${messageOf(error)}`, {
+        cause: error,
+      })
+    if (hasCode(error, 'NOT_FOUND', 'REFUSED'))
       return new Error(`${name} was told by ${vdisk}: ${messageOf(error)}`, { cause: error })
     return new NoAnswer()
   }

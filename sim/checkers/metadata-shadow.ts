@@ -1,0 +1,154 @@
+/**
+ * What Medusa holds, decoded: built from each change as the store makes it, so that checkers see every state that there ever
+ * was, and pay only for what changed. Whoever looks on is told before the change counts, and again once it does.
+ *
+ * It begins with an empty Medusa: attach it before the first vDisk is made. Not here: what the changes may be.
+ */
+import type { Epoch, GroupId, VDiskId } from '../../src/base/ids.ts'
+import type { Change, PartitionName, Static } from '../../src/medusa/medusa.ts'
+import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
+import { bad, decodeVBlock, hole } from '../../src/stargate/vdisk-controller/map-row.ts'
+import {
+  decodeGroupRow,
+  decodePlannedCopies,
+  decodeVDiskState,
+  groupRowKey,
+  type GroupRow,
+  stateRowKey,
+  type VDiskState,
+} from '../../src/stargate/vdisk-controller/rows.ts'
+
+/** One change that was made. */
+export interface MadeChange {
+  readonly partition: PartitionName
+  readonly change: Change
+  readonly before: Static
+  readonly after: Static
+  /** The state row of a vDisk, where the change puts it. */
+  readonly state?: {
+    readonly vdisk: VDiskId
+    readonly before: VDiskState | undefined
+    readonly after: VDiskState
+  }
+  /** The row of a group, where the change puts it. */
+  readonly group?: { readonly id: GroupId; readonly before: GroupRow | undefined; readonly after: GroupRow }
+  /** The rows of the map that the change puts. */
+  readonly map: readonly MapRowChange[]
+}
+
+export interface MapRowChange {
+  readonly vdisk: VDiskId
+  readonly vBlock: string
+  readonly before: MapRow | undefined
+  readonly after: MapRow
+}
+
+export interface MapRow {
+  readonly groups: ReadonlySet<GroupId>
+  /** For each page of the vBlock the group that holds it; undefined: a hole. */
+  readonly pages: readonly (GroupId | 'bad' | undefined)[]
+}
+
+const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
+/** A map row begins with the version of the row before it. */
+const mapRowPrefixBytes = 4
+
+export class MetadataShadow {
+  readonly states = new Map<VDiskId, VDiskState>()
+  readonly groups = new Map<GroupId, GroupRow>()
+  /** The index of groups: the copies as they were planned. */
+  readonly planned = new Map<GroupId, readonly CopyRef[]>()
+  readonly #statics = new Map<string, Static>()
+  readonly #map = new Map<string, Map<string, MapRow>>()
+  /** By how many rows of the map a group is named. */
+  readonly #named = new Map<GroupId, number>()
+
+  isNamed(group: GroupId): boolean {
+    return this.#named.has(group)
+  }
+
+  static(partition: PartitionName): Static {
+    return this.#statics.get(nameOf(partition)) ?? neverChanged
+  }
+
+  /** The group or hole behind each page of a vBlock; undefined where the map has no row of it. */
+  mapRow(partitionKey: string, rowKey: string): MapRow | undefined {
+    return this.#map.get(partitionKey)?.get(rowKey)
+  }
+
+  /** What the change means, against what is here now. */
+  read(partition: PartitionName, change: Change, after: Static): MadeChange {
+    const { table, key } = partition
+    const put = change.put ?? []
+    const before = this.static(partition)
+    const made = { partition, change, before, after, map: [] }
+    if (table === 'vdisk') {
+      const row = put.find((one) => one.key === stateRowKey)
+      if (row === undefined) return made
+      const vdisk = Number(key) as VDiskId
+      return { ...made, state: { vdisk, before: this.states.get(vdisk), after: decodeVDiskState(row.value) } }
+    }
+    if (table === 'group') {
+      const row = put.find((one) => one.key === groupRowKey)
+      if (row === undefined) return made
+      const id = key as GroupId
+      return { ...made, group: { id, before: this.groups.get(id), after: decodeGroupRow(row.value) } }
+    }
+    if (table !== 'map') return made
+    const vdisk = Number(key.split('.')[0]) as VDiskId
+    const map = put
+      .filter((row) => row.key.startsWith('v'))
+      .map((row) => ({
+        vdisk,
+        vBlock: row.key,
+        before: this.mapRow(key, row.key),
+        after: decodeMapRow(row.value),
+      }))
+    return { ...made, map }
+  }
+
+  /** The change counts from now on. */
+  apply({ partition, change, after, state, group, map }: MadeChange): void {
+    const { table, key } = partition
+    if (change.drop === true) {
+      this.#statics.delete(nameOf(partition))
+      if (table === 'group') this.groups.delete(key as GroupId)
+      return
+    }
+    this.#statics.set(nameOf(partition), after)
+    if (state !== undefined) this.states.set(state.vdisk, state.after)
+    if (group !== undefined) this.groups.set(group.id, group.after)
+    if (table === 'groups-of') {
+      for (const row of change.delete ?? []) this.planned.delete(row as GroupId)
+      for (const row of change.put ?? []) this.planned.set(row.key as GroupId, decodePlannedCopies(row.value))
+    }
+    if (table !== 'map') return
+    for (const row of change.delete ?? []) this.#putMapRow(key, row, undefined)
+    for (const row of map) this.#putMapRow(key, row.vBlock, row.after)
+  }
+
+  #putMapRow(partitionKey: string, key: string, row: MapRow | undefined): void {
+    let rows = this.#map.get(partitionKey)
+    if (rows === undefined) this.#map.set(partitionKey, (rows = new Map<string, MapRow>()))
+    for (const id of row?.groups ?? []) this.#named.set(id, (this.#named.get(id) ?? 0) + 1)
+    for (const id of rows.get(key)?.groups ?? []) {
+      const count = (this.#named.get(id) ?? 0) - 1
+      if (count > 0) this.#named.set(id, count)
+      else this.#named.delete(id)
+    }
+    if (row === undefined) rows.delete(key)
+    else rows.set(key, row)
+  }
+}
+
+const nameOf = ({ table, key }: PartitionName): string => `${table}/${key}`
+
+function decodeMapRow(value: Uint8Array): MapRow {
+  const ids: GroupId[] = []
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  const block = decodeVBlock(bytes.subarray(mapRowPrefixBytes), (id) => ids.push(id))
+  const pages = Array.from(block.groups, (handle) =>
+    handle === hole ? undefined : handle === bad ? ('bad' as const) : ids[handle - 1],
+  )
+  return { groups: new Set(ids), pages }
+}
