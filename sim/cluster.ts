@@ -40,6 +40,9 @@ const hddBytes = 256 * MiB
 const restartAfterMs = 500
 export const disksOfNode = ['flash', 'hdd'] as const
 
+export const capacityOfDisk = (tier: (typeof disksOfNode)[number]): number =>
+  tier === 'flash' ? flashBytes : hddBytes
+
 export const pathOfDisk = (tier: (typeof disksOfNode)[number]): string => `/disks/${tier}`
 
 interface Machine {
@@ -94,7 +97,7 @@ export class Cluster {
             cluster: clusterId,
             disk: diskIdOf(name, tier),
             tier,
-            capacityBytes: tier === 'flash' ? flashBytes : hddBytes,
+            capacityBytes: capacityOfDisk(tier),
           })
       })
       this.world.kill(name)

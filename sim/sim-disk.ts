@@ -62,12 +62,21 @@ const capacityBytesDefault = 2 ** 40
 export interface DiskObserver {
   /** Bytes have reached the platters, or the disk says so. */
   durable(content: FileContent, position: number, bytes: Uint8Array): void
+  created(path: string, content: FileContent): void
+  /** What was written before is on the platters. */
+  synced(path: string, content: FileContent): void
+  /** A file is about to lose its name. */
+  removed(path: string): void
+  /** A process begins an operation; `underWay`: how many it has then. */
+  began(process: string, kind: OperationKind, path: string, underWay: number): void
+  /** A process is told that an operation failed, as the hook has asked for. */
+  failed(process: string, kind: OperationKind, path: string, code: string): void
 }
 
 export class SimDisk {
   /** Sees every operation before it begins. */
   onOperation: (operation: DiskOperation) => DiskFault | undefined = () => undefined
-  observer: DiskObserver | undefined
+  observer: Partial<DiskObserver> = {}
   /** Operations that were under way at a power cut belong to an older one. */
   powerCycle = 0
   readonly #capacities = new Map<string, number>()
@@ -75,7 +84,7 @@ export class SimDisk {
   #sequence = 0
   #unsynced: NameChange[] = []
   readonly #onDurable = (content: FileContent, position: number, bytes: Uint8Array): void =>
-    this.observer?.durable(content, position, bytes)
+    this.observer.durable?.(content, position, bytes)
 
   /** The space that all files under this path have together. */
   setCapacity(path: string, bytes: number): void {
@@ -129,6 +138,7 @@ export class SimDisk {
     if (directory.names.has(name)) throw systemError('EEXIST', `exists: ${path}`)
     const file: SimFile = { kind: 'file', content: new FileContent(this.#onDurable) }
     this.#change(directory, name, file)
+    this.observer.created?.(path, file.content)
     return file
   }
 
@@ -149,6 +159,7 @@ export class SimDisk {
     const node = this.find(path)
     if (!node) return
     if (node.kind === 'directory') throw systemError('EISDIR', `a directory: ${path}`)
+    this.observer.removed?.(path)
     const { directory, name } = this.#placeOf(path)
     this.#change(directory, name, undefined)
   }

@@ -180,7 +180,11 @@ export class SimFiles implements Files {
           answer = () => resolve(value)
         } catch (error) {
           if (error instanceof AssertionFailure) throw error
-          answer = () => reject(asError(error))
+          answer = () => {
+            if (fault?.fail !== undefined)
+              this.disk.observer.failed?.(this.process.name, kind, path, fault.fail)
+            reject(asError(error))
+          }
         }
         this.schedule.record(kind, path, position)
         this.schedule.inProcess(this.process, duration - untilEffect, `${kind} done`, answer)
@@ -188,6 +192,7 @@ export class SimFiles implements Files {
       const timer = this.schedule.after(untilEffect, `disk ${kind}`, act)
       const underWay: UnderWay = { write, timer, act }
       this.#underWay.add(underWay)
+      this.disk.observer.began?.(this.process.name, kind, path, this.#underWay.size)
     })
   }
 
@@ -303,7 +308,11 @@ class SimFileHandle implements File {
   sync(): Promise<void> {
     const { content } = this.#file
     const { mark } = content
-    return this.#start('sync', () => content.sync(mark), { failed: () => content.syncFailed(mark) })
+    const sync = (): void => {
+      content.sync(mark)
+      this.#files.disk.observer.synced?.(this.#path, content)
+    }
+    return this.#start('sync', sync, { failed: () => content.syncFailed(mark) })
   }
 
   size(): Promise<number> {
