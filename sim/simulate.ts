@@ -31,7 +31,7 @@ import {
   zeroStamp,
 } from './sector-history.ts'
 import { SeededChance } from './seeded-chance.ts'
-import { Client } from './workload.ts'
+import { Client, requestBytesMax } from './workload.ts'
 
 export interface Plan {
   readonly nodes: number
@@ -174,7 +174,7 @@ class Run {
     })
     this.#cluster = cluster
     const { world } = cluster
-    const checkers = new Checkers(cluster, { copies: this.#plan.copies })
+    const checkers = new Checkers(cluster, { copies: this.#plan.copies, oplogSegmentBytes, requestBytesMax })
     await world.play(() => this.#createVDisks(cluster, checkers))
     check()
 
@@ -187,6 +187,7 @@ class Run {
     })
     const checkAll = (): void => {
       check()
+      checkers.look()
       if (failure !== undefined) throw failure as Error
     }
     faults.begin()

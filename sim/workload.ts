@@ -61,6 +61,8 @@ const patienceMs = [3_000, 20_000] as const
 /** As many as make a stream sequential (1.5 MB under way), and some more. */
 const streamPieces = 15
 const streamPieceBytes = 128 * KiB
+/** The largest payload that a client sends at once. */
+export const requestBytesMax = streamPieceBytes
 /** One vDisk's hot part, where requests overlap. */
 const hotSectors = 256
 

@@ -1,0 +1,124 @@
+/**
+ * I3: metadata names only what is durable already: extent group files, then their row, then the map, then the drained sequence,
+ * then log space is freed.
+ *
+ *  1. When a group's row comes to name a copy, the file lies on that disk, by a name and with bytes that a power cut leaves,
+ *     and its first and last page are what the row says.
+ *  2. When the map comes to name a group, the group has a row that says `whole`.
+ *  3. A vDisk's drained sequence never goes back, and the least version that its row demands of a map partition is one that
+ *     the partition has reached.
+ *  4. No replica of an episode has freed records above the drained sequence.
+ *
+ * What a disk has damaged, and what is gone with its disk, is excused: that is what the other copies are for.
+ */
+import { crc32c } from '../../src/base/crc32c.ts'
+import { type GroupId, sameDisk, type VDiskId } from '../../src/base/ids.ts'
+import { pageBytes } from '../../src/base/units.ts'
+import { decodeSuperblock, superblockName } from '../../src/disk/superblock.ts'
+import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
+import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
+import type { Holding } from '../../src/stargate/oplog/oplog.ts'
+import {
+  type GroupRow,
+  mapPartition,
+  partRowKey,
+  type VDiskState,
+} from '../../src/stargate/vdisk-controller/rows.ts'
+import type { SimDisk } from '../sim-disk.ts'
+import { type DiskPath, pathOfCopy } from './disk-paths.ts'
+import type { MadeChange, MetadataShadow } from './metadata-shadow.ts'
+
+export class DurableFirst {
+  readonly #metadata: MetadataShadow
+  readonly #diskOf: (node: string) => SimDisk
+
+  constructor(metadata: MetadataShadow, diskOf: (node: string) => SimDisk) {
+    this.#metadata = metadata
+    this.#diskOf = diskOf
+  }
+
+  /** What is wrong with a change that is about to count. */
+  changed(made: MadeChange): string | undefined {
+    return this.#groupFault(made) ?? this.#mapFault(made) ?? this.#drainedFault(made)
+  }
+
+  #groupFault({ group }: MadeChange): string | undefined {
+    if (group?.after.state !== 'whole') return undefined
+    const { id, before, after } = group
+    for (const copy of after.copies) {
+      const known = before?.copies.some((one) => sameDisk(one, copy) && one.number === copy.number)
+      const fault = known === true ? undefined : this.#copyFault(id, copy, after)
+      if (fault !== undefined)
+        return `the row of group ${id} names its copy ${copy.number} on ${copy.disk}, ${fault}`
+    }
+    return undefined
+  }
+
+  #copyFault(id: GroupId, copy: CopyRef, { checksums }: GroupRow): string | undefined {
+    const disk = this.#diskOf(copy.node)
+    const { root, path } = pathOfCopy(copy.disk, groupFileName(id, copy.number))
+    if (!holdsDisk(disk, root, copy)) return undefined
+    const file = disk.find(path)
+    if (file?.kind !== 'file') return 'which is not there'
+    const { content } = file
+    if (content.damaged) return undefined
+    if (!disk.isDurablyNamed(path, content)) return 'whose name a power cut may take away'
+    if (!content.isDurable(checksums.length * pageBytes)) return 'whose bytes a power cut may take away'
+    const page = Buffer.alloc(pageBytes)
+    for (const number of [0, checksums.length - 1]) {
+      content.readDurable(page, number * pageBytes)
+      if (crc32c(page) !== checksums[number]) return `whose page ${number} is not what the row says`
+    }
+    return undefined
+  }
+
+  #mapFault({ partition, map }: MadeChange): string | undefined {
+    for (const { vdisk, vBlock, before, after } of map) {
+      if (this.#metadata.states.get(vdisk)?.state !== 'live') continue
+      for (const id of after.groups) {
+        if (before?.groups.has(id) === true) continue
+        const state = this.#metadata.groups.get(id)?.state
+        if (state !== 'whole')
+          return `row ${vBlock} of map ${partition.key} names group ${id}, which ${state === undefined ? 'has no row' : `is ${state}`}`
+      }
+    }
+    return undefined
+  }
+
+  #drainedFault({ partition: { table, key }, change, state }: MadeChange): string | undefined {
+    if (table !== 'vdisk') return undefined
+    if (state?.before !== undefined && state.after.drained < state.before.drained)
+      return `vDisk ${key} was drained to ${state.before.drained}, and now to ${state.after.drained}`
+    const vdisk = Number(key) as VDiskId
+    const layer = state?.after.layer ?? this.#metadata.states.get(vdisk)?.layer
+    for (const row of change.put ?? []) {
+      const gib = Number(row.key.split('/').at(-1))
+      if (layer === undefined || row.key !== partRowKey(layer, gib)) continue
+      const least = Number(Buffer.from(row.value).readBigUInt64LE(0))
+      const { version } = this.#metadata.static(mapPartition(vdisk, layer, gib))
+      if (version < least)
+        return `vDisk ${key} demands version ${least} of map partition ${gib}, which has ${version}`
+    }
+    return undefined
+  }
+}
+
+/** Whether the disk that the copy was put on is there still. */
+function holdsDisk(disk: SimDisk, root: DiskPath, copy: CopyRef): boolean {
+  const file = disk.find(`${root}/${superblockName}`)
+  if (file?.kind !== 'file') return false
+  const bytes = Buffer.alloc(file.content.size)
+  file.content.read(bytes, 0)
+  return decodeSuperblock(bytes, root).incarnation === copy.incarnation
+}
+
+/** What a replica has freed of a vDisk's log though it is not drained; undefined where all is right. */
+export function freedTooEarly(state: VDiskState, { episodes }: Holding): string | undefined {
+  for (const episode of state.episodes) {
+    const kept = episodes.find(({ episode: id }) => id === episode.id)
+    const needed = Math.max(state.drained + 1, episode.first)
+    if (kept === undefined || needed > (episode.end ?? Infinity) || kept.first <= needed) continue
+    return `has freed episode ${episode.id} up to ${kept.first - 1}, and the vDisk is drained to ${state.drained}`
+  }
+  return undefined
+}
