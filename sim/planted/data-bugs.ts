@@ -1,0 +1,302 @@
+/** Planted bugs of data at rest: draining, the map, extent groups and their files, the cache, what is freed. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const drain = 'stargate/vdisk-controller/drain.ts'
+const localExtents = 'stargate/extent-store/local-extents.ts'
+
+export const dataBugs: readonly PlantedBug[] = [
+  {
+    name: 'drained sequence recorded before the map',
+    breaks: 'I3',
+    does: 'A drain records in the row that it is done, and then changes the map.',
+    patches: [
+      patch(
+        drain,
+        'const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []',
+        'const least: never[] = []',
+      ),
+      patch(
+        drain,
+        '      least,\n    )\n  } finally {',
+        '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'group row before its files',
+    breaks: 'I3',
+    does: "A group's row says `whole` before its files are written.",
+    patches: [
+      patch(
+        drain,
+        'await extents.write(\n        access,\n        groupPage(0),',
+        'var writing = extents.write(\n        access,\n        groupPage(0),',
+      ),
+      patch(
+        drain,
+        '      await index.complete(group.id, {\n        layer: row.state.layer,\n        tier: tierOf(extents, group.copies),',
+        '      void writing.catch(() => undefined), await index.complete(group.id, {\n        layer: row.state.layer,\n        tier: tierOf(extents, group.copies),',
+      ),
+      patch(
+        drain,
+        '    packed.push(group)\n    return group',
+        '    packed.push(group), await writing\n    return group',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'group files not synced',
+    breaks: 'I3',
+    does: "The bytes of a group's file are not synced before its row says that it is whole.",
+    patches: [patch(localExtents, 'await Promise.all([file.sync(), opened.named])', 'await opened.named')],
+    seed: 1,
+  },
+  {
+    name: 'group file names not synced',
+    breaks: 'I3',
+    does: "The folder is not synced when a group's file was made in it.",
+    patches: [patch(localExtents, 'await Promise.all([file.sync(), opened.named])', 'await file.sync()')],
+    seed: 1,
+  },
+  {
+    name: 'index trimmed beyond the drain',
+    breaks: 'I2',
+    does: 'After a drain the index forgets all that was acknowledged, also what came while it was under way.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/drain-schedule.ts',
+        'index.trim(result.pages, result.drained)',
+        'index.trim(result.pages, vdiskLog.acknowledged)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'coalescing picks the older byte',
+    breaks: 'I2',
+    does: 'Where records of a prefix overlap within a page, a drain lets the older bytes win.',
+    patches: [
+      patch(
+        drain,
+        'paint(target(i), plan.paint))\n  const good',
+        'paint(target(i), [...plan.paint].reverse()))\n  const good',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'base of a ragged write not read',
+    breaks: 'I2',
+    does: 'A drain fills what a ragged write leaves open of a page with zeros, whatever lies beneath.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/page-plan.ts',
+        'const { group, at } = mapped()\n  return { base: group, at, paint: fragments }',
+        'const { at } = mapped()\n  return { base: hole, at, paint: fragments }',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'discard leaves the edges',
+    breaks: 'I2',
+    does: 'A large zero or discard spares the pages at its ends that it covers in part.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/log-index.ts',
+        'this.#putZeroPages(sequence, offset, firstWhole * pageBytes)\n    this.#putZeroPages(sequence, pastWhole * pageBytes, end)',
+        'void firstWhole\n    void pastWhole',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'stream completes ragged edges',
+    breaks: 'I2',
+    does: 'A stream reads the pages at its ends, completes them and writes them whole, over what came meanwhile (C6).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/hosted-vdisk.ts',
+        'await this.#streamWriter.write(offset, payload, () => {',
+        'const ragged = offset % 4096, whole = Buffer.alloc(Math.min(Math.ceil((ragged + payload.length) / 4096) * 4096, this.#sizeBytes - offset + ragged)); await this.#reads.read(offset - ragged, whole); payload.copy(whole, ragged); await this.#streamWriter.write(offset - ragged, whole, () => {',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'overlay of another instant than the base',
+    breaks: 'I2',
+    does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-reads.ts',
+        'plans.forEach((plan, i) => paint(pages[i], plan.paint))',
+        'plans.forEach((plan, i) => plan.paint.length > 0 && paint(pages[i], this.#plan(firstPage + i).paint))',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'cache keyed without the page',
+    breaks: 'I2',
+    does: 'The cache takes any page of a group for any other.',
+    patches: [
+      patch(
+        'stargate/extent-cache/page-table.ts',
+        'group * pagesPerGroupMax + page',
+        'group * pagesPerGroupMax + (page & 0x3fe)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'checksum not checked',
+    breaks: 'I5',
+    does: "What a disk gives is passed on without a look at the row's checksums.",
+    patches: [
+      patch(
+        'stargate/extent-store/verified-read.ts',
+        'for (const bad of badRuns(wanted.target, run, wanted.checksums)) {',
+        'for (const bad of badRuns(wanted.target, run, wanted.checksums).slice(0, 0)) {',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'repair writes what it has not verified',
+    breaks: 'I5',
+    does: 'A bad copy is replaced by what the bad copy itself says.',
+    patches: [
+      patch(
+        'stargate/extent-store/replicated-extent-store.ts',
+        'await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)',
+        'await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'lost page read as zeros',
+    breaks: 'I5',
+    does: 'Where no copy gives a page the guest gets zeros, not an error.',
+    patches: [
+      patch(
+        'stargate/extent-store/verified-read.ts',
+        "  throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
+        "  if (1) return void wanted.target.fill(0); throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'failed sync tried again',
+    breaks: 'I6',
+    does: 'A sync that failed is repeated, and its success vouches for bytes that are gone.',
+    patches: [
+      patch(
+        'disk/folder-disk.ts',
+        'throw this.#disk.failedToSync(error, `sync ${this.name}`)',
+        'await this.#file.sync()',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'failed write keeps its disk in service',
+    breaks: 'I6',
+    does: 'A write that failed is an error to its caller alone: the disk goes on as if nothing had been.',
+    patches: [
+      patch(
+        'disk/folder-disk.ts',
+        'throw this.#disk.failedToChange(error, `write ${this.name}`)',
+        "throw new NdfsError('UNAVAILABLE', messageOf(error))",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'deleted on an incomplete scan',
+    breaks: 'I7',
+    does: 'Groups that a scan of the map which broke off did not see count as dead.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/reclaim.ts',
+        '      this.#counting = undefined\n      throw error',
+        '      void error\n      this.#context.ledger.countedAll()',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'files removed before the row says so',
+    breaks: 'I7',
+    does: "A dead group's files are unlinked before its row says `deleting`.",
+    patches: [
+      patch(
+        'stargate/vdisk-controller/group-index.ts',
+        "if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return",
+        "if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return; await Promise.allSettled(copies.map((copy) => this.#extents.remove(id, copy)))",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'deleted without a grace',
+    breaks: 'I7',
+    does: 'Files are unlinked while reads that found the group in the map are under way.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/reclaim.ts',
+        'await Promise.all([reader.settled(), clock.sleep(graceMs)])',
+        'await Promise.resolve([reader, clock])',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'pinned groups taken for dead',
+    breaks: 'I7',
+    does: 'A group that only an undrained record names counts as dead.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/group-ledger.ts',
+        'if (this.#named.has(group) || this.#pins.has(group) || this.#freeing.has(group)) continue',
+        'if (this.#named.has(group) || this.#freeing.has(group)) continue',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'compaction replaces what moved on',
+    breaks: 'I2',
+    does: 'Compaction points pages to its copy though the map names a newer group for them by now (C5).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/compact.ts',
+        'block.groups[page % pagesPerVBlock] !== victim ||',
+        'block.groups[page % pagesPerVBlock] === 0 && ',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'copies on one node',
+    breaks: 'I1',
+    does: "Placement takes two disks of one node for an extent group's copies.",
+    patches: [
+      patch(
+        'stargate/extent-store/placement.ts',
+        'left = left.filter(({ ref }) => ref.node !== best.ref.node)',
+        'left = left.filter(({ ref }) => ref !== best.ref)',
+      ),
+      patch(
+        'stargate/extent-store/placement.ts',
+        'first(({ block }) => !blocks.has(block)) ||',
+        'first(({ block }) => blocks.has(block)) ||',
+      ),
+    ],
+    seed: 1,
+  },
+]

@@ -1,0 +1,247 @@
+/** Planted bugs of the owner: acknowledging, going on after a failure, taking over, reading under a lease, sessions. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
+const takeover = 'stargate/vdisk-controller/takeover.ts'
+const sessions = 'stargate/vdisk-controller/sender-sessions.ts'
+
+export const ownerBugs: readonly PlantedBug[] = [
+  {
+    name: 'acknowledged before the peer has synced',
+    breaks: 'I1',
+    does: "The owner acknowledges when its own replica has synced, whatever its peers' say.",
+    patches: [
+      patch(
+        vdiskLog,
+        'for (const link of current.links) if (link.synced < synced) synced = link.synced',
+        'for (const link of current.links.slice(0, 1)) if (link.synced < synced) synced = link.synced',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'acknowledged before the own replica has synced',
+    breaks: 'I1',
+    does: 'The owner acknowledges when its peers have synced, and does not wait for its own disk.',
+    patches: [
+      patch(
+        vdiskLog,
+        'for (const link of current.links) if (link.synced < synced) synced = link.synced',
+        'for (const link of current.links.slice(1)) if (link.synced < synced) synced = link.synced',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'acknowledged before the row names the episode',
+    breaks: 'I1',
+    does: 'Records that have synced on the replicas of an attempt are acknowledged before the row names it (M1).',
+    patches: [
+      patch(
+        vdiskLog,
+        "if (current === undefined || !current.named || this.#state !== 'open') return",
+        'if (current === undefined) return',
+      ),
+      patch(vdiskLog, 'episode.onProgress = look', 'episode.onProgress = () => (this.#advance(), look())'),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'tail not appended again',
+    breaks: 'I1',
+    does: 'A new episode begins without the records that the old one did not acknowledge, and acknowledges them all the same.',
+    patches: [
+      patch(vdiskLog, 'first: (end + 1) as Sequence,', 'first: this.#last as Sequence,'),
+      patch(vdiskLog, 'sent: end,', 'sent: this.#last - 1,'),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'takeover drops what lies behind the mark',
+    breaks: 'I1',
+    does: 'A taker keeps only what a record says was acknowledged, and the last records may have been too.',
+    patches: [
+      patch(
+        takeover,
+        'last = Math.max(last, tail?.last ?? 0)',
+        'last = Math.max(mark, tail === undefined ? 0 : 0)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'takeover shows the tail at once',
+    breaks: 'I1',
+    does: 'A taker counts what it kept as acknowledged, though it lies on one replica of the old episode only.',
+    patches: [
+      patch(
+        takeover,
+        'return { entries, mark: Math.max(mark, state.drained) as Sequence }',
+        'return { entries, mark: Math.max(mark, last, state.drained) as Sequence }',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: "late replica's longer tail believed",
+    breaks: 'I2',
+    does: 'A replica that was away when its episode was sealed is not cut, and what it has beyond the end is read (M1).',
+    patches: [
+      patch(
+        takeover,
+        'for (let at = 0; at < bytes.length && next <= to;) {',
+        'for (let at = 0; at < bytes.length;) {',
+      ),
+      patch('stargate/oplog/replica-log.ts', 'episode.seal(end)', 'void end'),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'takeover without a fence',
+    breaks: 'I4',
+    does: 'A taker asks the replicas what they hold without raising their epoch.',
+    patches: [
+      patch(
+        takeover,
+        'const tails = await context.oplogs.replica(ref).fence(vdisk, epoch)',
+        'const tails = await context.oplogs.replica(ref).fence(vdisk, (epoch - 1) as Epoch)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'row read before its epoch is raised',
+    breaks: 'I1',
+    does: "A taker goes by the row as it was before it raised the row's epoch, and the older owner may have changed it since (C1).",
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-row.ts',
+        'const seen = (await access.medusa.get(vdiskPartition(vdisk), [])).static\n    if (seen.version === 0)',
+        'const early = await access.medusa.get(vdiskPartition(vdisk), [stateRowKey]), seen = early.static\n    if (seen.version === 0)',
+      ),
+      patch(
+        'stargate/vdisk-controller/vdisk-row.ts',
+        'row.#state = decodeVDiskState(rows[0].value)',
+        'row.#state = decodeVDiskState(early.rows[0].value)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'reads served after the lease',
+    breaks: 'I2',
+    does: 'An owner whose peers have stopped granting goes on serving reads for a minute.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/read-lease.ts',
+        'if (grant.until <= now) return false',
+        'if (grant.until + 60_000 <= now) return false',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'lease counted from the answer',
+    breaks: 'I2',
+    does: 'The owner counts a grant from when the answer came, and the peer from when it gave it.',
+    patches: [
+      patch(
+        'stargate/oplog/heartbeat.ts',
+        'this.#tell(want, disk.ref, sentAt, answers[index]?.[at] ?? refused)',
+        'this.#tell(want, disk.ref, this.#platform.clock.now(), answers[index]?.[at] ?? refused)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'reads go on while the row is changed',
+    breaks: 'I2',
+    does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',
+    patches: [
+      patch(vdiskLog, 'lease.suspend()\n        await row.update', 'void 0\n        await row.update'),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'stale session accepted',
+    breaks: 'I2',
+    does: 'A request of an older session takes effect after the client has begun a newer one.',
+    patches: [
+      patch(
+        sessions,
+        'else if (number < newest) throw stale(name, number, newest)',
+        'else if (number < 0) throw stale(name, number, newest)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'session not recorded in the row',
+    breaks: 'I2',
+    does: 'A newer session of a client is known to the owner alone, and the next one takes requests of the older (F3).',
+    patches: [
+      patch(
+        sessions,
+        'await this.#row.update((state) => {',
+        'await Promise.resolve((state: { clients: Record<string, number> }) => {',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'forwarded request forwarded again',
+    breaks: 'I2',
+    does: 'A node that is no longer the owner hands a request that was forwarded to it on to the one who is (C10).',
+    patches: [
+      patch(
+        'stargate/front-end-adapter/vdisk-router.ts',
+        'new OwnerDoor(options.platform, options.node, options.peers, options.controller)',
+        'new OwnerDoor(options.platform, options.node, Object.assign(options.peers, { locations: options.locations }), options.controller)',
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        'const vdisk = this.#owned(header)\n      this.#count(vdisk, request.from)',
+        "const on = this.#controller.hosted(header.vdisk) === undefined ? (peers as any).locations.owner(header.vdisk) : undefined; if (on !== undefined && on.node !== this.#node) return [await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' })]; const vdisk = this.#owned(header)\n      this.#count(vdisk, request.from)",
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        "import { decodeForward, encodeAnswer, type ForwardHeader } from './forwarding.ts'",
+        "import { decodeForward, encodeAnswer, encodeForward, type ForwardHeader } from './forwarding.ts'",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'row update of unknown outcome taken as made',
+    breaks: 'I1',
+    does: 'A change of a row whose answer was lost counts as made.',
+    patches: [
+      patch(
+        'medusa/medusa.ts',
+        'mayHaveBeenMade = true\n',
+        "if (1) return { outcome: 'applied', static: { epoch: change.epoch, version: change.expected.version + 1, changeId: change.id } }; mayHaveBeenMade = true\n",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'row update of unknown outcome taken as not made',
+    breaks: 'I4',
+    does: 'A change of a row whose answer was lost is sent anew, and its own first sending counts as a conflict.',
+    patches: [patch('medusa/medusa.ts', 'mayHaveBeenMade = true\n', 'mayHaveBeenMade = false\n')],
+    seed: 1,
+  },
+  {
+    name: 'compare-and-set dropped',
+    breaks: 'I4',
+    does: 'The store makes every change, whatever epoch and version its partition has.',
+    patches: [
+      patch(
+        'medusa/sqlite-medusa.ts',
+        'if (now.epoch !== change.expected.epoch || now.version !== change.expected.version)',
+        'if (now.version < 0)',
+      ),
+    ],
+    seed: 1,
+  },
+]

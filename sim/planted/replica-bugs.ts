@@ -1,0 +1,192 @@
+/** Planted bugs of the replica's side of the log: what is on stable media, what replay believes, who may append. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const physicalLog = 'stargate/oplog/physical-log.ts'
+const replicaLog = 'stargate/oplog/replica-log.ts'
+
+export const replicaBugs: readonly PlantedBug[] = [
+  {
+    name: 'replica answers before it has synced',
+    breaks: 'I1',
+    does: 'A replica answers an append when it has taken it, not when it lies on stable media.',
+    patches: [
+      patch(
+        replicaLog,
+        'new AppendRequest(this.#log, id, vdisk, target, records, acknowledged, resolve, reject),\n      )',
+        'new AppendRequest(this.#log, id, vdisk, target, records, acknowledged, resolve, reject),\n      ), resolve()',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'log is written without a sync',
+    breaks: 'I1',
+    does: 'The segments of a log are opened without O_DSYNC, and nothing syncs them.',
+    patches: [
+      patch(
+        'stargate/oplog/replay.ts',
+        'return await disk.open(segmentName(slot), { direct: true, durable: true })',
+        'return await disk.open(segmentName(slot), { direct: true })',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'torn tail trusted',
+    breaks: 'I2',
+    does: "A record's checksum is not looked at, so that a write cut short by a crash passes for a record.",
+    patches: [
+      patch(
+        'stargate/oplog/record.ts',
+        'if (crc32c(source.subarray(at + 4, at + bytes)) !== source.readUInt32LE(at)) return undefined',
+        'if (source.readUInt32LE(at) === 0) return undefined',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'synced mark ahead of the sync',
+    breaks: 'progress',
+    does: 'A batch says that it is synced itself, so that a torn one passes for damage of what was promised.',
+    patches: [patch(physicalLog, 'synced: this.#end,', 'synced: this.#end + bytes,')],
+    seed: 1,
+  },
+  {
+    name: 'older use of a segment believed',
+    breaks: 'I2',
+    does: 'Replay takes batches that an earlier generation left behind in the segment.',
+    patches: [
+      patch(
+        'stargate/oplog/scan.ts',
+        'header.generation === place.generation &&',
+        'header.generation <= place.generation &&',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'replayed tail not made durable',
+    breaks: 'I1',
+    does: 'What replay read is vouched for without being put on stable media first.',
+    patches: [patch(physicalLog, 'else await this.#makeDurable()', 'else await Promise.resolve()')],
+    seed: 1,
+  },
+  {
+    name: 'freed segment used again at once',
+    breaks: 'I1',
+    does: 'A freed segment is written over before a table on stable media says that nothing in it counts.',
+    patches: [
+      patch(
+        physicalLog,
+        "slot.newest.delete(vdisk)\n      if (slot.state === 'live' && slot.newest.size === 0) slot.state = 'freed'",
+        "slot.newest.delete(vdisk)\n      if (slot.state === 'live' && slot.newest.size === 0) slot.state = 'free'",
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'fence not kept by the replica',
+    breaks: 'I4',
+    does: 'A fenced replica tells its tail and goes on taking appends of the older epoch.',
+    patches: [
+      patch(
+        replicaLog,
+        'this.#raise(id, vdisk, epoch)\n    if (vdisk.fenced < epoch) {',
+        'void 0\n    if (vdisk.fenced < epoch) {',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'fenced epoch not persisted',
+    breaks: 'I4',
+    does: 'A replica agrees to a fence that it forgets when it is restarted.',
+    patches: [patch(replicaLog, 'await this.#log.persistTable()\n', 'await Promise.resolve()\n')],
+    seed: 1,
+  },
+  {
+    name: 'fence does not wait for the last grant',
+    breaks: 'I2',
+    does: 'A replica agrees to a fence while a grant that it gave to the older owner still runs.',
+    patches: [
+      patch(
+        replicaLog,
+        'if (waitMs > 0) await this.#platform.clock.sleep(waitMs)',
+        'if (waitMs > 1e9) await this.#platform.clock.sleep(waitMs)',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'restarted replica fences at once',
+    breaks: 'I2',
+    does: 'A replica that was just started forgets the grants that it gave before, and agrees to a fence at once (F1).',
+    patches: [
+      patch(
+        replicaLog,
+        'const runsOutAt = Math.max(lowerGrantAt, this.#startedAt) + leaseMs + leaseMarginMs',
+        'const runsOutAt = lowerGrantAt + leaseMs + leaseMarginMs',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'grants go on after a fence',
+    breaks: 'I2',
+    does: 'A replica that was fenced still grants reads to the owner under the older epoch.',
+    patches: [
+      patch(
+        replicaLog,
+        'if (epoch < vdisk.epoch || episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+        'if (episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'own replica fenced, ownership goes on',
+    breaks: 'I4',
+    does: "A fence accepted by the owner's own replica does not end its ownership.",
+    patches: [patch(replicaLog, 'this.onFenced(id, epoch)', 'void 0')],
+    seed: 1,
+  },
+  {
+    name: 'record freed before it was drained',
+    breaks: 'I1',
+    does: 'The replicas are told to forget a prefix when its drain begins, before map and row say what it held.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-log.ts',
+        'prefix.push(entry)\n    }\n    return prefix',
+        'prefix.push(entry)\n    }\n    this.#context.oplogs.free((this.#current?.links ?? []).map((link) => link.ref), this.#context.row.vdisk, (prefix.at(-1)?.sequence ?? 0) as Sequence); return prefix',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'attempt under way cut as never named',
+    breaks: 'I1',
+    does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-host.ts',
+        '.filter((tail) => epochOfEpisode(tail.episode) < epoch && !episodes.some(({ id }) => id === tail.episode))',
+        '.filter((tail) => epochOfEpisode(tail.episode) <= epoch && !episodes.some(({ id }) => id === tail.episode))',
+      ),
+    ],
+    seed: 1,
+  },
+  {
+    name: 'disk taken for another of its name',
+    breaks: 'I1',
+    does: 'A log disk answers for its name whatever its incarnation, so that a blank one passes for an empty log (M2).',
+    patches: [
+      patch(
+        'stargate/oplog/remote-oplog.ts',
+        'replicas.find(({ ref }) => ref.disk === disk && ref.incarnation === incarnation)',
+        "replicas.find(({ ref }) => ref.disk === disk && incarnation !== '')",
+      ),
+    ],
+    seed: 1,
+  },
+]
