@@ -1,0 +1,65 @@
+/** Rare branches of data at rest: draining, streams, compaction, freeing, repair, disks. */
+import type { Mark } from './mark.ts'
+
+const marks = (file: string, at: Readonly<Record<string, string>>): Mark[] =>
+  Object.entries(at).map(([name, text]) => ({ name, file, at: text }))
+
+export const dataMarks: readonly Mark[] = [
+  ...marks('stargate/vdisk-controller/drain-schedule.ts', {
+    'a drain failed and waits': '¶; this.#pauseMs = Math.min(retryMsMax',
+    'cleaning up waits': 'else ¶, log.debug(`cleaning up behind',
+  }),
+  ...marks('stargate/vdisk-controller/drain.ts', {
+    'a stream group was complete already':
+      'const already = await index.read(piece.group); [¶ where already !== undefined]',
+    'a stream group had lost a copy': '¶, context.log.info(`extent group ${piece.group} has lost a copy',
+    'a new group was placed again':
+      "¶; if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)",
+    'a range of zeros cut the map': 'if (isAllZero(coalesced.get(page))) ¶, holes.push(',
+  }),
+  ...marks('stargate/vdisk-controller/group-index.ts', {
+    'a group was completed twice':
+      "if (result.outcome === 'conflict') {\n      ¶; const seen = await this.#readRow(id)",
+    'a dead group could not be freed yet':
+      '¶, this.#access.platform.log.debug(`group ${id} is not freed yet`',
+    'a group was freed': '¶, gone.push(id)',
+  }),
+  ...marks('stargate/vdisk-controller/reclaim.ts', {
+    'a scan of the map broke off': '¶; this.#counting = undefined',
+    'everything of a deleted vDisk was freed': 'if (emptyOnce) return ¶, true',
+    'freeing a deleted vDisk was cut short': "if (hasCode(error, 'FENCED', 'NOT_OWNER')) return ¶, false",
+  }),
+  ...marks('stargate/vdisk-controller/compact.ts', {
+    'compaction replaced entries': 'await writeGroup(context, chunk, packed)\n    ¶; chunk.forEach(',
+    'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
+  }),
+  ...marks('stargate/vdisk-controller/copy-repair.ts', {
+    'a copy was repaired': '¶, repaired()\n',
+  }),
+  ...marks('stargate/vdisk-controller/stream-writer.ts', {
+    'a stream went through the log': "¶, this.#context.log.debug('a stream goes through the log'",
+    'a stream had ragged edges': '[¶ where head.length > 0]; const tail = Buffer.concat(',
+    'a stream was written on other disks': '¶, this.#giveUp(group)\n        if (error instanceof',
+    'a stream of an older session left its groups':
+      'for (const group of used) ¶, this.#giveUp(group)\n      throw error\n    }\n    // From here on',
+  }),
+  ...marks('stargate/vdisk-controller/page-reader.ts', {
+    'a copy had moved while it was read': '¶; place = now\n',
+  }),
+  ...marks('stargate/extent-store/verified-read.ts', {
+    'a page did not match its checksum': '¶, left.push(bad)',
+    'a copy was not there': "if (hasCode(error, 'NOT_FOUND')) {\n        ¶, reader.badCopy(",
+    'a copy could not be asked': "if (!hasCode(error, 'DISK_FAILED'))\n        return ¶, { left",
+    'a copy could not be read': '¶, unreadable.push(run)',
+  }),
+  ...marks('stargate/extent-store/local-extents.ts', {
+    'a trailer was there already': 'if (!(await holds(opened.file, trailer, position) && ¶))',
+  }),
+  ...marks('disk/folder-disk.ts', {
+    'a disk left service': '¶, this.onFailed(this.#failure)',
+    'a file system had no room': 'if (isFull(error))\n      return ¶, new NdfsError(',
+  }),
+  ...marks('disk/disk-space.ts', {
+    'a disk answered no space': 'if (this.#usedBytes + bytes > limit)\n      throw ¶, new NdfsError(',
+  }),
+]
