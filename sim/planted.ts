@@ -28,25 +28,36 @@ const median = (numbers: readonly number[]): number => {
 const rows: string[] = []
 for (const bug of plantedBugs.filter(({ name }) => name.includes(values.only))) {
   const tries: Found[] = []
-  for (const start of starts) {
-    const found = await findBug(bug, start, seedsMax)
-    tries.push(found)
-    const caught = found.seed === undefined ? 'NOT FOUND' : `seed ${found.seed}, ${caughtBy(found.failure)}`
+  for (const start of bug.scenario === undefined ? starts : [0]) {
+    const tried = await findBug(bug, start, seedsMax)
+    const { found, seed, seeds, ms, failure } = tried
+    const where = seed === undefined ? 'by its scenario' : `by seed ${seed}, ${seeds} tried`
     console.log(
-      `${bug.name} (${bug.breaks}): ${caught}; ${found.seeds} seeds, ${(found.ms / 1000).toFixed(1)} s`,
+      `${found ? `found ${where}` : 'NOT FOUND'} in ${(ms / 1000).toFixed(1)} s: ${bug.name} (${bug.breaks}); ${found ? caughtBy(failure) : ''}`,
     )
-    if (values.verbose) console.log(found.failure.split('\n').slice(0, 3).join('\n'))
-    if (found.seed === undefined) {
+    if (values.verbose && found) console.log(failure.split('\n').slice(0, 3).join('\n'))
+    tries.push(tried)
+    if (!found) {
       process.exitCode = 1
       break
     }
   }
-  const hits = tries.filter(({ seed }) => seed !== undefined)
-  const catchers = [...new Set(hits.map(({ failure }) => caughtBy(failure)))].join('; ')
-  const seeds = hits.length < starts.length ? 'not found' : String(median(hits.map((hit) => hit.seeds)))
-  rows.push(`| ${bug.name} | ${bug.breaks} | ${bug.does} | ${seeds} | ${catchers} |`)
+  rows.push(rowOf(tries))
 }
 if (values.table) {
   console.log('\n| bug | breaks | what it does | median seeds | caught by |\n|---|---|---|---|---|')
   for (const row of rows) console.log(row)
+}
+
+function rowOf(tries: readonly Found[]): string {
+  const [{ bug }] = tries
+  const hits = tries.filter(({ found }) => found)
+  const catchers = [...new Set(hits.map(({ failure }) => caughtBy(failure)))].join('; ')
+  const seeds =
+    hits.length < tries.length
+      ? 'not found'
+      : bug.scenario === undefined
+        ? String(median(hits.map((hit) => hit.seeds)))
+        : `\`${bug.scenario.tests}\``
+  return `| ${bug.name} | ${bug.breaks} | ${bug.does} | ${seeds} | ${catchers} |`
 }

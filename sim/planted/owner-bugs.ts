@@ -1,5 +1,5 @@
 /** Planted bugs of the owner: acknowledging, going on after a failure, taking over, reading under a lease, sessions. */
-import { patch, type PlantedBug } from './planted-bug.ts'
+import { isolation, restarts, patch, type PlantedBug } from './planted-bug.ts'
 
 const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
 const takeover = 'stargate/vdisk-controller/takeover.ts'
@@ -94,6 +94,7 @@ export const ownerBugs: readonly PlantedBug[] = [
       ),
       patch('stargate/oplog/replica-log.ts', 'episode.seal(end)', 'void end'),
     ],
+    plan: restarts,
     seed: 1,
   },
   {
@@ -107,6 +108,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'const tails = await context.oplogs.replica(ref).fence(vdisk, (epoch - 1) as Epoch)',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -125,6 +127,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'row.#state = decodeVDiskState(early.rows[0].value)',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -138,6 +141,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'if (grant.until + 60_000 <= now) return false',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -151,6 +155,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'this.#tell(want, disk.ref, this.#platform.clock.now(), answers[index]?.[at] ?? refused)',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -160,6 +165,7 @@ export const ownerBugs: readonly PlantedBug[] = [
     patches: [
       patch(vdiskLog, 'lease.suspend()\n        await row.update', 'void 0\n        await row.update'),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -209,6 +215,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         "import { decodeForward, encodeAnswer, encodeForward, type ForwardHeader } from './forwarding.ts'",
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {

@@ -13,23 +13,43 @@ export interface PlantedBug {
   /** One sentence: what the code does wrongly. */
   readonly does: string
   readonly patches: readonly SourcePatch[]
-  /** What a run must be like for this bug to show soon; `hardTimes` where nothing is said. */
+  /** What a run must be like for this bug to show soon; whatever the seed says where nothing is said here. */
   readonly plan?: Partial<Plan>
-  /** A seed that finds it under this plan: kept by planted.test.ts. */
-  readonly seed: number
+  /** A seed that finds it under this plan. */
+  readonly seed?: number
+  /** The directed scenario that finds it, where seeds would meet its history too seldom: a test file, and names of tests in it. */
+  readonly scenario?: { readonly file: string; readonly tests: string }
 }
 
-/** Few nodes, one vDisk, all troubles, close together: most bugs show within seconds of processor time. */
-export const hardTimes: Partial<Plan> = {
+const busy: Partial<Plan> = {
   nodes: 3,
   copies: 2,
   vdisks: 1,
-  clientsPerVDisk: 2,
-  handsMost: 3,
-  sectors: 4096,
-  hardTimesMs: 25_000,
+  clientsPerVDisk: 3,
+  handsMost: 4,
+  sectors: 256,
   lossesMax: 0,
-  troubleEveryMs: [100, 4_000],
+}
+
+/** Power goes, often everywhere at once, while much is being written. */
+export const powerCuts: Partial<Plan> = {
+  ...busy,
+  troubles: { 'power cut': 5, 'all at once': 5, kill: 3 },
+  troubleEveryMs: [50, 1_000],
+}
+
+/** Owners that are cut off from some, and still have clients: who reads what when another takes over. */
+export const isolation: Partial<Plan> = {
+  ...busy,
+  troubles: { isolate: 4, cut: 2, freeze: 3, 'slow way': 2 },
+  troubleEveryMs: [100, 3_000],
+}
+
+/** The same, with nodes that restart meanwhile and forget what they had not put down. */
+export const restarts: Partial<Plan> = {
+  ...busy,
+  troubles: { isolate: 4, cut: 2, kill: 4 },
+  troubleEveryMs: [50, 1_500],
 }
 
 export const patch = (file: string, find: string, replace: string): SourcePatch => ({

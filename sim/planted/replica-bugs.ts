@@ -1,5 +1,5 @@
 /** Planted bugs of the replica's side of the log: what is on stable media, what replay believes, who may append. */
-import { patch, type PlantedBug } from './planted-bug.ts'
+import { isolation, powerCuts, restarts, patch, type PlantedBug } from './planted-bug.ts'
 
 const physicalLog = 'stargate/oplog/physical-log.ts'
 const replicaLog = 'stargate/oplog/replica-log.ts'
@@ -42,6 +42,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'if (source.readUInt32LE(at) === 0) return undefined',
       ),
     ],
+    plan: powerCuts,
     seed: 1,
   },
   {
@@ -49,6 +50,7 @@ export const replicaBugs: readonly PlantedBug[] = [
     breaks: 'progress',
     does: 'A batch says that it is synced itself, so that a torn one passes for damage of what was promised.',
     patches: [patch(physicalLog, 'synced: this.#end,', 'synced: this.#end + bytes,')],
+    plan: powerCuts,
     seed: 1,
   },
   {
@@ -69,6 +71,7 @@ export const replicaBugs: readonly PlantedBug[] = [
     breaks: 'I1',
     does: 'What replay read is vouched for without being put on stable media first.',
     patches: [patch(physicalLog, 'else await this.#makeDurable()', 'else await Promise.resolve()')],
+    plan: powerCuts,
     seed: 1,
   },
   {
@@ -95,6 +98,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'void 0\n    if (vdisk.fenced < epoch) {',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -102,6 +106,7 @@ export const replicaBugs: readonly PlantedBug[] = [
     breaks: 'I4',
     does: 'A replica agrees to a fence that it forgets when it is restarted.',
     patches: [patch(replicaLog, 'await this.#log.persistTable()\n', 'await Promise.resolve()\n')],
+    plan: restarts,
     seed: 1,
   },
   {
@@ -115,6 +120,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'if (waitMs > 1e9) await this.#platform.clock.sleep(waitMs)',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -128,6 +134,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'const runsOutAt = lowerGrantAt + leaseMs + leaseMarginMs',
       ),
     ],
+    plan: restarts,
     seed: 1,
   },
   {
@@ -141,6 +148,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'if (episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
       ),
     ],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -148,6 +156,7 @@ export const replicaBugs: readonly PlantedBug[] = [
     breaks: 'I4',
     does: "A fence accepted by the owner's own replica does not end its ownership.",
     patches: [patch(replicaLog, 'this.onFenced(id, epoch)', 'void 0')],
+    plan: isolation,
     seed: 1,
   },
   {
@@ -174,6 +183,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         '.filter((tail) => epochOfEpisode(tail.episode) <= epoch && !episodes.some(({ id }) => id === tail.episode))',
       ),
     ],
+    plan: restarts,
     seed: 1,
   },
   {
