@@ -146,7 +146,7 @@ test('names survive for certain once their directory was synced', async () => {
     await files.syncDirectory('/')
     for (const name of ['a', 'b']) await files.open(`/d/${name}`, { create: true })
   }, list)
-  assert.deepEqual(unsynced, ['', 'a', 'a,b'])
+  assert.deepEqual(unsynced, ['', 'a', 'a,b', 'b'])
   const synced = await afterPowerCut(async ({ files }) => {
     await files.makeDirectory('/d')
     await files.syncDirectory('/')
@@ -248,6 +248,65 @@ test('writes can be lost, misdirected, delayed or refused, and bytes rot', async
     const rotten = await files.readWhole('/file')
     assert.equal(rotten?.[700], 'c'.charCodeAt(0) ^ 0xff)
     assert.equal(rotten[701], 'c'.charCodeAt(0))
+  })
+})
+
+test('a write may land in another file, and what a lost one leaves is a file as long as if it had not been lost', async () => {
+  const world = new World({ seed })
+  const { files } = world.platform('n1')
+  let times = 0
+  const happened = (): void => void times++
+  await world.play(async () => {
+    const a = await files.open('/a', { create: true })
+    const b = await files.open('/b', { create: true })
+    await b.write([sectors('bbb')], 0)
+    world.disk('n1').onOperation = () => ({ misdirectedTo: 512, misdirectedToFile: '/b', happened })
+    await a.write([sectors('a')], 512)
+    world.disk('n1').onOperation = () => ({ lost: true, happened })
+    await a.write([sectors('a')], 1024)
+    assert.equal(await lettersIn(files, '/a'), '...')
+    assert.equal(await lettersIn(files, '/b'), 'bab')
+  })
+  assert.equal(times, 2)
+})
+
+test('a disk that tears leaves sectors with the bytes of two writes, others never', async () => {
+  let torn = 0
+  for (let index = 0; index < worlds; index++) {
+    const world = new World({ seed: seed + index })
+    const disk = world.disk('n1')
+    disk.tearingShare = index % 2
+    await world.play(async () => {
+      const file = await newFile(world.platform('n1').files, '/file')
+      await file.write([sectors('oooo')], 0)
+      await file.sync()
+      await file.write([sectors('nnnn')], 0)
+    })
+    world.crash('n1')
+    const bytes = await world.play(() => world.platform('n1').files.readWhole('/file'))
+    const mixed = [0, 512, 1024, 1536].filter((at) =>
+      bytes!.subarray(at, at + 512).some((byte) => byte !== bytes![at]),
+    )
+    assert.equal(mixed.length, disk.tornSectors)
+    if (index % 2 === 0) assert.equal(mixed.length, 0)
+    torn += mixed.length
+  }
+  assert.ok(torn > 0)
+})
+
+test('a disk that is replaced holds nothing, whatever was synced, and does not get it back from a power cut', async () => {
+  const world = new World({ seed })
+  const { files } = world.platform('n1')
+  await world.play(async () => {
+    await files.makeDirectory('/disks/flash')
+    await files.replaceWhole('/disks/flash/a', sectors('a'))
+    await files.open('/disks/flash/b', { create: true })
+    world.disk('n1').erase('/disks/flash')
+    assert.equal(await files.list('/disks/flash'), undefined)
+  })
+  world.crash('n1')
+  await world.play(async () => {
+    assert.equal(await world.platform('n1').files.list('/disks/flash'), undefined)
   })
 })
 

@@ -2,8 +2,8 @@
  * A node's disks as its file system shows them: names, and the files behind them, in memory, through all the lives of
  * the node's process.
  *
- *  1. A name made, changed or removed survives a power cut for certain once its directory was synced; before, a prefix
- *     of each directory's changes does. A rename is one step: both its halves happened, or neither.
+ *  1. A name made, changed or removed survives a power cut for certain once its directory was synced; before, any of a
+ *     directory's changes may, each name's in their order. A rename is one step: both its halves happened, or neither.
  *  2. What the files hold is sim-file-content.ts's to promise.
  *  3. A hook sees every operation and may fail, delay, lose or misdirect it.
  *
@@ -40,10 +40,13 @@ export interface DiskFault {
   /** It fails with this code. A failed write may have reached the disk or not; a failed sync made nothing durable. */
   readonly fail?: string
   readonly delayMs?: number
-  /** A write that is reported done and never was. */
+  /** A write that is reported done and never was; the file's size, which the file system keeps, grows all the same. */
   readonly lost?: boolean
-  /** A write that lands here instead, in the same file. */
+  /** A write that lands here instead, in the same file unless another is named. */
   readonly misdirectedTo?: number
+  readonly misdirectedToFile?: string
+  /** Called when a write was lost or went astray. */
+  readonly happened?: () => void
 }
 
 interface NameChange {
@@ -77,6 +80,12 @@ export class SimDisk {
   /** Sees every operation before it begins. */
   onOperation: (operation: DiskOperation) => DiskFault | undefined = () => undefined
   observer: Partial<DiskObserver> = {}
+  /** Called when a write found no room. */
+  onFull: (path: string) => void = () => undefined
+  /** How often a power cut stops writes at any byte, rather than between sectors: harsher than disks promise. */
+  tearingShare = 0
+  /** Sectors that power cuts have left with the bytes of two writes. */
+  tornSectors = 0
   /** Operations that were under way at a power cut belong to an older one. */
   powerCycle = 0
   readonly #capacities = new Map<string, number>()
@@ -89,6 +98,16 @@ export class SimDisk {
   /** The space that all files under this path have together. */
   setCapacity(path: string, bytes: number): void {
     this.#capacities.set(partsOf(path).join('/'), bytes)
+  }
+
+  /** The space under this path is that of the whole disk again. */
+  clearCapacity(path: string): void {
+    this.#capacities.delete(partsOf(path).join('/'))
+  }
+
+  /** What files under this path were given. */
+  allocatedBytes(path: string): number {
+    return allocatedIn(this.find(path))
   }
 
   freeBytes(path: string): number {
@@ -105,8 +124,10 @@ export class SimDisk {
   allocate(path: string, content: FileContent, position: number, bytes: number): void {
     const missing = content.missingBytes(position, bytes)
     if (missing === 0) return
-    if (this.#capacities.size > 0 && missing > this.freeBytes(path))
+    if (this.#capacities.size > 0 && missing > this.freeBytes(path)) {
+      this.onFull(path)
       throw systemError('ENOSPC', `no space left for ${bytes} bytes of ${path}`)
+    }
     content.allocate(position, bytes)
   }
 
@@ -204,13 +225,25 @@ export class SimDisk {
     this.findFile(path).content.flipByte(position)
   }
 
+  /** All that was under this path is gone, as when the disk is replaced by a new one. */
+  erase(path: string): void {
+    const { directory, name } = this.#placeOf(path)
+    directory.names.delete(name)
+    directory.durableNames.delete(name)
+    const isUnder = (change: NameChange): boolean => change.directory === directory && change.name === name
+    this.#unsynced = this.#unsynced.filter((change) => !isUnder(change))
+  }
+
   powerCut(chance: SeededChance): void {
     this.powerCycle++
     const kept = new Set<NameChange>()
     for (const directory of new Set(this.#unsynced.map((change) => change.directory))) {
       const changes = this.#unsynced.filter((change) => change.directory === directory)
-      const count = [0, changes.length, chance.below(changes.length + 1)][chance.below(3)]
-      for (const change of changes.slice(0, count)) kept.add(change)
+      const draw = chance.below(4)
+      if (draw === 3) keepOfEachName(changes, kept, chance)
+      else
+        for (const change of changes.slice(0, [0, changes.length, chance.below(changes.length + 1)][draw]))
+          kept.add(change)
     }
     for (const change of this.#unsynced)
       if (
@@ -218,7 +251,8 @@ export class SimDisk {
       )
         apply(change)
     this.#unsynced = []
-    afterPowerCut(this.#root, chance)
+    const tears = this.tearingShare > 0 && chance.happens(this.tearingShare)
+    afterPowerCut(this.#root, (content) => (this.tornSectors += content.powerCut(chance, tears)))
   }
 
   #placeOf(path: string): { directory: SimDirectory; name: string } {
@@ -261,12 +295,20 @@ function apply(change: NameChange): void {
   else durableNames.delete(change.name)
 }
 
-function afterPowerCut(directory: SimDirectory, chance: SeededChance): void {
+/** No order is promised among names: of each one's changes the first few are kept. */
+function keepOfEachName(changes: readonly NameChange[], kept: Set<NameChange>, chance: SeededChance): void {
+  for (const name of new Set(changes.map((change) => change.name))) {
+    const ofName = changes.filter((change) => change.name === name)
+    for (const change of ofName.slice(0, chance.below(ofName.length + 1))) kept.add(change)
+  }
+}
+
+function afterPowerCut(directory: SimDirectory, cut: (content: FileContent) => void): void {
   directory.names.clear()
   for (const [name, node] of directory.durableNames) {
     directory.names.set(name, node)
-    if (node.kind === 'directory') afterPowerCut(node, chance)
-    else node.content.powerCut(chance)
+    if (node.kind === 'directory') afterPowerCut(node, cut)
+    else cut(node.content)
   }
 }
 

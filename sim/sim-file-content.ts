@@ -5,7 +5,8 @@
  *  2. A sync makes durable what was completed when it was called. A failed sync makes nothing durable, and what it
  *     should have made durable stays volatile for good: later syncs pass it over, as Linux does.
  *  3. A power cut leaves in each 512-byte sector any version that it had since the last sync, each sector for itself,
- *     with or without the writes still in flight; the file's size is any that it had since.
+ *     with or without the writes still in flight; the file's size is any that it had since. Where it tears, the write
+ *     that would have come next in a sector is there from some byte to another: harsher than disks promise.
  *
  * Not here: names (sim-disk.ts), time (sim-files.ts).
  */
@@ -113,6 +114,11 @@ export class FileContent {
     else this.#volatile.push(done)
   }
 
+  /** What a lost write leaves: the file system has counted it, the disk has not got it. */
+  grow(size: number): void {
+    if (size > this.size) this.#sizes.push({ sequence: ++this.#sequence, size })
+  }
+
   truncate(size: number): void {
     const sequence = ++this.#sequence
     if (size < this.size)
@@ -150,7 +156,9 @@ export class FileContent {
         write.bytes[position - write.position] ^= 0xff
   }
 
-  powerCut(chance: SeededChance): void {
+  /** Returns how many sectors it has torn. */
+  powerCut(chance: SeededChance, tears = false): number {
+    let torn = 0
     // Now and then all or nothing: the likeliest states of a real disk, and rare among independent coins.
     const kept = [0, 1, chance.between(0, 1)][chance.below(3)]
     const sizes = this.#sizes.slice(0, pick(this.#sizes.length, kept, chance))
@@ -175,9 +183,12 @@ export class FileContent {
       const floor = possible.findLastIndex((write) => !write.bytes) + 1
       const count = floor + pick(possible.length - floor, kept, chance)
       for (const write of possible.slice(0, count)) this.#applyToSector(write, sector)
+      let next = possible.at(count)
       for (const write of writes)
-        if (write.sequence === Number.POSITIVE_INFINITY && chance.happens(kept === 0 ? 0.1 : kept))
-          this.#applyToSector(write, sector)
+        if (write.sequence === Number.POSITIVE_INFINITY)
+          if (chance.happens(kept === 0 ? 0.1 : kept)) this.#applyToSector(write, sector)
+          else next ??= write
+      if (tears && next?.bytes && chance.happens(0.5)) torn += this.#tear(next, sector, chance)
     }
     for (const { position, length } of [...this.#volatile, ...flying]) {
       const survived = Buffer.allocUnsafe(length)
@@ -191,6 +202,17 @@ export class FileContent {
     this.#volatile = []
     this.#sizes = []
     this.#flying.clear()
+    return torn
+  }
+
+  /** Of what the write has in the sector, the bytes from one to another; 1 where that is not all. */
+  #tear(write: VolatileWrite, sector: number, chance: SeededChance): number {
+    const start = Math.max(write.position, sector * sectorBytes)
+    const end = Math.min(write.position + write.length, (sector + 1) * sectorBytes)
+    const from = chance.happens(0.5) ? start : start + chance.below(end - start)
+    const to = from + 1 + chance.below(end - from)
+    this.#apply(write, from, to)
+    return from > start || to < end ? 1 : 0
   }
 
   /** Puts writes on the platters; older volatile ones beneath them can't come back up. */

@@ -291,7 +291,7 @@ class SimFileHandle implements File {
         this.#files.schedule.record('bytes written', this.#path, digestOf(write.bytes))
         if (fault?.lost || fault?.misdirectedTo !== undefined)
           this.#files.disk.lied(content, position, write.bytes)
-        if (!fault?.lost) content.land(fault?.misdirectedTo ?? position, write.bytes, this.#options.durable)
+        this.#land(write, fault)
       },
       {
         position,
@@ -303,6 +303,18 @@ class SimFileHandle implements File {
         },
       },
     )
+  }
+
+  #land({ position, bytes }: FlyingWrite, fault: DiskFault | undefined): void {
+    const { content } = this.#file
+    const { disk } = this.#files
+    if (fault?.lost || fault?.misdirectedTo !== undefined) {
+      const other = fault.misdirectedToFile === undefined ? this.#file : disk.find(fault.misdirectedToFile)
+      if (fault.misdirectedTo !== undefined && other?.kind === 'file')
+        other.content.land(fault.misdirectedTo, bytes, this.#options.durable)
+      content.grow(position + bytes.length)
+      fault.happened?.()
+    } else content.land(position, bytes, this.#options.durable)
   }
 
   sync(): Promise<void> {
