@@ -5,7 +5,11 @@
  *     healed; a sender without an answer for `breakAfterMs` gives up with ETIMEDOUT, and the other side may never know.
  *  2. A process that ended is told of by its machine (a reset), unless the machine itself went silent: then only time
  *     tells, or the machine's next life, which knows of no such connection.
- *  3. A frozen process's machine goes on accepting connections and bytes, up to its window.
+ *  3. A frozen process's machine goes on accepting connections and bytes, up to its window. So does a way that stalls:
+ *     what it takes it keeps back, while its connections look alive.
+ *  4. TCP delivers each byte once and in order, within a connection: nothing here duplicates. What does happen twice is
+ *     a request whose connection broke before the answer came, and that its sender repeats on another; breaking
+ *     connections (`reset`) is how that comes about. Bytes of different connections overtake one another freely.
  *
  * Cuts go by the nodes' names, whatever address a connection was made to. Unix sockets belong to a machine and are
  * never cut. Not here: one connection's bytes (sim-socket.ts).
@@ -15,7 +19,8 @@ import type { Address, Listener, Socket, Sockets, Timer } from '../src/platform/
 import type { Schedule } from './schedule.ts'
 import type { SeededChance } from './seeded-chance.ts'
 import { asError, never, systemError, type Host, type SimProcess } from './sim-process.ts'
-import { connectPair, type Line, type SimSocket } from './sim-socket.ts'
+import type { Line } from './sim-line.ts'
+import { connectPair, type SimSocket } from './sim-socket.ts'
 
 export interface NetworkNature {
   readonly delayMs: readonly [least: number, most: number]
@@ -36,6 +41,9 @@ export const networkNatureDefault: NetworkNature = {
   breakAfterMs: 15_000,
 }
 
+/** What a way did to what was sent over it. */
+export type WayTrouble = 'dropped' | 'delayed' | 'narrowed' | 'kept back'
+
 interface SimListener extends Listener {
   readonly process: SimProcess
   readonly onConnection: (socket: Socket) => void
@@ -44,15 +52,19 @@ interface SimListener extends Listener {
 /** The first wait before a request to connect is sent again; doubled each time. */
 const connectAgainMs = 1000
 
-export class SimNetwork implements Line {
+export class SimNetwork implements Line<SimSocket> {
   readonly schedule: Schedule
   readonly chance: SeededChance
   readonly nature: NetworkNature
+  /** Called when a trouble of a way met something that was sent. */
+  onTrouble: (trouble: WayTrouble, from: string, to: string) => void = () => undefined
   readonly #listeners = new Map<string, SimListener>()
   /** Who listened there last, to know whether the machine is silent. */
   readonly #hosts = new Map<string, Host>()
   readonly #cuts = new Set<string>()
   readonly #slow = new Map<string, number>()
+  readonly #narrow = new Map<string, number>()
+  readonly #stalled = new Set<string>()
   readonly #sockets = new Set<SimSocket>()
   #nextPort = 20_000
 
@@ -71,14 +83,49 @@ export class SimNetwork implements Line {
     if (this.#cuts.delete(wayOf(from, to))) this.#sendAgain()
   }
 
+  /** All ways are open, quick and wide. */
   healAll(): void {
     this.#cuts.clear()
+    this.#slow.clear()
+    this.#narrow.clear()
     this.#sendAgain()
+    this.#stalled.clear()
+    for (const socket of this.#sockets) socket.goOn()
   }
 
   /** Adds to the delay from one node to another. */
   delay(from: string, to: string, ms: number): void {
     this.#slow.set(wayOf(from, to), ms)
+  }
+
+  /** Each connection from one node to another gets this much across; undefined: as much as all others. */
+  narrow(from: string, to: string, bytesPerMs: number | undefined): void {
+    if (bytesPerMs === undefined) this.#narrow.delete(wayOf(from, to))
+    else this.#narrow.set(wayOf(from, to), bytesPerMs)
+  }
+
+  /** Bytes from one node to another are taken and kept back, so that the sender's window closes. */
+  stall(from: string, to: string): void {
+    this.#stalled.add(wayOf(from, to))
+  }
+
+  endStall(from: string, to: string): void {
+    if (this.#stalled.delete(wayOf(from, to))) for (const socket of this.#sockets) socket.goOn()
+  }
+
+  /** Breaks connections of a node: those to another, or all; each with the given share. Returns how many. */
+  reset(node: string, to: string | undefined, share = 1): number {
+    let broken = 0
+    for (const socket of [...this.#sockets])
+      if (
+        !socket.onMachine &&
+        socket.process.host.name === node &&
+        (to === undefined || socket.peer.process.host.name === to) &&
+        this.chance.happens(share) &&
+        socket.breakDown()
+      )
+        broken++
+    return broken
   }
 
   socketsOf(process: SimProcess): Sockets {
@@ -106,6 +153,21 @@ export class SimNetwork implements Line {
     return !from.onMachine && this.#isWayCut(from.process.host, to.process.host)
   }
 
+  bytesPerMs(from: SimSocket, to: SimSocket): number {
+    const [a, b] = [from.process.host.name, to.process.host.name]
+    const narrow = from.onMachine || this.#narrow.size === 0 ? undefined : this.#narrow.get(wayOf(a, b))
+    if (narrow !== undefined) this.onTrouble('narrowed', a, b)
+    return narrow ?? this.nature.bytesPerMs
+  }
+
+  isStalled(from: SimSocket, to: SimSocket): boolean {
+    if (this.#stalled.size === 0 || from.onMachine) return false
+    const [a, b] = [from.process.host.name, to.process.host.name]
+    const stalled = this.#stalled.has(wayOf(a, b))
+    if (stalled) this.onTrouble('kept back', a, b)
+    return stalled
+  }
+
   latencyMs(from: SimSocket, to: SimSocket): number {
     return this.#latencyMs(from.process.host, to.process.host, from.onMachine)
   }
@@ -119,14 +181,19 @@ export class SimNetwork implements Line {
   }
 
   #isWayCut(from: Host, to: Host): boolean {
-    return this.#cuts.has(wayOf(from.name, to.name))
+    if (this.#cuts.size === 0) return false
+    const cut = this.#cuts.has(wayOf(from.name, to.name))
+    if (cut) this.onTrouble('dropped', from.name, to.name)
+    return cut
   }
 
   #latencyMs(from: Host, to: Host, onMachine: boolean): number {
     const { nature, chance } = this
     if (onMachine || from.machine === to.machine) return chance.between(...nature.delayOnMachineMs)
     const sentAgain = chance.happens(nature.lossShare) ? nature.resendMs : 0
-    return chance.between(...nature.delayMs) + sentAgain + (this.#slow.get(wayOf(from.name, to.name)) ?? 0)
+    const slowMs = this.#slow.size === 0 ? 0 : (this.#slow.get(wayOf(from.name, to.name)) ?? 0)
+    if (slowMs > 0) this.onTrouble('delayed', from.name, to.name)
+    return chance.between(...nature.delayMs) + sentAgain + slowMs
   }
 
   #sendAgain(): void {

@@ -11,27 +11,15 @@
 import { assert, AssertionFailure } from '../src/base/assert.ts'
 import { KiB, MiB } from '../src/base/units.ts'
 import type { Address, Socket } from '../src/platform/platform.ts'
-import { digestOf, type Schedule } from './schedule.ts'
-import type { SeededChance } from './seeded-chance.ts'
+import { digestOf } from './schedule.ts'
+import type { Line } from './sim-line.ts'
 import { systemError, type SimProcess } from './sim-process.ts'
-
-/** What a connection asks of the network. */
-export interface Line {
-  readonly schedule: Schedule
-  readonly chance: SeededChance
-  readonly nature: { readonly bytesPerMs: number; readonly resendMs: number; readonly breakAfterMs: number }
-  /** Nothing gets across now. */
-  isCut(from: SimSocket, to: SimSocket): boolean
-  latencyMs(from: SimSocket, to: SimSocket): number
-  opened(socket: SimSocket): void
-  closed(socket: SimSocket): void
-}
 
 type End = readonly [process: SimProcess, remoteAddress: Address]
 
 /** The two ends of a new connection, the client's first. */
 export function connectPair(
-  line: Line,
+  line: Line<SimSocket>,
   onMachine: boolean,
   client: End,
   server: End,
@@ -89,7 +77,7 @@ export class SimSocket implements Socket {
   onClose: (error?: Error) => void = notSet
   onDrain: () => void = () => undefined
 
-  readonly #line: Line
+  readonly #line: Line<SimSocket>
   #state: State = 'open'
   #error: Error | undefined
   /** The process has the socket: before, what arrives waits. */
@@ -117,7 +105,7 @@ export class SimSocket implements Socket {
   #paused = false
   #deliveryDue = false
 
-  constructor(line: Line, onMachine: boolean, process: SimProcess, remoteAddress: Address) {
+  constructor(line: Line<SimSocket>, onMachine: boolean, process: SimProcess, remoteAddress: Address) {
     this.#line = line
     this.onMachine = onMachine
     this.process = process
@@ -195,6 +183,18 @@ export class SimSocket implements Socket {
     this.#cross(this.#line.chance.between(0, Math.min(this.#line.nature.resendMs + waited, 5_000)))
   }
 
+  /** What was kept back on the way here may be read. */
+  goOn(): void {
+    this.#deliverSoon()
+  }
+
+  /** Something on the way breaks the connection: both ends are told, and what was under way is gone. False: it is over. */
+  breakDown(): boolean {
+    if (this.#closing || this.#dead || this.peer.#dead) return false
+    for (const end of [this, this.peer]) end.#fail('ECONNRESET', 'the connection was broken', end)
+    return true
+  }
+
   get #closing(): boolean {
     return this.#state === 'closing' || this.#state === 'closed'
   }
@@ -256,10 +256,11 @@ export class SimSocket implements Socket {
   // The kernel's side of sending.
 
   #give(what: Buffer | 'end' | 'reset'): void {
-    const { schedule, nature } = this.#line
+    const { schedule } = this.#line
     const length = typeof what === 'string' ? 0 : what.length
     this.#windowUsed += length
-    this.#busyUntil = Math.max(schedule.now, this.#busyUntil) + length / nature.bytesPerMs
+    this.#busyUntil =
+      Math.max(schedule.now, this.#busyUntil) + length / this.#line.bytesPerMs(this, this.peer)
     this.#kernel.push({ what, due: this.#busyUntil + this.#line.latencyMs(this, this.peer) })
     if (this.#stuckSince === undefined) this.#cross(0)
   }
@@ -330,6 +331,7 @@ export class SimSocket implements Socket {
   #deliverSoon(): void {
     if (this.#deliveryDue || this.#paused || !this.#taken || this.#closing) return
     if (this.#received.length === 0 && !this.#endReceived) return
+    if (this.#line.isStalled(this.peer, this)) return
     this.#deliveryDue = true
     this.#line.schedule.inProcess(this.process, 0, 'deliver', () => {
       this.#deliveryDue = false
