@@ -11,11 +11,11 @@ async function connected(world: World) {
   const closed: string[] = []
   await world.platform('b').sockets.listen(addressOf('b'), (socket) => {
     socket.onData = (bytes) => arrived.push({ bytes: bytes.length, at: world.now })
-    socket.onClose = (error) => closed.push(`b ${(error as NodeJS.ErrnoException | undefined)?.code}`)
+    socket.onClose = (error) => closed.push(`b ${(error)?.code}`)
   })
   const socket = await world.platform('a').sockets.connect(addressOf('b'), 1000)
   socket.onData = () => undefined
-  socket.onClose = (error) => closed.push(`a ${(error as NodeJS.ErrnoException | undefined)?.code}`)
+  socket.onClose = (error) => closed.push(`a ${(error)?.code}`)
   return { socket, arrived, closed }
 }
 
