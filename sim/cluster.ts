@@ -11,8 +11,9 @@
 import type { NodeId } from '../src/base/ids.ts'
 import { MiB } from '../src/base/units.ts'
 import { formatDisk } from '../src/disk/folder-disk.ts'
+import { superblockName } from '../src/disk/superblock.ts'
 import { openStoreDatabase } from '../src/local/store/store-database.ts'
-import { ImmediateStoreEngine } from '../src/local/store/store-engine.ts'
+import { ImmediateStoreEngine, type StoreEngine } from '../src/local/store/store-engine.ts'
 import { storeNode } from '../src/local/store/store-process.ts'
 import { StoreServer } from '../src/local/store/store-server.ts'
 import { type Node, startNode } from '../src/node.ts'
@@ -31,7 +32,9 @@ export interface ClusterOptions {
 
 const clusterId = '5113ba5eba11c0de'
 const key = Buffer.alloc(32, 'simulated')
-const storeAddress = 'store:7000'
+/** The store's machine, beside the nodes'. */
+export const storeName = 'store'
+const storeAddress = `${storeName}:7000` as const
 /** How long guests' writes wait for copies. */
 const writeWaitMaxMs = 10_000
 const flashBytes = 96 * MiB
@@ -39,11 +42,11 @@ const hddBytes = 256 * MiB
 /** What a supervisor waits before it starts a node that ended by itself. */
 const restartAfterMs = 500
 export const disksOfNode = ['flash', 'hdd'] as const
+export type Tier = (typeof disksOfNode)[number]
 
-export const capacityOfDisk = (tier: (typeof disksOfNode)[number]): number =>
-  tier === 'flash' ? flashBytes : hddBytes
+export const capacityOfDisk = (tier: Tier): number => (tier === 'flash' ? flashBytes : hddBytes)
 
-export const pathOfDisk = (tier: (typeof disksOfNode)[number]): string => `/disks/${tier}`
+export const pathOfDisk = (tier: Tier): string => `/disks/${tier}`
 
 interface Machine {
   readonly name: NodeId
@@ -52,11 +55,15 @@ interface Machine {
   wanted: boolean
   /** It will never come back. */
   lost: boolean
+  /** Disks that are new, and have to be formatted before the node starts. */
+  readonly blank: Set<Tier>
 }
 
 export class Cluster {
   readonly world: World
   readonly names: readonly NodeId[]
+  /** Called when the store has done what a request of this kind asks, before anybody is answered. */
+  onStoreDone: (kind: string) => void = () => undefined
   readonly database = openStoreDatabase(':memory:', clusterId)
   /** Sees each request that the store has done, and its answer. */
   onStoreRequest: (kind: string, body: Buffer, answer: Uint8Array) => void = () => undefined
@@ -81,7 +88,7 @@ export class Cluster {
     this.world = new World({ seed, ...(trace === undefined ? {} : { trace }) })
     this.names = Array.from({ length: options.nodes }, (_, i) => `n${i + 1}` as NodeId)
     for (const name of this.names)
-      this.#machines.set(name, { name, running: undefined, wanted: false, lost: false })
+      this.#machines.set(name, { name, running: undefined, wanted: false, lost: false, blank: new Set() })
   }
 
   async #format(): Promise<void> {
@@ -91,14 +98,7 @@ export class Cluster {
         // Where the file systems are mounted: there before any of ours, and for good.
         await platform.files.makeDirectory('/disks')
         await platform.files.syncDirectory('/')
-        for (const tier of disksOfNode)
-          await formatDisk(platform, {
-            path: pathOfDisk(tier),
-            cluster: clusterId,
-            disk: diskIdOf(name, tier),
-            tier,
-            capacityBytes: capacityOfDisk(tier),
-          })
+        for (const tier of disksOfNode) await formatNew(platform, name, tier)
       })
       this.world.kill(name)
     }
@@ -140,8 +140,13 @@ export class Cluster {
     if (machine.lost || machine.running?.alive === true) return
     machine.wanted = true
     const { oplogSegmentBytes, cacheBytes } = this.#options
-    const running = this.world.start(name, (platform) =>
-      startNode({
+    const running = this.world.start(name, async (platform) => {
+      for (const tier of machine.blank) {
+        const names = await platform.files.list(pathOfDisk(tier))
+        if (names?.includes(superblockName) !== true) await formatNew(platform, name, tier)
+        machine.blank.delete(tier)
+      }
+      return startNode({
         platform,
         clusterId,
         key,
@@ -158,8 +163,8 @@ export class Cluster {
         cacheBytes,
         writeWaitMaxMs,
         oplogSegmentBytes,
-      }),
-    )
+      })
+    })
     machine.running = running
     const watch = (): void => {
       if (machine.running !== running) return
@@ -197,13 +202,19 @@ export class Cluster {
     this.#machine(name).lost = true
   }
 
+  /** A disk of a machine that is off is exchanged for an empty one, which gets the old one's name. */
+  replaceDisk(name: NodeId, tier: Tier): void {
+    this.world.disk(name).erase(pathOfDisk(tier))
+    this.#machine(name).blank.add(tier)
+  }
+
   startStore(): void {
     if (this.#store?.alive !== true)
-      this.#store = this.world.start('store', (platform) => this.#runStore(platform))
+      this.#store = this.world.start(storeName, (platform) => this.#runStore(platform))
   }
 
   killStore(): void {
-    this.world.kill('store')
+    this.world.kill(storeName)
   }
 
   /** Runs a step of the node's code as an event of its process: never while it is frozen, nor after its end. */
@@ -240,9 +251,19 @@ class ObservedStoreEngine extends ImmediateStoreEngine {
   override async run(kind: string, body: Buffer): Promise<Uint8Array> {
     const answer = await super.run(kind, body)
     this.#cluster.onStoreRequest(kind, body, answer)
+    this.#cluster.onStoreDone(kind)
     return answer
   }
 }
+
+const formatNew = (platform: Platform, name: NodeId, tier: Tier) =>
+  formatDisk(platform, {
+    path: pathOfDisk(tier),
+    cluster: clusterId,
+    disk: diskIdOf(name, tier),
+    tier,
+    capacityBytes: capacityOfDisk(tier),
+  })
 
 const diskIdOf = (node: NodeId, tier: string) =>
   `${node}-${tier}-0` as Parameters<typeof formatDisk>[1]['disk']

@@ -5,11 +5,12 @@
  *     nodes, and in each file pages whose checksums are the row's (I3, I5).
  *  2. What is there is named: no group, planned or whole, no file, that the map does not name (I7: freed in the end).
  *
- * On a node that is gone for good nothing is looked at, and what has a copy there can't be freed.
+ * On a node that is gone for good, or a disk that was replaced, nothing is looked at, and what has a copy there can't be
+ * freed. A copy that was hurt on purpose, on a bad machine, may be bad until somebody reads it: the others are whole.
  */
 import type Database from 'better-sqlite3'
 import { crc32c } from '../src/base/crc32c.ts'
-import type { GroupId, NodeId, VDiskId } from '../src/base/ids.ts'
+import type { GroupId, VDiskId } from '../src/base/ids.ts'
 import { pageBytes } from '../src/base/units.ts'
 import type { CopyRef } from '../src/stargate/extent-store/extent-store.ts'
 import { groupFileName, groupsFolder } from '../src/stargate/extent-store/group-file.ts'
@@ -24,6 +25,7 @@ import {
   type VDiskState,
 } from '../src/stargate/vdisk-controller/rows.ts'
 import { type Cluster, disksOfNode, pathOfDisk } from './cluster.ts'
+import type { Damage } from './faults/damage.ts'
 import type { SimNode } from './sim-disk.ts'
 
 interface StoredRow {
@@ -48,11 +50,14 @@ export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskStat
 }
 
 /** What is wrong, one line each. */
-export function findMetadataFaults(cluster: Cluster): string[] {
+export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] {
   const { database } = cluster
   const faults: string[] = []
   const lost = new Set(cluster.names.filter((name) => !cluster.notLost().includes(name)))
-  const touchesLost = (copies: readonly CopyRef[]): boolean => copies.some(({ node }) => lost.has(node))
+  const isGone = ({ node, incarnation }: CopyRef): boolean =>
+    lost.has(node) || damage?.isGone(incarnation) === true
+  const isHurt = ({ node }: CopyRef, path: string): boolean => damage?.isHurt(node, path) === true
+  const touchesLost = (copies: readonly CopyRef[]): boolean => copies.some(isGone)
 
   const states = vDiskStates(database)
   const rows = new Map<GroupId, GroupRow>()
@@ -83,7 +88,7 @@ export function findMetadataFaults(cluster: Cluster): string[] {
     else if (!index.has(id)) faults.push(`the map names group ${id}, which is not in the index`)
     else if (lastPage >= row.checksums.length)
       faults.push(`the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
-    else faults.push(...copiesFaults(cluster, id, row, states, lost))
+    else faults.push(...copiesFaults(cluster, id, row, states, isGone, isHurt))
   }
   for (const [id, { state, copies }] of rows)
     if (!named.has(id) && index.has(id) && !touchesLost(copies))
@@ -113,17 +118,21 @@ function copiesFaults(
   id: GroupId,
   row: GroupRow,
   states: ReadonlyMap<VDiskId, VDiskState>,
-  lost: ReadonlySet<NodeId>,
+  isGone: (copy: CopyRef) => boolean,
+  isHurt: (copy: CopyRef, path: string) => boolean,
 ): string[] {
   const faults: string[] = []
   const wanted = states.get(Number(id.split('-')[0]) as VDiskId)?.copies
   const nodes = new Set(row.copies.map(({ node }) => node))
   if (nodes.size !== wanted)
     faults.push(`group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
-  for (const { node, disk, number } of row.copies) {
-    if (lost.has(node)) continue
+  for (const copy of row.copies) {
+    const { node, disk, number } = copy
+    if (isGone(copy)) continue
     const tier = disk.split('-')[1] as (typeof disksOfNode)[number]
-    const file = cluster.world.disk(node).find(`${pathOfDisk(tier)}/${groupFileName(id, number)}`)
+    const path = `${pathOfDisk(tier)}/${groupFileName(id, number)}`
+    if (isHurt(copy, path)) continue
+    const file = cluster.world.disk(node).find(path)
     if (file?.kind !== 'file') {
       faults.push(`copy ${number} of group ${id} is not on ${disk}`)
       continue

@@ -3,6 +3,8 @@ import { test } from 'node:test'
 import { World } from './world.ts'
 
 const seed = 11
+const codeOf = (error: Error | undefined): string =>
+  error !== undefined && 'code' in error ? String(error.code) : 'none'
 const addressOf = (node: string): string => `${node}:9440`
 
 /** `b` collects what comes over one connection; returns the sender's end and what arrived, with its time. */
@@ -11,11 +13,11 @@ async function connected(world: World) {
   const closed: string[] = []
   await world.platform('b').sockets.listen(addressOf('b'), (socket) => {
     socket.onData = (bytes) => arrived.push({ bytes: bytes.length, at: world.now })
-    socket.onClose = (error) => closed.push(`b ${(error)?.code}`)
+    socket.onClose = (error) => closed.push(`b ${codeOf(error)}`)
   })
   const socket = await world.platform('a').sockets.connect(addressOf('b'), 1000)
   socket.onData = () => undefined
-  socket.onClose = (error) => closed.push(`a ${(error)?.code}`)
+  socket.onClose = (error) => closed.push(`a ${codeOf(error)}`)
   return { socket, arrived, closed }
 }
 

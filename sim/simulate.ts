@@ -178,8 +178,11 @@ class Run {
     await world.play(() => this.#createVDisks(cluster, checkers))
     check()
 
-    const faults = new Faults(cluster, { weights: troubles, everyMs: troubleEveryMs, lossesMax }, (line) =>
-      this.#trace?.(`${world.now.toFixed(4)} trouble: ${line}`),
+    const badMachines = this.#plan.copies - 1
+    const faults = new Faults(
+      cluster,
+      { weights: troubles, everyMs: troubleEveryMs, lossesMax, badMachines },
+      (line) => this.#trace?.(`${world.now.toFixed(4)} trouble: ${line}`),
     )
     let failure: unknown
     const working = Promise.all(this.#clients.map((client) => client.run())).catch((error: unknown) => {
@@ -212,14 +215,23 @@ class Run {
     await world.play(() => this.#touchAll(cluster), quietLimitMs)
     // In use, so that its owner keeps it: what has a copy where nobody answers is tried again only after a while.
     const touch = (): Promise<void> => world.play(() => this.#touchAll(cluster), quietLimitMs)
-    await this.#until('map, groups and files agree', () => findMetadataFaults(cluster), checkAll, touch)
+    await this.#until(
+      'map, groups and files agree',
+      () => findMetadataFaults(cluster, faults.damage),
+      checkAll,
+      touch,
+    )
     await this.#until(
       'idle vDisks are given up, and the logs are empty',
       () => this.#findUndrained(cluster),
       checkAll,
     )
     await world.play(() => this.#deleteAll(cluster), quietLimitMs)
-    await this.#until('nothing is left of deleted vDisks', () => findMetadataFaults(cluster), checkAll)
+    await this.#until(
+      'nothing is left of deleted vDisks',
+      () => findMetadataFaults(cluster, faults.damage),
+      checkAll,
+    )
     for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
     checkAll()
     return {
