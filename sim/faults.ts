@@ -51,7 +51,7 @@ export const allTroubles = Object.fromEntries(allKinds.map((kind) => [kind, kind
 /** How often another kind is drawn where one can't be now. */
 const drawsMax = 5
 /** Of power cuts, those that stop writes at any byte. */
-const tearingShare = 0.3
+const tearingShare = 0.5
 
 export class Faults {
   readonly counts = new Map<Trouble, number>()
@@ -86,7 +86,10 @@ export class Faults {
     for (const name of cluster.names) {
       const disk = cluster.world.disk(name)
       disk.tearingShare = tearingShare
-      disk.onOperation = (operation) => disks.hook(name, operation) ?? damage.hook(name, operation)
+      disk.onOperation = (operation) => {
+        if (operation.kind === 'write' || operation.kind === 'sync') kit.writeBegins(name)
+        return disks.hook(name, operation) ?? damage.hook(name, operation)
+      }
     }
     kit.onCalm(() => {
       for (const name of cluster.notLost()) cluster.startNode(name)

@@ -23,6 +23,9 @@ export type Begin = (name: NodeId) => boolean
 
 export type Ending = 'kill' | 'power cut' | 'silent power cut'
 
+/** About as long as a write of a quick disk takes (sim-files.ts). */
+const writeMsMost = 0.4
+
 export interface FaultKitOptions {
   readonly cluster: Cluster
   readonly chance: SeededChance
@@ -42,6 +45,7 @@ export class FaultKit<Trouble extends string> {
   readonly #hit: (kind: string) => void
   readonly #onCalm: (() => void)[] = []
   readonly #onEnd: ((name: NodeId) => void)[] = []
+  readonly #aimed = new Map<NodeId, () => void>()
   #isCalm = false
 
   constructor({ cluster, chance, bad, lossesMax, log, hit }: FaultKitOptions) {
@@ -76,6 +80,19 @@ export class FaultKit<Trouble extends string> {
     this.cluster.world.after(ms, () => {
       if (!this.#isCalm) act()
     })
+  }
+
+  /** Does it while the next write or sync of the node's disks is under way. */
+  inNextWrite(name: NodeId, act: () => void): void {
+    this.#aimed.set(name, act)
+  }
+
+  /** To be called as a write or sync begins. */
+  writeBegins(name: NodeId): void {
+    const act = this.#aimed.get(name)
+    if (act === undefined) return
+    this.#aimed.delete(name)
+    this.later(this.chance.between(0, writeMsMost), act)
   }
 
   /** What a theme has to undo when all is to be calm. */

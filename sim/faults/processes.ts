@@ -32,7 +32,14 @@ export function processFaults(kit: FaultKit<ProcessTrouble>): Partial<Record<Pro
     for (const name of cluster.running()) world.thaw(name)
   })
 
+  /** Now, or, since that is when most can go wrong, in the middle of a write. */
   const end = (kind: ProcessTrouble, name: NodeId, how: Ending, mostMs: number): boolean => {
+    if (chance.happens(0.5)) return endNow(kind, name, how, mostMs)
+    kit.inNextWrite(name, () => void endNow(kind, name, how, mostMs))
+    return true
+  }
+
+  const endNow = (kind: ProcessTrouble, name: NodeId, how: Ending, mostMs: number): boolean => {
     const disk = world.disk(name)
     const tornBefore = disk.tornSectors
     const ran = kit.end(name, how, mostMs)
