@@ -228,6 +228,25 @@ test('a row of the map that is missing is damage, not a hole (I5)', async () => 
   assert.deepEqual(await b.entry(600), [hole, 0], 'and what never had a row is a hole')
 })
 
+test('a scan that meets less than all rows is damage too: what was counted from it would be freed (I7)', async () => {
+  const { world, owner } = await created()
+  await (await owner(1)).change({ page: 7, group: bad, at: 0 }, { page: 300, group: bad, at: 0 })
+  const scanned = async (epoch: number): Promise<boolean> => {
+    const a = await owner(epoch)
+    let done = false
+    const scan = a.map.scan(
+      0,
+      () => undefined,
+      () => (done = true),
+    )
+    await a.run(scan)
+    return done
+  }
+  assert.equal(await scanned(2), true)
+  world.loseRow(mapPartition(vdisk, layer, 0), 'v0001')
+  await assert.rejects(scanned(3), (error) => hasCode(error, 'DAMAGED_METADATA'))
+})
+
 test('a partition of the map that is lost, or lacks its digest, is damage (I5, F12)', async () => {
   for (const damage of ['partition', 'digest']) {
     const { world, owner } = await created()
