@@ -16,7 +16,7 @@ import { openStoreDatabase } from '../src/local/store/store-database.ts'
 import { ImmediateStoreEngine } from '../src/local/store/store-engine.ts'
 import { storeNode } from '../src/local/store/store-process.ts'
 import { StoreServer } from '../src/local/store/store-server.ts'
-import { type Node, startNode } from '../src/node.ts'
+import { type Node, type NodePace, startNode } from '../src/node.ts'
 import type { Incarnation } from '../src/base/ids.ts'
 import { PeerNetwork } from '../src/peer/peer-network.ts'
 import type { Platform } from '../src/platform/platform.ts'
@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly trace?: (line: string) => void
   readonly oplogSegmentBytes: number
   readonly cacheBytes: number
+  /** When background work is done; left out, as in a real cluster. */
+  readonly pace?: NodePace
 }
 
 const clusterId = '5113ba5eba11c0de'
@@ -139,7 +141,7 @@ export class Cluster {
     const machine = this.#machine(name)
     if (machine.lost || machine.running?.alive === true) return
     machine.wanted = true
-    const { oplogSegmentBytes, cacheBytes } = this.#options
+    const { oplogSegmentBytes, cacheBytes, pace } = this.#options
     const running = this.world.start(name, async (platform) => {
       for (const tier of machine.blank) {
         const names = await platform.files.list(pathOfDisk(tier))
@@ -163,6 +165,7 @@ export class Cluster {
         cacheBytes,
         writeWaitMaxMs,
         oplogSegmentBytes,
+        ...(pace === undefined ? {} : { pace }),
       })
     })
     machine.running = running

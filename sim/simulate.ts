@@ -17,6 +17,7 @@ import type { NodeId } from '../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
 import { Checkers } from './checkers/checkers.ts'
 import { InvariantViolation } from './checkers/invariant-violation.ts'
+import type { NodePace } from '../src/node.ts'
 import { Cluster } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
@@ -46,6 +47,7 @@ export interface Plan {
   readonly lossesMax: number
   readonly oplogSegmentBytes: number
   readonly cacheBytes: number
+  readonly pace: NodePace
 }
 
 export interface Outcome {
@@ -70,7 +72,7 @@ export interface SimulateOptions {
 /** What the seed says: each run another size, with other troubles, so that rare ones meet alone and together. */
 export function planOf(seed: number): Plan {
   const chance = new SeededChance(seed, 'plan')
-  const nodes = 3 + chance.below(3)
+  const nodes = [3, 3, 3, 4, 4, 4, 5, 5, 6, 7][chance.below(10)]
   const copies = chance.happens(0.25) ? 3 : 2
   const troubles: Partial<Record<Trouble, number>> = {}
   for (const [kind, weight] of Object.entries(allTroubles))
@@ -81,7 +83,7 @@ export function planOf(seed: number): Plan {
     vdisks: 1 + chance.below(3),
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
-    sectors: [256, 1024, 1024, 8192][chance.below(4)],
+    sectors: [256, 512, 1024, 4096][chance.below(4)],
     hardTimesMs: chance.between(4_000, 12_000),
     troubles,
     troubleEveryMs: [50, [1_200, 2_500, 5_000][chance.below(3)]],
@@ -89,6 +91,14 @@ export function planOf(seed: number): Plan {
     lossesMax: Math.min(copies - 1, nodes - copies),
     oplogSegmentBytes: [512 * KiB, 1 * MiB, 4 * MiB][chance.below(3)],
     cacheBytes: [256 * KiB, 4 * MiB][chance.below(2)],
+    // Quicker than in a real cluster mostly, so that drains, releases and sweeps meet the rest.
+    pace: {
+      drainBeginsAtBytes: [128 * KiB, 1 * MiB, 32 * MiB][chance.below(3)],
+      drainAgeMs: [500, 3_000, 10_000][chance.below(3)],
+      idleReleaseMs: [2_000, 5_000, 15_000][chance.below(3)],
+      freeAgainMs: [2_000, 10_000][chance.below(2)],
+      sweepMs: [3_000, 10_000][chance.below(2)],
+    },
   }
 }
 
@@ -163,13 +173,14 @@ class Run {
   }
 
   async run(check: () => void): Promise<Outcome> {
-    const { nodes, oplogSegmentBytes, cacheBytes, hardTimesMs, troubles, troubleEveryMs, lossesMax } =
+    const { nodes, oplogSegmentBytes, cacheBytes, pace, hardTimesMs, troubles, troubleEveryMs, lossesMax } =
       this.#plan
     const cluster = await Cluster.start({
       seed: this.#seed,
       nodes,
       oplogSegmentBytes,
       cacheBytes,
+      pace,
       ...(this.#trace === undefined ? {} : { trace: this.#trace }),
     })
     this.#cluster = cluster
@@ -370,8 +381,8 @@ class Run {
         throw new Error(
           `not in ${quietLimitMs} ms: ${what}\n${faults.slice(0, 10).join('\n')}\n(${faults.length} in all)`,
         )
-      await world.run(world.now + 5_000)
-      if (looks % 8 === 0) await meanwhile()
+      await world.run(world.now + 1_000)
+      if (looks % 20 === 0) await meanwhile()
     }
   }
 

@@ -20,7 +20,7 @@ import { SimDisk } from './sim-disk.ts'
 import { diskTimingDefault, SimFiles, type DiskTiming } from './sim-files.ts'
 import { SimLog } from './sim-log.ts'
 import { networkNatureDefault, SimNetwork, type NetworkNature } from './sim-network.ts'
-import { SimProcess, type Host } from './sim-process.ts'
+import { asError, SimProcess, type Host } from './sim-process.ts'
 import { drawClockNature, VirtualClock, type ClockNature } from './virtual-clock.ts'
 
 export interface WorldOptions {
@@ -377,7 +377,7 @@ function inTurns(step: () => boolean): Promise<void> {
         if (over) resolve()
       } catch (error) {
         over = true
-        reject(error as Error)
+        reject(asError(error))
       }
     }
     const askForTurns = (): void => {

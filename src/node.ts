@@ -30,6 +30,7 @@ import { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import { createOplogs } from './stargate/oplog/remote-oplog.ts'
 import { openOplogReplica } from './stargate/oplog/replica-log.ts'
+import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
@@ -54,7 +55,18 @@ export interface NodeOptions {
   readonly oplogShare?: number
   /** Of a new log; left out, what its disk's size suggests. */
   readonly oplogSegmentBytes?: number
+  /** Left out, what suits a real cluster. */
+  readonly pace?: NodePace
 }
+
+/** When background work is done. */
+export interface NodePace extends Pace {
+  /** Between two looks for vDisks that nobody serves, and still have a log. */
+  readonly sweepMs: number
+}
+
+/** DESIGN section 7: "at start, and every minute". */
+const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000 }
 
 export interface NodeAddresses {
   readonly http: Address
@@ -87,6 +99,7 @@ const fillOf = (replica: OplogReplica): number => {
 /** Resolves when reads and writes are served. */
 export async function startNode(options: NodeOptions) {
   const { platform, clusterId, key, node, block, storeAddress, listen, cacheBytes, writeWaitMaxMs } = options
+  const { pace = usualNodePace } = options
   const { clock, chance } = platform
   const { log } = platform
   const here = platform
@@ -158,6 +171,7 @@ export async function startNode(options: NodeOptions) {
     extents,
     cache,
     writeWaitMaxMs,
+    pace,
     undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes * undrainedShareMax)),
     logCandidates: () => [
       ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block }] : [])),
@@ -183,6 +197,7 @@ export async function startNode(options: NodeOptions) {
     clock,
     log,
     node,
+    sweepMs: pace.sweepMs,
     view: {
       owners: view.owners,
       liveNodes: () => view.liveNodes(),

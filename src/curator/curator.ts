@@ -20,6 +20,8 @@ export interface CuratorContext {
   readonly clock: Clock
   readonly log: Log
   readonly node: NodeId
+  /** Between one look and the next. */
+  readonly sweepMs: number
   readonly view: OwnerlessView
   /** Takes the vDisk over; rejects where another node did. */
   readonly claim: (vdisk: VDiskId) => Promise<void>
@@ -27,8 +29,6 @@ export interface CuratorContext {
   readonly tidy: () => Promise<void>
 }
 
-/** DESIGN section 7: "at start, and every minute". */
-const sweepMs = 60_000
 /** How long a sweep waits for one takeover before it goes on with the next. */
 const claimWaitMs = 10_000
 /** Takeovers under way at once: each reads its vDisk's undrained log into memory. */
@@ -45,7 +45,7 @@ export class Curator {
     this.#context = context
   }
 
-  /** Looks now, and from then on every minute. */
+  /** Looks now, and from then on every `sweepMs`. */
   start(): void {
     this.sweep()
   }
@@ -68,7 +68,7 @@ export class Curator {
   }
 
   async #sweep(): Promise<void> {
-    const { clock, log, node, view, claim, tidy } = this.#context
+    const { clock, log, node, sweepMs, view, claim, tidy } = this.#context
     do {
       this.#again = false
       const mine = [...assignments(view).entries()].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))

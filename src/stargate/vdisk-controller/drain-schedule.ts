@@ -8,23 +8,18 @@
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Sequence, VDiskId } from '../../base/ids.ts'
 import { Serial } from '../../base/serial.ts'
-import { KiB, MiB } from '../../base/units.ts'
+import { KiB } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import { compact, victimsAmong } from './compact.ts'
 import { type DrainContext, drainPrefix, drainPrefixBytesMax } from './drain.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { LogIndex } from './log-index.ts'
+import type { Pace } from './pace.ts'
 import type { Reclaimer } from './reclaim.ts'
 import type { VDiskLog } from './vdisk-log.ts'
 
-/** Undrained bytes at which a drain begins: long prefixes write less metadata for each byte (M18). */
-const drainBeginsAtBytes = 32 * MiB
 /** Records, or entries of the index, at which a drain begins, however few bytes they hold. */
 const drainBeginsAtEntries = 64 * KiB
-/** An undrained record is drained when it is this old (I1 asks for five minutes). */
-const drainAgeMs = 20_000
-/** A vDisk that nobody has used for so long is given up, once drained. */
-const idleReleaseMs = 60_000
 /** What a failed drain waits before it is tried again: the first time, and at most. */
 const retryMs = 1000
 const retryMsMax = 30_000
@@ -33,6 +28,7 @@ export interface DrainScheduleContext {
   readonly vdisk: VDiskId
   readonly clock: Clock
   readonly log: Log
+  readonly pace: Pace
   readonly drain: DrainContext
   readonly vdiskLog: VDiskLog
   readonly index: LogIndex
@@ -78,7 +74,8 @@ export class DrainSchedule {
   plan(): void {
     if (this.#draining || this.#stopped) return
     if (this.#isMuch() && this.#pauseMs === 0) return this.start()
-    this.#timer ??= this.#context.clock.after(this.#pauseMs > 0 ? this.#pauseMs : drainAgeMs, () => {
+    const { clock, pace } = this.#context
+    this.#timer ??= clock.after(this.#pauseMs > 0 ? this.#pauseMs : pace.drainAgeMs, () => {
       this.#timer = undefined
       this.start()
     })
@@ -108,9 +105,11 @@ export class DrainSchedule {
   }
 
   #isMuch(): boolean {
-    const { vdiskLog, isWaitedFor } = this.#context
+    const { vdiskLog, pace, isWaitedFor } = this.#context
     return (
-      vdiskLog.undrainedBytes >= drainBeginsAtBytes || this.entries >= drainBeginsAtEntries || isWaitedFor()
+      vdiskLog.undrainedBytes >= pace.drainBeginsAtBytes ||
+      this.entries >= drainBeginsAtEntries ||
+      isWaitedFor()
     )
   }
 
@@ -174,6 +173,7 @@ export class DrainSchedule {
   /** An idle vDisk whose log is empty is given up: only then no episode is open, and no peer is asked for grants. */
   #planRelease(): void {
     const { clock, vdiskLog, lastUsedAt, idle } = this.#context
+    const { idleReleaseMs } = this.#context.pace
     if (this.#stopped) return
     this.#idleTimer ??= clock.after(idleReleaseMs, () => {
       this.#idleTimer = undefined

@@ -35,6 +35,7 @@ import {
   type Tail,
 } from '../oplog/oplog.ts'
 import type { LogEntry } from './vdisk-log.ts'
+import { usualPace } from './pace.ts'
 import { VDiskHost } from './vdisk-host.ts'
 
 export const quietLog: Log = {
@@ -446,6 +447,7 @@ export class TestNode {
       replicas: [],
       extents: this.extents,
       cache: createExtentCache({ limitBytes: 4 * MiB }),
+      pace: usualPace,
       writeWaitMaxMs: 60_000,
       undrainedBytesMax: this.#undrainedBytesMax,
       logCandidates: () =>

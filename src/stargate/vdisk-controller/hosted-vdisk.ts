@@ -30,6 +30,7 @@ import { placeGroup, type Suspects } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
 import { LogIndex } from './log-index.ts'
 import type { MedusaAccess } from './owned-partition.ts'
+import type { Pace } from './pace.ts'
 import { PageReader } from './page-reader.ts'
 import { ReadLease } from './read-lease.ts'
 import { freeEverything, Reclaimer } from './reclaim.ts'
@@ -60,6 +61,7 @@ export interface HostedContext {
   readonly groups: GroupTable
   readonly node: NodeId
   readonly writeWaitMaxMs: number
+  readonly pace: Pace
   readonly suspects: Suspects
   readonly gate: WriteGate
   readonly placeLog: (vdisk: VDiskId, copies: number) => readonly DiskRef[]
@@ -111,7 +113,7 @@ export class HostedVDiskController implements HostedVDisk {
 
   /** `recovered`: the undrained log as takeover found it. `open` must be awaited before anything is served. */
   constructor(context: HostedContext, row: VDiskRow, recovered: Recovered) {
-    const { platform, access, extents, cache, groups } = context
+    const { platform, access, extents, cache, groups, pace } = context
     const { clock, log, chance } = platform
     this.#context = context
     this.#row = row
@@ -191,6 +193,7 @@ export class HostedVDiskController implements HostedVDisk {
     })
     const reclaimer = new Reclaimer({
       ...shared,
+      pace,
       partitions: () =>
         Math.max(1, Math.ceil(Math.max(this.#sizeBytes, row.state.sizeBytes) / mapPartitionBytes)),
       alive: () => this.#phase === 'serving',
@@ -200,6 +203,7 @@ export class HostedVDiskController implements HostedVDisk {
       vdisk: this.id,
       clock,
       log,
+      pace,
       drain: {
         ...shared,
         suspect,
@@ -508,13 +512,15 @@ export class HostedVDiskController implements HostedVDisk {
         throw error
       })
     this.#context.oplogs.free(replicas, this.id, this.#row.state.drained)
-    const { platform } = this.#context
+    const { platform, pace } = this.#context
     const settled = async (): Promise<void> => {
       await Promise.all([this.#reader.settled(), this.#streamWriter.settled()])
     }
-    void freeEverything({ platform, row: this.#row, index: this.#groupIndex, settled }).then((complete) => {
-      if (complete) this.#context.freed(this)
-    })
+    void freeEverything({ platform, pace, row: this.#row, index: this.#groupIndex, settled }).then(
+      (complete) => {
+        if (complete) this.#context.freed(this)
+      },
+    )
   }
 
   /** Somebody else owns the vDisk now, or this process ends. */

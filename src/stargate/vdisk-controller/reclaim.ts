@@ -10,6 +10,7 @@ import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import type { VBlock } from './map-row.ts'
+import type { Pace } from './pace.ts'
 import type { PageReader } from './page-reader.ts'
 import type { VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
@@ -18,12 +19,11 @@ import type { VDiskRow } from './vdisk-row.ts'
 const groupsAtOnceMax = 256
 /** Between marking and unlinking, beside waiting for every read that was under way: for messages that are. */
 const graceMs = 2000
-/** Before groups whose copies could not be reached are tried again. */
-const retryMs = 60_000
 
 export interface ReclaimContext {
   readonly clock: Clock
   readonly log: Log
+  readonly pace: Pace
   readonly map: VDiskMap
   readonly index: GroupIndex
   readonly ledger: GroupLedger
@@ -81,7 +81,7 @@ export class Reclaimer {
   }
 
   async #freeWhileDead(): Promise<void> {
-    const { ledger, log, clock, alive } = this.#context
+    const { ledger, log, clock, pace, alive } = this.#context
     while (alive()) {
       const dead = ledger.takeDead(groupsAtOnceMax)
       if (dead.length === 0) return
@@ -95,7 +95,7 @@ export class Reclaimer {
       } finally {
         for (const group of dead) ledger.spared(group)
       }
-      if (freed === 0 && alive()) await clock.sleep(retryMs)
+      if (freed === 0 && alive()) await clock.sleep(pace.freeAgainMs)
     }
   }
 
@@ -119,11 +119,12 @@ export class Reclaimer {
 /** Frees all groups of a deleted vDisk; true when none is left, false when ownership ended first. */
 export async function freeEverything(context: {
   readonly platform: Pick<Platform, 'clock' | 'log'>
+  readonly pace: Pace
   readonly row: VDiskRow
   readonly index: GroupIndex
   readonly settled: () => Promise<void>
 }): Promise<boolean> {
-  const { platform, row, index, settled } = context
+  const { platform, pace, row, index, settled } = context
   let emptyOnce = false
   while (row.alive) {
     try {
@@ -142,14 +143,14 @@ export async function freeEverything(context: {
       for (const id of ids) await index.markDeleting(id)
       await Promise.all([settled(), platform.clock.sleep(graceMs)])
       const gone = await index.finishDeletion(ids)
-      if (gone.length === 0) await platform.clock.sleep(retryMs)
+      if (gone.length === 0) await platform.clock.sleep(pace.freeAgainMs)
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return false
       platform.log.debug(`groups of deleted vDisk ${row.vdisk} are not freed now`, {
         reason: messageOf(error),
       })
-      await platform.clock.sleep(retryMs)
+      await platform.clock.sleep(pace.freeAgainMs)
     }
   }
   return false

@@ -26,6 +26,7 @@ import { GroupLedger } from './group-ledger.ts'
 import { GroupPlaces, GroupTable } from './group-table.ts'
 import { type HostedContext, HostedVDiskController } from './hosted-vdisk.ts'
 import type { MedusaAccess } from './owned-partition.ts'
+import type { Pace } from './pace.ts'
 import { freeEverything } from './reclaim.ts'
 import { recoverLog } from './takeover.ts'
 import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './vdisk-controller.ts'
@@ -46,6 +47,7 @@ export interface VDiskHostOptions {
   readonly extents: ExtentStore
   readonly cache: ExtentCache
   readonly writeWaitMaxMs: number
+  readonly pace: Pace
   /** Undrained bytes of all vDisks in this node's memory. */
   readonly undrainedBytesMax: number
   /** Disks that may hold logs now: flash disks in service, of nodes that live. */
@@ -234,6 +236,7 @@ export class VDiskHost implements VDiskController {
       cache,
       node,
       writeWaitMaxMs,
+      pace,
       logCandidates,
       admitMaintenance,
     } = this.#options
@@ -246,6 +249,7 @@ export class VDiskHost implements VDiskController {
       groups: new GroupTable(medusa, this.#places),
       node,
       writeWaitMaxMs,
+      pace,
       suspects: this.#suspects,
       gate: this.#gate,
       placeLog: (vdisk, copies) =>
@@ -282,11 +286,11 @@ export class VDiskHost implements VDiskController {
 
   /** A deleted vDisk whose owner died before it had freed everything. */
   #finishDeletion(row: VDiskRow): void {
-    const { platform, extents, medusa } = this.#options
+    const { platform, pace, extents, medusa } = this.#options
     const groups = new GroupTable(medusa, this.#places)
     const index = new GroupIndex(this.#access, row, groups, new GroupLedger(), extents)
     this.#deleting.add(row.vdisk)
-    void freeEverything({ platform, row, index, settled: () => Promise.resolve() }).then((complete) => {
+    void freeEverything({ platform, pace, row, index, settled: () => Promise.resolve() }).then((complete) => {
       this.#deleting.delete(row.vdisk)
       if (complete) this.#giveUp(row.vdisk, row.epoch, undefined)
     })
