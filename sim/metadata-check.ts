@@ -81,6 +81,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     })
   }
 
+  const present: [GroupId, GroupRow][] = []
   for (const [id, lastPage] of named) {
     const row = rows.get(id)
     if (row?.state !== 'whole')
@@ -88,7 +89,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     else if (!index.has(id)) faults.push(`the map names group ${id}, which is not in the index`)
     else if (lastPage >= row.checksums.length)
       faults.push(`the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
-    else faults.push(...copiesFaults(cluster, id, row, states, isGone, isHurt))
+    else present.push([id, row])
   }
   for (const [id, { state, copies }] of rows)
     if (!named.has(id) && index.has(id) && !touchesLost(copies))
@@ -110,7 +111,10 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
         groupsFolder,
       ))
         if (!kept.has(`${name}-${tier}-0 ${file}`)) faults.push(`no row knows of ${file} on ${name}, ${tier}`)
-  return faults
+  // Every page is read last: while the rest does not agree it is not settled what has to be there.
+  return faults.length > 0
+    ? faults
+    : present.flatMap(([id, row]) => copiesFaults(cluster, id, row, states, isGone, isHurt))
 }
 
 function copiesFaults(

@@ -84,7 +84,7 @@ export function planOf(seed: number): Plan {
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
     sectors: [256, 512, 1024, 4096][chance.below(4)],
-    hardTimesMs: chance.between(4_000, 12_000),
+    hardTimesMs: chance.between(3_000, 8_000),
     troubles,
     troubleEveryMs: [50, [1_200, 2_500, 5_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
@@ -105,7 +105,7 @@ export function planOf(seed: number): Plan {
 const operationsMin = 500
 /** All together ask for about as much, however many they are; and for less, once it is enough. */
 const pauseMsMostOfOne = 8
-const laterPausesLongerBy = 12
+const laterPausesLongerBy = 25
 const troublesMin = 5
 const troubleKindsMin = 2
 /** How much longer hard times last until they were hard enough, at the most. */
