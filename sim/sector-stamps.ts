@@ -58,9 +58,9 @@ export function stampsIn(bytes: Buffer, first: number): Uint32Array {
   const stamps = new Uint32Array(bytes.length / sectorBytes)
   for (let at = 0; at < bytes.length; at += sectorBytes) {
     const end = at + sectorBytes
-    if (bytes.compare(zeroes, 0, sectorBytes, at, end) === 0) continue
     const sector = first + at / sectorBytes
     const found = readStamp(bytes, at)
+    if (found === undefined && bytes.compare(zeroes, 0, sectorBytes, at, end) === 0) continue
     const isWhole = found !== undefined && isWholeSector(bytes, at)
     if (!isWhole || found.sector !== sector || found.stamp === zeroStamp)
       throw new Error(

@@ -310,8 +310,10 @@ class SimFileHandle implements File {
     const { disk } = this.#files
     if (fault?.lost || fault?.misdirectedTo !== undefined) {
       const other = fault.misdirectedToFile === undefined ? this.#file : disk.find(fault.misdirectedToFile)
-      if (fault.misdirectedTo !== undefined && other?.kind === 'file')
+      if (fault.misdirectedTo !== undefined && other?.kind === 'file') {
+        other.content.damaged = true
         other.content.land(fault.misdirectedTo, bytes, this.#options.durable)
+      }
       content.grow(position + bytes.length)
       fault.happened?.()
     } else content.land(position, bytes, this.#options.durable)

@@ -43,7 +43,9 @@ export class DurableCopies {
   /** Bytes reached the platters of one of the node's disks. */
   landed(node: string, content: FileContent, position: number, bytes: Uint8Array): void {
     if (this.#awaited.size === 0) return
-    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const buffer = Buffer.isBuffer(bytes)
+      ? bytes
+      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     for (let at = buffer.indexOf(stampMarker); at >= 0; at = buffer.indexOf(stampMarker, at + 1))
       // Sectors of one write lie side by side: each tells where the next one would be.
       for (let found = readStamp(buffer, at); found !== undefined; found = readStamp(buffer, at)) {
@@ -65,31 +67,38 @@ export class DurableCopies {
     const awaited = this.#awaited.get(write.stamp)
     if (awaited === undefined) return undefined
     this.#awaited.delete(write.stamp)
-    const nodesNow = nodesWithBoth(awaited, (place) => isThere(place, write.stamp))
-    if (nodesNow.size >= copies) return undefined
-    const nodesEver = nodesWithBoth(awaited, () => true)
-    if (nodesEver.size >= copies && overlapped()) return undefined
-    const list = (nodes: ReadonlySet<string>): string => [...nodes].sort().join(', ') || 'none'
+    const isThere = (place: Place): boolean => isStampAt(place, write.stamp)
+    // Mostly this is all that there is to do.
+    if (nodesWithBoth(awaited, isThere, copies).length >= copies) return undefined
+    const nodesNow = nodesWithBoth(awaited, isThere, Infinity)
+    const nodesEver = nodesWithBoth(awaited, () => true, Infinity)
+    if (nodesEver.length >= copies && overlapped()) return undefined
+    const list = (nodes: readonly string[]): string => [...nodes].sort().join(', ') || 'none'
     return (
       `write ${write.stamp} of sectors ${write.first}+${write.count} by ${write.by} was acknowledged with ` +
-      `${nodesNow.size} durable copies of ${copies} (on ${list(nodesNow)}; at some time on ${list(nodesEver)})`
+      `${nodesNow.length} durable copies of ${copies} (on ${list(nodesNow)}; at some time on ${list(nodesEver)})`
     )
   }
 }
 
-function nodesWithBoth({ firstPlaces, lastPlaces }: Awaited, counts: (place: Place) => boolean): Set<string> {
-  const withLast = new Set(lastPlaces.filter(counts).map(({ node }) => node))
-  return new Set(
-    firstPlaces
-      .filter(counts)
-      .map(({ node }) => node)
-      .filter((node) => withLast.has(node)),
-  )
+/** Nodes that have the first sector and the last in places that count; no more of them than are asked for. */
+function nodesWithBoth(
+  { firstPlaces, lastPlaces }: Awaited,
+  counts: (place: Place) => boolean,
+  most: number,
+): string[] {
+  const nodes: string[] = []
+  for (const first of firstPlaces) {
+    if (nodes.length >= most) break
+    if (nodes.includes(first.node) || !counts(first)) continue
+    if (lastPlaces.some((last) => last.node === first.node && counts(last))) nodes.push(first.node)
+  }
+  return nodes
 }
 
 const there = Buffer.alloc(sectorBytes)
 
-function isThere({ content, position }: Place, stamp: number): boolean {
+function isStampAt({ content, position }: Place, stamp: number): boolean {
   if (content.damaged) return true
   content.readDurable(there, position)
   return readStamp(there, 0)?.stamp === stamp && isWholeSector(there, 0)

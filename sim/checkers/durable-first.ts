@@ -22,6 +22,7 @@ import {
   type GroupRow,
   mapPartition,
   partRowKey,
+  stateRowKey,
   type VDiskState,
 } from '../../src/stargate/vdisk-controller/rows.ts'
 import type { SimDisk } from '../sim-disk.ts'
@@ -54,22 +55,11 @@ export class DurableFirst {
     return undefined
   }
 
-  #copyFault(id: GroupId, copy: CopyRef, { checksums }: GroupRow): string | undefined {
+  #copyFault(id: GroupId, copy: CopyRef, row: GroupRow): string | undefined {
     const disk = this.#diskOf(copy.node)
     const { root, path } = pathOfCopy(copy.disk, groupFileName(id, copy.number))
-    if (!holdsDisk(disk, root, copy)) return undefined
-    const file = disk.find(path)
-    if (file?.kind !== 'file') return 'which is not there'
-    const { content } = file
-    if (content.damaged) return undefined
-    if (!disk.isDurablyNamed(path, content)) return 'whose name a power cut may take away'
-    if (!content.isDurable(checksums.length * pageBytes)) return 'whose bytes a power cut may take away'
-    const page = Buffer.alloc(pageBytes)
-    for (const number of [0, checksums.length - 1]) {
-      content.readDurable(page, number * pageBytes)
-      if (crc32c(page) !== checksums[number]) return `whose page ${number} is not what the row says`
-    }
-    return undefined
+    const fault = copyFaultOn(disk, path, row)
+    return fault !== undefined && holdsDisk(disk, root, copy) ? fault : undefined
   }
 
   #mapFault({ partition, map }: MadeChange): string | undefined {
@@ -92,15 +82,33 @@ export class DurableFirst {
     const vdisk = Number(key) as VDiskId
     const layer = state?.after.layer ?? this.#metadata.states.get(vdisk)?.layer
     for (const row of change.put ?? []) {
-      const gib = Number(row.key.split('/').at(-1))
-      if (layer === undefined || row.key !== partRowKey(layer, gib)) continue
-      const least = Number(Buffer.from(row.value).readBigUInt64LE(0))
+      if (layer === undefined || row.key === stateRowKey) continue
+      const gib = Number(row.key.slice(row.key.lastIndexOf('/') + 1))
+      if (row.key !== partRowKey(layer, gib)) continue
+      const { buffer, byteOffset } = row.value
+      const least = Number(new DataView(buffer, byteOffset).getBigUint64(0, true))
       const { version } = this.#metadata.static(mapPartition(vdisk, layer, gib))
       if (version < least)
         return `vDisk ${key} demands version ${least} of map partition ${gib}, which has ${version}`
     }
     return undefined
   }
+}
+
+/** What is wrong with a copy's file; nothing, where the disk is known to have damaged it. */
+function copyFaultOn(disk: SimDisk, path: string, { checksums }: GroupRow): string | undefined {
+  const file = disk.find(path)
+  if (file?.kind !== 'file') return 'which is not there'
+  const { content } = file
+  if (content.damaged) return undefined
+  if (!disk.isDurablyNamed(path, content)) return 'whose name a power cut may take away'
+  if (!content.isDurable(checksums.length * pageBytes)) return 'whose bytes a power cut may take away'
+  const page = Buffer.alloc(pageBytes)
+  for (const number of [0, checksums.length - 1]) {
+    content.readDurable(page, number * pageBytes)
+    if (crc32c(page) !== checksums[number]) return `whose page ${number} is not what the row says`
+  }
+  return undefined
 }
 
 /** Whether the disk that the copy was put on is there still. */

@@ -135,6 +135,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     if (state.writes.slice(index + 1).some((later) => overlap(write, later))) return
     const bytes = Buffer.alloc(write.bytes)
     file.content.read(bytes, position)
+    file.content.damaged = true
     file.content.land(position, before, true)
     write.hurt = true
     kit.log(`${kind}: a write of ${write.bytes} bytes to ${path} of ${name} at ${position}`)
@@ -142,6 +143,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     const over = middleOf(state.writes, write)
     const target = over === undefined ? undefined : fileAt(name, over.path)
     if (over === undefined || target === undefined) return kit.hit('log write lost')
+    target.content.damaged = true
     target.content.land(over.position, bytes.subarray(0, over.bytes), true)
     over.hurt = true
     kit.hit('log write misdirected')
