@@ -2,7 +2,7 @@
  * Holds a vDisk's map, its extent groups, their index and the files on all disks against each other, in a cluster at rest.
  *
  *  1. What the map names is there: a row that says `whole`, a row in the index, as many copies as asked for on distinct
- *     nodes, and in each file pages whose checksums are the row's (I3, I5).
+ *     nodes, and in each file pages whose checksums are the row's (I1, I3, I5).
  *  2. What is there is named: no group, planned or whole, no file, that the map does not name (I7: freed in the end).
  *
  * On a node that is gone for good, or a disk that was replaced, nothing is looked at, and what has a copy there can't be
@@ -24,6 +24,7 @@ import {
   stateRowKey,
   type VDiskState,
 } from '../src/stargate/vdisk-controller/rows.ts'
+import type { Invariant } from './checkers/invariant-violation.ts'
 import { type Cluster, disksOfNode, pathOfDisk } from './cluster.ts'
 import type { Damage } from './faults/damage.ts'
 import type { SimNode } from './sim-disk.ts'
@@ -49,10 +50,11 @@ export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskStat
   )
 }
 
-/** What is wrong, one line each. */
+/** What is wrong, one line each, which begins with the promise that it breaks. */
 export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] {
   const { database } = cluster
   const faults: string[] = []
+  const fault = (invariant: Invariant, what: string): void => void faults.push(`${invariant}: ${what}`)
   const lost = new Set(cluster.names.filter((name) => !cluster.notLost().includes(name)))
   const isGone = ({ node, incarnation }: CopyRef): boolean =>
     lost.has(node) || damage?.isGone(incarnation) === true
@@ -74,7 +76,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     const ids: GroupId[] = []
     const block = decodeVBlock(value.subarray(4), (id) => ids.push(id))
     block.groups.forEach((handle, page) => {
-      if (handle === bad) faults.push(`page ${page} of ${partition} ${key} is bad`)
+      if (handle === bad) fault('I5', `page ${page} of ${partition} ${key} is bad`)
       if (handle === hole || handle === bad) return
       const id = ids[handle - 1]
       named.set(id, Math.max(named.get(id) ?? 0, block.pages[page]))
@@ -85,18 +87,18 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
   for (const [id, lastPage] of named) {
     const row = rows.get(id)
     if (row?.state !== 'whole')
-      faults.push(`the map names group ${id}, which is ${row?.state ?? 'not there'}`)
-    else if (!index.has(id)) faults.push(`the map names group ${id}, which is not in the index`)
+      fault('I3', `the map names group ${id}, which is ${row?.state ?? 'not there'}`)
+    else if (!index.has(id)) fault('I3', `the map names group ${id}, which is not in the index`)
     else if (lastPage >= row.checksums.length)
-      faults.push(`the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
+      fault('I3', `the map names page ${lastPage} of group ${id}, which has ${row.checksums.length}`)
     else present.push([id, row])
   }
   for (const [id, { state, copies }] of rows)
     if (!named.has(id) && index.has(id) && !touchesLost(copies))
-      faults.push(`nothing names group ${id}, and it is still ${state}`)
+      fault('I7', `nothing names group ${id}, and it is still ${state}`)
   for (const [id, copies] of index)
     if (!named.has(id) && !rows.has(id) && !touchesLost(copies))
-      faults.push(`group ${id} was planned, and is left over`)
+      fault('I7', `group ${id} was planned, and is left over`)
 
   const kept = new Set(
     [
@@ -110,7 +112,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
         cluster.world.disk(name).find(`${pathOfDisk(tier)}/${groupsFolder}`),
         groupsFolder,
       ))
-        if (!kept.has(`${name}-${tier}-0 ${file}`)) faults.push(`no row knows of ${file} on ${name}, ${tier}`)
+        if (!kept.has(`${name}-${tier}-0 ${file}`)) fault('I7', `no row knows of ${file} on ${name}, ${tier}`)
   // Every page is read last: while the rest does not agree it is not settled what has to be there.
   return faults.length > 0
     ? faults
@@ -126,10 +128,11 @@ function copiesFaults(
   isHurt: (copy: CopyRef, path: string) => boolean,
 ): string[] {
   const faults: string[] = []
+  const fault = (invariant: Invariant, what: string): void => void faults.push(`${invariant}: ${what}`)
   const wanted = states.get(Number(id.split('-')[0]) as VDiskId)?.copies
   const nodes = new Set(row.copies.map(({ node }) => node))
   if (nodes.size !== wanted)
-    faults.push(`group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
+    fault('I1', `group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
   for (const copy of row.copies) {
     const { node, disk, number } = copy
     if (isGone(copy)) continue
@@ -138,14 +141,14 @@ function copiesFaults(
     if (isHurt(copy, path)) continue
     const file = cluster.world.disk(node).find(path)
     if (file?.kind !== 'file') {
-      faults.push(`copy ${number} of group ${id} is not on ${disk}`)
+      fault('I3', `copy ${number} of group ${id} is not on ${disk}`)
       continue
     }
     const bytes = Buffer.alloc(pageBytes)
     row.checksums.forEach((checksum, page) => {
       file.content.read(bytes, page * pageBytes)
       if (crc32c(bytes) !== checksum)
-        faults.push(`page ${page} of copy ${number} of group ${id} on ${disk} is not what it should be`)
+        fault('I5', `page ${page} of copy ${number} of group ${id} on ${disk} is not what it should be`)
     })
   }
   return faults

@@ -9,6 +9,8 @@
  * So a stamp is found in any bytes, wherever a sector begins in them. A sector that was never written, or was zeroed, is all
  * zeros, and its stamp is `zeroStamp`.
  */
+import { InvariantViolation } from './checkers/invariant-violation.ts'
+
 export const sectorBytes = 512
 
 /** What all sectors hold at first, and after zeroing. Other stamps are written once. */
@@ -53,8 +55,8 @@ export const isWholeSector = (bytes: Buffer, at: number): boolean =>
 
 const zeroes = Buffer.alloc(sectorBytes)
 
-/** The stamp of each sector. Throws where one holds what was never written there. */
-export function stampsIn(bytes: Buffer, first: number): Uint32Array {
+/** The stamp of each sector. Throws where one holds what was never written there (I5); `whose`: where the bytes come from. */
+export function stampsIn(bytes: Buffer, first: number, whose = 'a read'): Uint32Array {
   const stamps = new Uint32Array(bytes.length / sectorBytes)
   for (let at = 0; at < bytes.length; at += sectorBytes) {
     const end = at + sectorBytes
@@ -63,8 +65,9 @@ export function stampsIn(bytes: Buffer, first: number): Uint32Array {
     if (found === undefined && bytes.compare(zeroes, 0, sectorBytes, at, end) === 0) continue
     const isWhole = found !== undefined && isWholeSector(bytes, at)
     if (!isWhole || found.sector !== sector || found.stamp === zeroStamp)
-      throw new Error(
-        `sector ${sector} holds ${isWhole ? `what was written to sector ${found.sector}` : 'a mix'}: ${bytes.toString('hex', at, at + 24)}`,
+      throw new InvariantViolation(
+        'I5',
+        `${whose}: sector ${sector} holds ${isWhole ? `what was written to sector ${found.sector}` : 'a mix'}: ${bytes.toString('hex', at, at + 24)}`,
       )
     stamps[at / sectorBytes] = found.stamp
   }

@@ -16,6 +16,7 @@ import { messageOf } from '../src/base/errors.ts'
 import type { NodeId } from '../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
 import { Checkers } from './checkers/checkers.ts'
+import { findOwnerFaults, findWhatLogsKeep } from './checkers/health.ts'
 import { InvariantViolation } from './checkers/invariant-violation.ts'
 import type { NodePace } from '../src/node.ts'
 import { Cluster } from './cluster.ts'
@@ -227,14 +228,17 @@ class Run {
     // In use, so that its owner keeps it: what has a copy where nobody answers is tried again only after a while.
     const touch = (): Promise<void> => world.play(() => this.#touchAll(cluster), quietLimitMs)
     await this.#until(
-      'map, groups and files agree',
-      () => findMetadataFaults(cluster, faults.damage),
+      'every vDisk has one owner, and map, groups and files agree',
+      () => [
+        ...findOwnerFaults(cluster, vDiskStates(cluster.database)),
+        ...findMetadataFaults(cluster, faults.damage),
+      ],
       checkAll,
       touch,
     )
     await this.#until(
       'idle vDisks are given up, and the logs are empty',
-      () => this.#findUndrained(cluster),
+      () => findWhatLogsKeep(cluster, vDiskStates(cluster.database)),
       checkAll,
     )
     await world.play(() => this.#deleteAll(cluster), quietLimitMs)
@@ -315,7 +319,7 @@ class Run {
       const first = at / sectorBytes
       history.reads.push({
         first,
-        stamps: stampsIn(target, first),
+        stamps: stampsIn(target, first, `the last read of ${vdisk} through ${node}`),
         by: `the end through ${node}`,
         calledAt,
         answeredAt: world.now,
@@ -353,18 +357,6 @@ class Run {
     return repeated
   }
 
-  #findUndrained(cluster: Cluster): string[] {
-    const faults: string[] = []
-    for (const { name, state, episodes, drained } of vDiskStates(cluster.database).values())
-      if (state === 'live' && episodes.length > 0)
-        faults.push(`${name} has ${episodes.length} episodes, drained to ${drained}`)
-    for (const node of cluster.serving())
-      for (const replica of cluster.node(node)!.replicas)
-        for (const { vdisk, bytes } of replica.holdings())
-          if (bytes > 0) faults.push(`${node} keeps ${bytes} bytes of the log of vDisk ${vdisk}`)
-    return faults
-  }
-
   async #until(
     what: string,
     find: () => readonly string[],
@@ -379,7 +371,7 @@ class Run {
       if (faults.length === 0) return
       if (world.now >= giveUpAt)
         throw new Error(
-          `not in ${quietLimitMs} ms: ${what}\n${faults.slice(0, 10).join('\n')}\n(${faults.length} in all)`,
+          `${faults[0]}\nnot in ${quietLimitMs} ms: ${what}\n${faults.slice(1, 10).join('\n')}\n(${faults.length} in all)`,
         )
       await world.run(world.now + 1_000)
       if (looks % 20 === 0) await meanwhile()

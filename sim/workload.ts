@@ -257,7 +257,7 @@ export class Client {
         if (!(error instanceof NoAnswer)) throw error
         continue
       }
-      const stamps = this.#stampsIn(target, first, connection.node)
+      const stamps = stampsIn(target, first, `a read of ${this.#options.vdisk} through ${connection.node}`)
       history.reads.push({ first, stamps, by: `${name}.${this.#session}`, calledAt, answeredAt: world.now })
       return
     }
@@ -289,20 +289,6 @@ export class Client {
       }
     } catch (error) {
       if (!(error instanceof NoAnswer)) throw error
-    }
-  }
-
-  #stampsIn(bytes: Buffer, first: number, node: NodeId): Uint32Array {
-    try {
-      return stampsIn(bytes, first)
-    } catch (error) {
-      throw new InvariantViolation(
-        'I5',
-        `a read of ${this.#options.vdisk} through ${node}: ${messageOf(error)}`,
-        {
-          cause: error,
-        },
-      )
     }
   }
 

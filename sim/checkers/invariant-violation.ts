@@ -12,10 +12,3 @@ export class InvariantViolation extends Error {
     this.invariant = invariant
   }
 }
-
-/** The invariant whose violation ended a run, however often the error was wrapped on its way. */
-export function invariantOf(error: unknown): Invariant | undefined {
-  for (let cause = error; cause instanceof Error; cause = cause.cause)
-    if (cause instanceof InvariantViolation) return cause.invariant
-  return undefined
-}
