@@ -17,4 +17,6 @@ export interface Line<End> {
   latencyMs(from: End, to: End): number
   opened(end: End): void
   closed(end: End): void
+  /** So many bytes were written and not taken by the kernel yet. */
+  waits(end: End, bytes: number): void
 }

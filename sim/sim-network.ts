@@ -58,6 +58,8 @@ export class SimNetwork implements Line<SimSocket> {
   readonly nature: NetworkNature
   /** Called when a trouble of a way met something that was sent. */
   onTrouble: (trouble: WayTrouble, from: string, to: string) => void = () => undefined
+  /** Called with what one end of a connection has waiting to be sent, whenever it grows. */
+  onWaiting: (from: string, to: string, bytes: number) => void = () => undefined
   readonly #listeners = new Map<string, SimListener>()
   /** Who listened there last, to know whether the machine is silent. */
   readonly #hosts = new Map<string, Host>()
@@ -178,6 +180,10 @@ export class SimNetwork implements Line<SimSocket> {
 
   closed(socket: SimSocket): void {
     this.#sockets.delete(socket)
+  }
+
+  waits(socket: SimSocket, bytes: number): void {
+    this.onWaiting(socket.process.host.name, socket.peer.process.host.name, bytes)
   }
 
   #isWayCut(from: Host, to: Host): boolean {

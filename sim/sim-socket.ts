@@ -121,6 +121,7 @@ export class SimSocket implements Socket {
       this.#writtenBytes += original.length
     }
     this.#pumpSoon(writeDelayMs)
+    this.#line.waits(this, this.#waitingBytes)
     if (this.#waitingBytes < waitingBytesHigh) return true
     this.#stopped = true
     return false

@@ -15,7 +15,7 @@ import { capacityOfDisk, type Cluster, disksOfNode, pathOfDisk } from '../cluste
 import type { SectorHistory, SectorWrite } from '../sector-history.ts'
 import type { DiskObserver, SimDirectory } from '../sim-disk.ts'
 import type { ClientObserver } from '../workload.ts'
-import { logFault, operationsFault, undrainedFault } from './bounds.ts'
+import { logFault, operationsFault, socketFault, undrainedFault } from './bounds.ts'
 import { DeletionFirst } from './deletion-first.ts'
 import { copyAt, tierOfPath } from './disk-paths.ts'
 import { DurableCopies } from './durable-copies.ts'
@@ -52,6 +52,7 @@ export class Checkers {
     this.#durableFirst = new DurableFirst(this.#metadata, (node) => cluster.world.disk(node))
     this.#deletionFirst = new DeletionFirst(this.#metadata)
     cluster.onStoreRequest = (kind, body, answer) => this.#storeAnswered(kind, body, answer)
+    cluster.world.network.onWaiting = (from, to, bytes) => this.#judge('I9', socketFault(from, to, bytes))
     for (const node of cluster.names) cluster.world.disk(node).observer = this.#observerOf(node)
   }
 
