@@ -40,6 +40,8 @@ export interface Plan {
   readonly copies: 1 | 2 | 3
   readonly vdisks: number
   readonly clientsPerVDisk: number
+  /** Clients beside those, that only read: nothing that they do tells an owner that it is one no longer. */
+  readonly readersPerVDisk: number
   readonly handsMost: number
   readonly sectors: number
   readonly hardTimesMs: number
@@ -100,6 +102,7 @@ export function planOf(seed: number): Plan {
       freeAgainMs: [2_000, 10_000][chance.below(2)],
       sweepMs: [3_000, 10_000][chance.below(2)],
     },
+    readersPerVDisk: chance.below(2),
   }
 }
 
@@ -279,7 +282,7 @@ class Run {
   }
 
   async #createVDisks(cluster: Cluster, checkers: Checkers): Promise<void> {
-    const { copies, vdisks, clientsPerVDisk, handsMost, sectors } = this.#plan
+    const { copies, vdisks, clientsPerVDisk, readersPerVDisk, handsMost, sectors } = this.#plan
     const chance = cluster.world.chance('vdisks')
     const { management } = cluster.node(cluster.names[0])!
     await management.createContainer({ name: 'c', copies })
@@ -288,14 +291,15 @@ class Run {
       await management.createVDisk({ container: 'c', name, sizeBytes: sectors * sectorBytes })
       const history = new SectorHistory()
       this.#histories.set(`c/${name}`, history)
-      for (let k = 1; k <= clientsPerVDisk; k++) {
-        const readingHands = chance.below(2)
+      for (let k = 1; k <= clientsPerVDisk + readersPerVDisk; k++) {
+        const onlyReads = k > clientsPerVDisk
+        const readingHands = onlyReads ? 1 : chance.below(2)
         this.#clients.push(
           new Client(cluster, {
             name: `${name}-${k}`,
             vdisk: `c/${name}`,
             sectors,
-            hands: 1 + readingHands + chance.below(handsMost),
+            hands: readingHands + (onlyReads ? 0 : 1 + chance.below(handsMost)),
             readingHands,
             pauseMsMost: () => this.#pauseMsMost,
             history,
