@@ -56,7 +56,7 @@ export const ownerMarks: readonly Mark[] = [
   }),
   ...marks('stargate/vdisk-controller/hosted-vdisk.ts', {
     'a read was proved by the row': '¶, await this.#row.proveOwnership()',
-    'a write waited for room': '¶; this.#drains.start()\n      await waiting',
+    'a write waited for room': 'if (entered instanceof Promise) ¶, this.#drains.start()',
     'a vDisk was given up with its log open':
       '¶, this.#context.platform.log.debug(`vDisk ${this.id} is given up with',
   }),

@@ -119,8 +119,13 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/hosted-vdisk.ts',
-        'await this.#streamWriter.write(offset, payload, () => {',
-        'const ragged = offset % 4096, whole = Buffer.alloc(Math.min(Math.ceil((ragged + payload.length) / 4096) * 4096, this.#sizeBytes - offset + ragged)); await this.#reads.read(offset - ragged, whole); payload.copy(whole, ragged); await this.#streamWriter.write(offset - ragged, whole, () => {',
+        'return this.#streamWriter.write(offset, payload, () => {',
+        'const ragged = offset % 4096, whole = Buffer.alloc(Math.min(Math.ceil((ragged + payload.length) / 4096) * 4096, this.#sizeBytes - offset + ragged)); return this.#reads.read(offset - ragged, whole).then(() => (payload.copy(whole, ragged), this.#streamWriter.write(offset - ragged, whole, () => {',
+      ),
+      patch(
+        'stargate/vdisk-controller/hosted-vdisk.ts',
+        'this.#sessions.assertNewest(senders)\n          })\n        }',
+        'this.#sessions.assertNewest(senders)\n          })))\n        }',
       ),
     ],
     seed: 1,
@@ -175,7 +180,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages)',
       ),
     ],
-    seed: 1,
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M4: a bad copy' },
   },
   {
     name: 'lost page read as zeros',
@@ -188,7 +193,7 @@ export const dataBugs: readonly PlantedBug[] = [
         "  if (1) return void wanted.target.fill(0); throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
       ),
     ],
-    seed: 1,
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M8: a page whose every copy' },
   },
   {
     name: 'failed sync tried again',
@@ -227,7 +232,7 @@ export const dataBugs: readonly PlantedBug[] = [
         '      void error\n      this.#context.ledger.countedAll()',
       ),
     ],
-    seed: 1,
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M10: a row of the map' },
   },
   {
     name: 'files removed before the row says so',

@@ -80,7 +80,10 @@ export const ownerBugs: readonly PlantedBug[] = [
         'return { entries, mark: Math.max(mark, last, state.drained) as Sequence }',
       ),
     ],
-    seed: 1,
+    scenario: {
+      file: 'sim/scenarios/major/takeover.test.ts',
+      tests: 'M1: a record that nobody was promised',
+    },
   },
   {
     name: "late replica's longer tail believed",
@@ -127,8 +130,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'row.#state = decodeVDiskState(early.rows[0].value)',
       ),
     ],
-    plan: isolation,
-    seed: 1,
+    scenario: { file: 'sim/scenarios/critical/ownership.test.ts', tests: 'C1: what the first of two takers' },
   },
   {
     name: 'reads served after the lease',
@@ -206,8 +208,8 @@ export const ownerBugs: readonly PlantedBug[] = [
       ),
       patch(
         'stargate/front-end-adapter/owner-door.ts',
-        'const vdisk = this.#owned(header)\n      this.#count(vdisk, request.from)',
-        "const on = this.#controller.hosted(header.vdisk) === undefined ? (peers as any).locations.owner(header.vdisk) : undefined; if (on !== undefined && on.node !== this.#node) return [await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' })]; const vdisk = this.#owned(header)\n      this.#count(vdisk, request.from)",
+        'const answer = await serve(vdisk, header, senders, payload)',
+        "const answer = await serve(vdisk, header, senders, payload).catch(async (error: unknown) => { await this.#platform.clock.sleep(500); const on = (peers as any).locations.owner(header.vdisk); if (kind !== 'vdisk.write' || on === undefined || on.node === this.#node) throw error; await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' }); return [] })",
       ),
       patch(
         'stargate/front-end-adapter/owner-door.ts',

@@ -120,8 +120,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'if (waitMs > 1e9) await this.#platform.clock.sleep(waitMs)',
       ),
     ],
-    plan: isolation,
-    seed: 1,
+    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'C11: a peer that is asked to fence' },
   },
   {
     name: 'restarted replica fences at once',
@@ -134,8 +133,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'const runsOutAt = lowerGrantAt + leaseMs + leaseMarginMs',
       ),
     ],
-    plan: restarts,
-    seed: 1,
+    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'F1: a replica that was restarted' },
   },
   {
     name: 'grants go on after a fence',
@@ -156,8 +154,10 @@ export const replicaBugs: readonly PlantedBug[] = [
     breaks: 'I4',
     does: "A fence accepted by the owner's own replica does not end its ownership.",
     patches: [patch(replicaLog, 'this.onFenced(id, epoch)', 'void 0')],
-    plan: isolation,
-    seed: 1,
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: "C11: a fence at the owner's own replica",
+    },
   },
   {
     name: 'record freed before it was drained',
@@ -197,6 +197,6 @@ export const replicaBugs: readonly PlantedBug[] = [
         "replicas.find(({ ref }) => ref.disk === disk && incarnation !== '')",
       ),
     ],
-    seed: 1,
+    scenario: { file: 'sim/scenarios/major/takeover.test.ts', tests: 'M2: a blank disk' },
   },
 ]
