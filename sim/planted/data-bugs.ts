@@ -1,5 +1,5 @@
 /** Planted bugs of data at rest: draining, the map, extent groups and their files, the cache, what is freed. */
-import { patch, type PlantedBug } from './planted-bug.ts'
+import { damage, failingDisks, patch, type PlantedBug } from './planted-bug.ts'
 
 const drain = 'stargate/vdisk-controller/drain.ts'
 const localExtents = 'stargate/extent-store/local-extents.ts'
@@ -167,6 +167,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'for (const bad of badRuns(wanted.target, run, wanted.checksums).slice(0, 0)) {',
       ),
     ],
+    plan: damage,
     seed: 1,
   },
   {
@@ -206,6 +207,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'await this.#file.sync()',
       ),
     ],
+    plan: failingDisks,
     seed: 1,
   },
   {
@@ -219,6 +221,7 @@ export const dataBugs: readonly PlantedBug[] = [
         "throw new NdfsError('UNAVAILABLE', messageOf(error))",
       ),
     ],
+    plan: failingDisks,
     seed: 1,
   },
   {
@@ -245,6 +248,7 @@ export const dataBugs: readonly PlantedBug[] = [
         "if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return; await Promise.allSettled(copies.map((copy) => this.#extents.remove(id, copy)))",
       ),
     ],
+    plan: failingDisks,
     seed: 1,
   },
   {
@@ -258,6 +262,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'await Promise.resolve([reader, clock])',
       ),
     ],
+    plan: failingDisks,
     seed: 1,
   },
   {

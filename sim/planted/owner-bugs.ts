@@ -1,5 +1,5 @@
 /** Planted bugs of the owner: acknowledging, going on after a failure, taking over, reading under a lease, sessions. */
-import { isolation, restarts, patch, type PlantedBug } from './planted-bug.ts'
+import { isolation, lostAnswers, restarts, patch, type PlantedBug } from './planted-bug.ts'
 
 const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
 const takeover = 'stargate/vdisk-controller/takeover.ts'
@@ -181,6 +181,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'else if (number < 0) throw stale(name, number, newest)',
       ),
     ],
+    plan: restarts,
     seed: 1,
   },
   {
@@ -194,6 +195,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'await Promise.resolve((state: { clients: Record<string, number> }) => {',
       ),
     ],
+    plan: restarts,
     seed: 1,
   },
   {
@@ -231,6 +233,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         "if (1) return { outcome: 'applied', static: { epoch: change.epoch, version: change.expected.version + 1, changeId: change.id } }; mayHaveBeenMade = true\n",
       ),
     ],
+    plan: lostAnswers,
     seed: 1,
   },
   {
@@ -238,6 +241,7 @@ export const ownerBugs: readonly PlantedBug[] = [
     breaks: 'I4',
     does: 'A change of a row whose answer was lost is sent anew, and its own first sending counts as a conflict.',
     patches: [patch('medusa/medusa.ts', 'mayHaveBeenMade = true\n', 'mayHaveBeenMade = false\n')],
+    plan: lostAnswers,
     seed: 1,
   },
   {

@@ -1,6 +1,7 @@
 /**
  * A planted bug: a small change of the source that breaks a promise. A simulator that does not find it has a hole.
  */
+import { KiB } from '../../src/base/units.ts'
 import type { SourcePatch } from '../patches/source-patch.ts'
 import type { Plan } from '../simulate.ts'
 
@@ -41,6 +42,8 @@ export const powerCuts: Partial<Plan> = {
 /** Owners that are cut off from some, and still have clients: who reads what when another takes over. */
 export const isolation: Partial<Plan> = {
   ...busy,
+  clientsPerVDisk: 2,
+  readersPerVDisk: 3,
   troubles: { isolate: 4, cut: 2, freeze: 3, 'slow way': 2 },
   troubleEveryMs: [100, 3_000],
 }
@@ -50,6 +53,32 @@ export const restarts: Partial<Plan> = {
   ...busy,
   troubles: { isolate: 4, cut: 2, kill: 4 },
   troubleEveryMs: [50, 1_500],
+}
+
+/** What is at rest changes, and disks lie about what they wrote: never all copies of anything. */
+export const damage: Partial<Plan> = {
+  ...busy,
+  sectors: 1024,
+  lossesMax: 1,
+  cacheBytes: 256 * KiB,
+  troubles: { 'group rot': 6, 'group write lost': 4, 'group write misdirected': 4, kill: 2 },
+  troubleEveryMs: [50, 800],
+}
+
+/** Disks that fail what they are asked, or take long. */
+export const failingDisks: Partial<Plan> = {
+  ...busy,
+  sectors: 1024,
+  cacheBytes: 256 * KiB,
+  troubles: { 'failed write': 4, 'failed sync': 4, 'slow disk': 4, kill: 2 },
+  troubleEveryMs: [50, 1_200],
+}
+
+/** The store does what it was asked, and nobody hears of it. */
+export const lostAnswers: Partial<Plan> = {
+  ...busy,
+  troubles: { 'store answer lost': 6, 'store restart': 2, kill: 2, cut: 2 },
+  troubleEveryMs: [50, 1_000],
 }
 
 export const patch = (file: string, find: string, replace: string): SourcePatch => ({
