@@ -10,7 +10,7 @@
  */
 import type Database from 'better-sqlite3'
 import { crc32c } from '../src/base/crc32c.ts'
-import type { GroupId, VDiskId } from '../src/base/ids.ts'
+import { type GroupId, partsOfGroupId, type VDiskId } from '../src/base/ids.ts'
 import { pageBytes } from '../src/base/units.ts'
 import type { CopyRef } from '../src/stargate/extent-store/extent-store.ts'
 import { groupFileName, groupsFolder } from '../src/stargate/extent-store/group-file.ts'
@@ -97,7 +97,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     if (!named.has(id) && index.has(id) && !touchesLost(copies))
       fault('I7', `nothing names group ${id}, and it is still ${state}`)
   for (const [id, copies] of index)
-    if (!named.has(id) && !rows.has(id) && !touchesLost(copies))
+    if (!named.has(id) && !rows.has(id) && !touchesLost(copies) && !isSpare(cluster, id, copies))
       fault('I7', `group ${id} was planned, and is left over`)
 
   const kept = new Set(
@@ -117,6 +117,21 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
   return faults.length > 0
     ? faults
     : present.flatMap(([id, row]) => copiesFaults(cluster, id, row, states, isGone, isHurt))
+}
+
+/** Registered ahead of a stream by an owner that still serves, and never written to: it is used, or goes with the ownership. */
+function isSpare(cluster: Cluster, id: GroupId, copies: readonly CopyRef[]): boolean {
+  const { vdisk, epoch } = partsOfGroupId(id)
+  const isServed = cluster
+    .serving()
+    .some((name) => cluster.node(name)!.controller.hosted(vdisk)?.epoch === epoch)
+  const isWritten = ({ node, disk, number }: CopyRef): boolean =>
+    disksOfNode.some(
+      (tier) =>
+        disk.split('-')[1] === tier &&
+        cluster.world.disk(node).find(`${pathOfDisk(tier)}/${groupFileName(id, number)}`) !== undefined,
+    )
+  return isServed && !copies.some(isWritten)
 }
 
 function copiesFaults(

@@ -43,6 +43,8 @@ export interface Plan {
   /** Clients beside those, that only read: nothing that they do tells an owner that it is one no longer. */
   readonly readersPerVDisk: number
   readonly handsMost: number
+  /** How much more than usual is written in streams: they are large, and few are enough for most runs. */
+  readonly streamShare: number
   readonly sectors: number
   readonly hardTimesMs: number
   readonly troubles: Partial<Record<Trouble, number>>
@@ -103,6 +105,7 @@ export function planOf(seed: number): Plan {
       sweepMs: [3_000, 10_000][chance.below(2)],
     },
     readersPerVDisk: chance.below(2),
+    streamShare: 0,
   }
 }
 
@@ -301,6 +304,7 @@ class Run {
             sectors,
             hands: readingHands + (onlyReads ? 0 : 1 + chance.below(handsMost)),
             readingHands,
+            streamShare: this.#plan.streamShare,
             pauseMsMost: () => this.#pauseMsMost,
             history,
             nextStamp: () => ++this.#lastStamp,

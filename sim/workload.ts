@@ -31,6 +31,8 @@ export interface ClientOptions {
   readonly hands: number
   /** Of them, those that only read: they go on while writes wait, and meet an owner that should not answer any more. */
   readonly readingHands: number
+  /** Of what it does, streams beyond those that every client writes now and then. */
+  readonly streamShare: number
   /** Between two things of one hand, at the most. */
   readonly pauseMsMost: () => number
   readonly history: SectorHistory
@@ -85,10 +87,20 @@ class Connection {
   readonly node: NodeId
   readonly vdisk: OpenVDisk
   broken = false
+  /** Sent, and not yet at the node. */
+  #sent: (() => void)[] = []
 
   constructor(node: NodeId, vdisk: OpenVDisk) {
     this.node = node
     this.vdisk = vdisk
+  }
+
+  /** Requests reach the node in the order in which they were sent, as over one socket: else no stream would look like one. */
+  send(cluster: Cluster, request: () => void): void {
+    if (this.#sent.push(request) > 1) return
+    cluster.inNode(this.node, () => {
+      for (const arrived of this.#sent.splice(0)) arrived()
+    })
   }
 }
 
@@ -166,6 +178,8 @@ export class Client {
   }
 
   #drawDoing(): Doing {
+    const { streamShare } = this.#options
+    if (streamShare > 0 && this.#chance.happens(streamShare)) return 'stream'
     let draw = this.#chance.below(1000)
     const found = doings.find(([, share]) => (draw -= share) < 0)
     return found![0]
@@ -295,14 +309,19 @@ export class Client {
   /** Asks the node, and waits for the answer as long as the client's patience and the node last. */
   #ask<T>(connection: Connection, act: (connection: Connection) => T | Promise<T>): Promise<T> {
     if (connection.broken) return Promise.reject(new NoAnswer())
-    return this.#answerOf(connection.node, async () => act(connection)).catch((error: unknown) => {
+    const send = (request: () => void): void => connection.send(this.#cluster, request)
+    return this.#answerOf(connection.node, async () => act(connection), send).catch((error: unknown) => {
       connection.broken = true
       if (this.#connection === connection) this.#connection = undefined
       throw error
     })
   }
 
-  #answerOf<T>(node: NodeId, act: () => Promise<T>): Promise<T> {
+  #answerOf<T>(
+    node: NodeId,
+    act: () => Promise<T>,
+    send = (request: () => void): void => this.#cluster.inNode(node, request),
+  ): Promise<T> {
     const cluster = this.#cluster
     return new Promise<T>((resolve, reject) => {
       let waiting = true
@@ -319,7 +338,7 @@ export class Client {
         if (ended === node) cluster.world.after(this.#chance.between(0, 5), noAnswer)
       })
       cluster.world.after(this.#chance.between(...patienceMs), noAnswer)
-      cluster.inNode(node, () => {
+      send(() => {
         act().then(
           (value) => end(() => resolve(value)),
           (error: unknown) => end(() => reject(this.#judged(error))),

@@ -37,6 +37,7 @@ export const dataMarks: readonly Mark[] = [
     'a copy was repaired': '¶, repaired()\n',
   }),
   ...marks('stargate/vdisk-controller/stream-writer.ts', {
+    'a run of writes went to extent groups': '¶; const offset = run[0].offset\n',
     'a stream went through the log': "¶, this.#context.log.debug('a stream goes through the log'",
     'a stream had ragged edges': '[¶ where head.length > 0]; const tail = Buffer.concat(',
     'a stream was written on other disks': '¶, this.#giveUp(group)\n        if (error instanceof',
