@@ -211,6 +211,8 @@ async function completeExtents(
         await index.complete(piece.group, {
           layer: row.state.layer,
           tier,
+          // Where it was placed is known from its copies alone: groups are asked for on flash.
+          ...(tier === 'flash' ? {} : { mixed: true }),
           state: 'whole',
           copies: piece.copies,
           extents: [extent],
