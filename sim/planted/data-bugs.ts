@@ -1,5 +1,5 @@
 /** Planted bugs of data at rest: draining, the map, extent groups and their files, the cache, what is freed. */
-import { damage, failingDisks, patch, type PlantedBug } from './planted-bug.ts'
+import { damage, failingDisks, patch, type PlantedBug, streams } from './planted-bug.ts'
 
 const drain = 'stargate/vdisk-controller/drain.ts'
 const localExtents = 'stargate/extent-store/local-extents.ts'
@@ -128,6 +128,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'this.#sessions.assertNewest(senders)\n          })))\n        }',
       ),
     ],
+    plan: streams,
     seed: 1,
   },
   {
@@ -141,6 +142,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'plans.forEach((plan, i) => plan.paint.length > 0 && paint(pages[i], this.#plan(firstPage + i).paint))',
       ),
     ],
+    plan: failingDisks,
     seed: 1,
   },
   {
@@ -276,6 +278,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'if (this.#named.has(group) || this.#freeing.has(group)) continue',
       ),
     ],
+    plan: streams,
     seed: 1,
   },
   {

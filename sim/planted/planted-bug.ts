@@ -81,6 +81,16 @@ export const lostAnswers: Partial<Plan> = {
   troubleEveryMs: [50, 1_000],
 }
 
+/** Much is written in streams, straight to extent groups. */
+export const streams: Partial<Plan> = {
+  ...busy,
+  sectors: 8192,
+  clientsPerVDisk: 2,
+  streamShare: 0.08,
+  troubles: { kill: 2, 'slow disk': 3, cut: 1 },
+  troubleEveryMs: [100, 2_000],
+}
+
 export const patch = (file: string, find: string, replace: string): SourcePatch => ({
   file: `src/${file}`,
   find,
