@@ -1,0 +1,211 @@
+/**
+ * Planted bugs that neither a seed nor a directed scenario has found yet: each is a hole in the simulator, in world, workload,
+ * faults or checkers. `npm run sim:planted -- --unfound` tries them; one that is found moves to its fellows, and stays found.
+ */
+import { failingDisks, isolation, powerCuts, restarts, patch, type PlantedBug } from './planted-bug.ts'
+
+export const unfoundBugs: readonly PlantedBug[] = [
+  {
+    name: 'torn tail trusted',
+    breaks: 'I2',
+    does: "A record's checksum is not looked at, so that a write cut short by a crash passes for a record.",
+    patches: [
+      patch(
+        'stargate/oplog/record.ts',
+        'if (crc32c(source.subarray(at + 4, at + bytes)) !== source.readUInt32LE(at)) return undefined',
+        'if (source.readUInt32LE(at) === 0) return undefined',
+      ),
+    ],
+    plan: powerCuts,
+  },
+  {
+    name: 'synced mark ahead of the sync',
+    breaks: 'progress',
+    does: 'A batch says that it is synced itself, so that a torn one passes for damage of what was promised.',
+    patches: [patch('stargate/oplog/physical-log.ts', 'synced: this.#end,', 'synced: this.#end + bytes,')],
+    plan: powerCuts,
+  },
+  {
+    name: 'replayed tail not made durable',
+    breaks: 'I1',
+    does: 'What replay read is vouched for without being put on stable media first.',
+    patches: [
+      patch(
+        'stargate/oplog/physical-log.ts',
+        'else await this.#makeDurable()',
+        'else await Promise.resolve()',
+      ),
+    ],
+    plan: powerCuts,
+  },
+  {
+    name: 'fenced epoch not persisted',
+    breaks: 'I4',
+    does: 'A replica agrees to a fence that it forgets when it is restarted.',
+    patches: [
+      patch('stargate/oplog/replica-log.ts', 'await this.#log.persistTable()\n', 'await Promise.resolve()\n'),
+    ],
+    plan: restarts,
+  },
+  {
+    name: 'grants go on after a fence',
+    breaks: 'I2',
+    does: 'A replica that was fenced still grants reads to the owner under the older epoch.',
+    patches: [
+      patch(
+        'stargate/oplog/replica-log.ts',
+        'if (epoch < vdisk.epoch || episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+        'if (episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+      ),
+    ],
+    plan: isolation,
+  },
+  {
+    name: 'attempt under way cut as never named',
+    breaks: 'I1',
+    does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-host.ts',
+        '.filter((tail) => epochOfEpisode(tail.episode) < epoch && !episodes.some(({ id }) => id === tail.episode))',
+        '.filter((tail) => epochOfEpisode(tail.episode) <= epoch && !episodes.some(({ id }) => id === tail.episode))',
+      ),
+    ],
+    plan: restarts,
+  },
+  {
+    name: 'acknowledged before the row names the episode',
+    breaks: 'I1',
+    does: 'Records that have synced on the replicas of an attempt are acknowledged before the row names it (M1).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-log.ts',
+        "if (current === undefined || !current.named || this.#state !== 'open') return",
+        'if (current === undefined) return',
+      ),
+      patch(
+        'stargate/vdisk-controller/vdisk-log.ts',
+        'episode.onProgress = look',
+        'episode.onProgress = () => (this.#advance(), look())',
+      ),
+    ],
+  },
+  {
+    name: "late replica's longer tail believed",
+    breaks: 'I2',
+    does: 'A replica that was away when its episode was sealed is not cut, and what it has beyond the end is read (M1).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/takeover.ts',
+        'for (let at = 0; at < bytes.length && next <= to;) {',
+        'for (let at = 0; at < bytes.length;) {',
+      ),
+      patch('stargate/oplog/replica-log.ts', 'episode.seal(end)', 'void end'),
+    ],
+    plan: restarts,
+  },
+  {
+    name: 'lease counted from the answer',
+    breaks: 'I2',
+    does: 'The owner counts a grant from when the answer came, and the peer from when it gave it.',
+    patches: [
+      patch(
+        'stargate/oplog/heartbeat.ts',
+        'this.#tell(want, disk.ref, sentAt, answers[index]?.[at] ?? refused)',
+        'this.#tell(want, disk.ref, this.#platform.clock.now(), answers[index]?.[at] ?? refused)',
+      ),
+    ],
+    plan: isolation,
+  },
+  {
+    name: 'reads go on while the row is changed',
+    breaks: 'I2',
+    does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-log.ts',
+        'lease.suspend()\n        await row.update',
+        'void 0\n        await row.update',
+      ),
+    ],
+    plan: isolation,
+  },
+  {
+    name: 'session not recorded in the row',
+    breaks: 'I2',
+    does: 'A newer session of a client is known to the owner alone, and the next one takes requests of the older (F3).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/sender-sessions.ts',
+        'await this.#row.update((state) => {',
+        'await Promise.resolve((state: { clients: Record<string, number> }) => {',
+      ),
+    ],
+    plan: restarts,
+  },
+  {
+    name: 'forwarded request forwarded again',
+    breaks: 'I2',
+    does: 'A node that is no longer the owner hands a request that was forwarded to it on to the one who is (C10).',
+    patches: [
+      patch(
+        'stargate/front-end-adapter/vdisk-router.ts',
+        'new OwnerDoor(options.platform, options.node, options.peers, options.controller)',
+        'new OwnerDoor(options.platform, options.node, Object.assign(options.peers, { locations: options.locations }), options.controller)',
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        'const answer = await serve(vdisk, header, senders, payload)',
+        "const answer = await serve(vdisk, header, senders, payload).catch(async (error: unknown) => { await this.#platform.clock.sleep(500); const on = (peers as any).locations.owner(header.vdisk); if (kind !== 'vdisk.write' || on === undefined || on.node === this.#node) throw error; await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' }); return [] })",
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        "import { decodeForward, encodeAnswer, type ForwardHeader } from './forwarding.ts'",
+        "import { decodeForward, encodeAnswer, encodeForward, type ForwardHeader } from './forwarding.ts'",
+      ),
+    ],
+    plan: isolation,
+  },
+  {
+    name: 'drained sequence recorded before the map',
+    breaks: 'I3',
+    does: 'A drain records in the row that it is done, and then changes the map.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/drain.ts',
+        'const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []',
+        'const least: never[] = []',
+      ),
+      patch(
+        'stargate/vdisk-controller/drain.ts',
+        '      least,\n    )\n  } finally {',
+        '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
+      ),
+    ],
+  },
+  {
+    name: 'group file names not synced',
+    breaks: 'I3',
+    does: "The folder is not synced when a group's file was made in it.",
+    patches: [
+      patch(
+        'stargate/extent-store/local-extents.ts',
+        'await Promise.all([file.sync(), opened.named])',
+        'await file.sync()',
+      ),
+    ],
+  },
+  {
+    name: 'overlay of another instant than the base',
+    breaks: 'I2',
+    does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-reads.ts',
+        'plans.forEach((plan, i) => paint(pages[i], plan.paint))',
+        'plans.forEach((plan, i) => plan.paint.length > 0 && paint(pages[i], this.#plan(firstPage + i).paint))',
+      ),
+    ],
+    plan: failingDisks,
+  },
+]
