@@ -155,6 +155,7 @@ export async function startNode(options: NodeOptions) {
     block,
     clusterId,
     disks,
+    epochOf: (vdisk) => controller.epochOf(vdisk),
     remoteCandidates: () => spaces.candidates(),
   })
   const cache = createExtentCache({ limitBytes: cacheBytes })

@@ -77,6 +77,8 @@ interface World {
   /** The store of the owner, on the first node. */
   readonly store: ExtentStore
   readonly bad: string[]
+  /** The epoch in every vDisk's row. */
+  rowEpoch: Epoch
   /** Every store closed, and others on the same disks. */
   restart(): Promise<void>
 }
@@ -106,21 +108,22 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
         block: `b${i + 1}`,
         clusterId: 'c',
         disks: [disk],
+        epochOf: () => Promise.resolve(world.rowEpoch),
         remoteCandidates: () => [],
       }),
     )
     stores[0].onBadCopy = (_access, copy, reason) => bad.push(`${copy.node} ${reason}`)
   }
-  start()
   t.after(async () => {
     await Promise.all(stores.map((store) => store.close()))
     await Promise.all(disks.map((disk) => disk.close()))
     await rm(root, { recursive: true })
   })
-  return {
+  const world: World = {
     network,
     disks,
     bad,
+    rowEpoch: 2 as Epoch,
     get stores() {
       return stores
     },
@@ -132,6 +135,8 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
       start()
     },
   }
+  start()
+  return world
 }
 
 const pagesOf = (count: number, salt = 0): Buffer => {
@@ -347,8 +352,8 @@ test('a copy that is cut short or gone is bad, and says which', async (t) => {
   await file.close()
   assert.deepEqual(await readBack(world, access, pages), pages)
   assert.match(world.bad[0], /^n1 pages 0 to 7: .*ends/)
-  await world.store.remove(access.group, access.copies[0])
-  await world.store.remove(access.group, access.copies[1])
+  await world.store.remove(access.group, access.copies[0], 2 as Epoch)
+  await world.store.remove(access.group, access.copies[1], 2 as Epoch)
   await assert.rejects(readBack(world, access, pages), (error) => {
     assert.ok(hasCode(error, 'CORRUPT_EXTENT'))
     assert.equal(error.facts.missing, 2, 'the caller is to look at the row again')
@@ -383,7 +388,9 @@ test('F9: a disk under another incarnation is no answer about what its name once
   const other = { ...access.copies[1], incarnation: 'f'.repeat(16) as Incarnation }
   const elsewhere = { ...access, copies: [other] }
   await assert.rejects(readBack(world, elsewhere, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
-  await assert.rejects(world.store.remove(access.group, other), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+  await assert.rejects(world.store.remove(access.group, other, 2 as Epoch), (error) =>
+    hasCode(error, 'PEER_UNREACHABLE'),
+  )
   assert.deepEqual(world.bad, [])
 })
 
@@ -416,8 +423,8 @@ test('M4: a group’s file is made once, and a second creation leaves the first 
 test('M4: a late removal of another copy number touches nothing', async (t) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
-  await world.store.remove(access.group, { ...access.copies[0], number: 7 as CopyNumber })
-  await world.store.remove(access.group, { ...access.copies[1], number: 7 as CopyNumber })
+  await world.store.remove(access.group, { ...access.copies[0], number: 7 as CopyNumber }, 2 as Epoch)
+  await world.store.remove(access.group, { ...access.copies[1], number: 7 as CopyNumber }, 2 as Epoch)
   assert.deepEqual(await readBack(world, access, pages), pages)
   assert.deepEqual(world.bad, [])
 })
@@ -427,7 +434,8 @@ test('removing gives the space back, is repeatable, and leaves no open file behi
   const before = world.disks.map((disk) => disk.space().usedBytes)
   const { access, pages } = await written(world)
   assert.ok(world.disks[1].space().usedBytes > before[1])
-  for (const copy of [...access.copies, ...access.copies]) await world.store.remove(access.group, copy)
+  for (const copy of [...access.copies, ...access.copies])
+    await world.store.remove(access.group, copy, 2 as Epoch)
   assert.deepEqual(
     world.disks.map((disk) => disk.space().usedBytes),
     before,
@@ -463,7 +471,7 @@ test('I10: guests meet OUT_OF_SPACE while maintenance still has room, and removi
   assert.ok(world.disks.every((disk) => disk.state === 'online'))
   const first = accessTo(world, 1)
   assert.deepEqual(await readBack(world, first, pages), pages)
-  for (const copy of first.copies) await world.store.remove(first.group, copy)
+  for (const copy of first.copies) await world.store.remove(first.group, copy, 2 as Epoch)
   await fill('maintenance')
 })
 
@@ -598,6 +606,41 @@ test('open files stay within their bound, and one in use is never closed', async
   files.close()
 })
 
+test('what a later owner has unlinked is not made anew by an earlier one’s late write (sim seed 1000023)', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  world.rowEpoch = 3 as Epoch
+  for (const copy of access.copies) await world.store.remove(access.group, copy, 3 as Epoch)
+  const late = () => world.store.write(access, groupPage(0), [pages], 'guest')
+  await assert.rejects(late(), (error) => hasCode(error, 'FENCED'))
+  // Processes that were started since have not seen it unlinked: the row tells them.
+  await world.restart()
+  await assert.rejects(late(), (error) => hasCode(error, 'FENCED'))
+  for (const copy of [0, 1]) await assert.rejects(stat(pathOf(world, access, copy)))
+})
+
+test('unlinking waits for a copy that is just being made', async (t) => {
+  const world = await worldOf(t, 1)
+  const access = accessTo(world)
+  await written(world)
+  const [disk] = world.disks
+  const create = disk.create.bind(disk)
+  let goOn = (): void => undefined
+  disk.create = async (...asked) => {
+    await new Promise<void>((resolve) => (goOn = resolve))
+    return create(...asked)
+  }
+  const other = accessTo(world, 2)
+  const writing = world.store.write(other, groupPage(0), [pagesOf(1)], 'guest')
+  writing.catch(() => undefined)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const removing = world.store.remove(other.group, other.copies[0], 3 as Epoch)
+  goOn()
+  await Promise.all([removing, writing.catch(() => undefined)])
+  await assert.rejects(stat(pathOf(world, other, 0)))
+  assert.ok(await stat(pathOf(world, access, 0)))
+})
+
 test('closing waits for what peers have asked, and refuses what they ask then (sim seed 77047)', async (t) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
@@ -666,6 +709,7 @@ test('the owner’s store offers its own disks at first hand, and places copies'
     block: 'b1',
     clusterId: 'c',
     disks: [world.disks[0]],
+    epochOf: () => Promise.resolve(undefined),
     remoteCandidates: () => [remote],
   })
   const placement = store.place({

@@ -91,8 +91,11 @@ export interface ExtentStore {
    * the bad one on the same disk under `newNumber`, synced. The caller then swaps the row and removes the old copy.
    */
   rebuildCopy(access: GroupAccess, bad: CopyRef, newNumber: CopyNumber, trailer: Trailer): Promise<CopyRef>
-  /** Unlinks exactly that copy, durable when it resolves; resolves also where it is not there. */
-  remove(group: GroupId, copy: CopyRef): Promise<void>
+  /**
+   * Unlinks exactly that copy, durable when it resolves; resolves also where it is not there. Nothing that was written under
+   * an earlier epoch makes it anew afterwards: such a write is refused with FENCED.
+   */
+  remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void>
   /** What lies on this node's disks: for `ndfs check`, orphans, rebuilding. */
   inventory(disk: DiskRef): Promise<readonly { group: GroupId; number: CopyNumber; bytes: number }[]>
   /** All extent disks of the cluster as last heard: what placement chooses from. */

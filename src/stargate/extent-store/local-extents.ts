@@ -8,9 +8,10 @@
  *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import type { CopyNumber, DiskRef, GroupId } from '../../base/ids.ts'
+import { type CopyNumber, type DiskRef, type Epoch, type GroupId, partsOfGroupId } from '../../base/ids.ts'
 import { pageBytes, type GroupPage } from '../../base/units.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
+import { EpochGuard, type EpochOf } from './epoch-guard.ts'
 import type { CopyRef } from './extent-store.ts'
 import {
   folderOf,
@@ -38,11 +39,13 @@ interface LocalDisk {
 
 export class LocalExtents {
   readonly #disks = new Map<string, LocalDisk>()
+  readonly #epochs: EpochGuard
   #underWay = 0
   #closed = false
   #onIdle: () => void = () => undefined
 
-  constructor(disks: readonly Disk[]) {
+  constructor(disks: readonly Disk[], epochOf: EpochOf) {
+    this.#epochs = new EpochGuard(epochOf)
     for (const disk of disks)
       this.#disks.set(keyOf(disk.ref), { disk, files: new OpenFiles(disk), folders: undefined })
   }
@@ -51,10 +54,11 @@ export class LocalExtents {
     return [...this.#disks.values()].filter(({ disk }) => disk.state === 'online').map(({ disk }) => disk)
   }
 
-  /** The write at page 0 creates the file, with room for `pagesMax` pages. */
+  /** The write at page 0 creates the file, with room for `pagesMax` pages; FENCED where a later owner is known here. */
   write(
     copy: CopyRef,
     group: GroupId,
+    epoch: Epoch,
     at: GroupPage,
     pages: readonly Uint8Array[],
     pagesMax: number,
@@ -62,7 +66,7 @@ export class LocalExtents {
     trailer?: Buffer,
   ): Promise<void> {
     return this.#during(copy, (local) =>
-      this.#write(local, copy, group, at, pages, pagesMax, purpose, trailer),
+      this.#write(local, copy, group, epoch, at, pages, pagesMax, purpose, trailer),
     )
   }
 
@@ -70,6 +74,7 @@ export class LocalExtents {
     local: LocalDisk,
     copy: CopyRef,
     group: GroupId,
+    epoch: Epoch,
     at: GroupPage,
     pages: readonly Uint8Array[],
     pagesMax: number,
@@ -83,6 +88,10 @@ export class LocalExtents {
       local.folders = undefined
       throw failureOf(disk, 'make folders of', groupsFolder, error)
     })
+    const { vdisk } = partsOfGroupId(group)
+    const learning = this.#epochs.learn(vdisk, epoch)
+    if (learning !== undefined) await learning
+    this.#epochs.assertCurrent(vdisk, epoch)
     const name = groupFileName(group, copy.number)
     const end = at + pages.reduce((sum, part) => sum + part.length, 0) / pageBytes
     const open =
@@ -144,10 +153,12 @@ export class LocalExtents {
     })
   }
 
-  remove(copy: CopyRef, group: GroupId): Promise<void> {
+  remove(copy: CopyRef, group: GroupId, epoch: Epoch): Promise<void> {
     return this.#during(copy, async ({ disk, files }) => {
+      this.#epochs.raise(partsOfGroupId(group).vdisk, epoch)
       const name = groupFileName(group, copy.number)
-      files.forget(name)
+      // One that is being created is there only then.
+      await files.forget(name)
       try {
         await disk.remove(name)
         await disk.syncNames(folderOf(group))

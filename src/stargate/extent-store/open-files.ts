@@ -77,17 +77,18 @@ export class OpenFiles {
     else this.#closeIdle()
   }
 
-  /** The file is about to be removed: nobody gets it any more. */
-  forget(name: string): void {
+  /** The file is about to be removed: nobody gets it any more. Resolves when it is not being created any more. */
+  async forget(name: string): Promise<void> {
     const open = this.#files.get(name)
     if (open === undefined) return
     this.#files.delete(name)
     open.forgotten = true
     if (open.users === 0) close(open)
+    await open.opening.catch(() => undefined)
   }
 
   close(): void {
-    for (const name of [...this.#files.keys()]) this.forget(name)
+    for (const name of [...this.#files.keys()]) void this.forget(name)
   }
 
   async #create(name: string, folder: string, bytes: number, purpose: SpacePurpose): Promise<OpenedFile> {
@@ -117,7 +118,7 @@ export class OpenFiles {
     if (this.#files.size <= this.#filesMax) return
     for (const open of this.#files.values())
       if (open.users === 0) {
-        this.forget(open.name)
+        void this.forget(open.name)
         if (this.#files.size <= this.#filesMax) return
       }
   }

@@ -9,7 +9,7 @@
 import { assert } from '../../base/assert.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
-import { partsOfGroupId, sameDisk } from '../../base/ids.ts'
+import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
 import type { Disk, SpacePurpose } from '../../disk/disk.ts'
@@ -27,6 +27,7 @@ import type {
   Trailer,
 } from './extent-store.ts'
 import { LocalExtents, type FoundCopy } from './local-extents.ts'
+import type { EpochOf } from './epoch-guard.ts'
 import { hashFolders } from './group-file.ts'
 import { isMixed, place } from './placement.ts'
 import { spacesOf } from './space-view.ts'
@@ -42,6 +43,7 @@ export interface ExtentStoreOptions {
   readonly clusterId: string
   /** This node's disks that hold extent groups. */
   readonly disks: readonly Disk[]
+  readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
 }
@@ -50,6 +52,7 @@ export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
   new ReplicatedExtentStore(options)
 
 interface CopyWrite {
+  readonly epoch: Epoch
   readonly at: GroupPage
   readonly pages: readonly Buffer[]
   readonly checksums: Uint32Array
@@ -70,7 +73,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   constructor(options: ExtentStoreOptions) {
     this.#options = options
-    this.#local = new LocalExtents(options.disks)
+    this.#local = new LocalExtents(options.disks, options.epochOf)
     const { peers } = options
     peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request))
     peers.handle('extents.read', 'terminal', (request) => this.#acceptRead(request))
@@ -97,7 +100,15 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     assert(checksums.length > 0 && end <= room && room <= pagesPerGroupMax, 'a write past the end of a group')
     if (trailer !== undefined) assertEndsWith(trailer, at, checksums)
     await this.#onAllCopies(access, (copy) =>
-      this.#writeCopy(copy, access.group, { at, pages, checksums, pagesMax: room, purpose, trailer }),
+      this.#writeCopy(copy, access.group, {
+        epoch: access.epoch,
+        at,
+        pages,
+        checksums,
+        pagesMax: room,
+        purpose,
+        trailer,
+      }),
     )
     this.#pagesWritten += checksums.length
     return checksums
@@ -151,6 +162,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       number: newNumber,
     }
     await this.#writeCopy(rebuilt, access.group, {
+      epoch: access.epoch,
       at: groupPage(0),
       pages: [pages],
       checksums: trailer.checksums,
@@ -162,9 +174,9 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     return rebuilt
   }
 
-  async remove(group: GroupId, copy: CopyRef): Promise<void> {
-    if (this.#isHere(copy)) return this.#local.remove(copy, group)
-    await this.#call(copy, 'extents.remove', { copy, group, at: groupPage(0), count: 0 })
+  async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {
+    if (this.#isHere(copy)) return this.#local.remove(copy, group, epoch)
+    await this.#call(copy, 'extents.remove', { copy, group, at: groupPage(0), count: 0, epoch })
   }
 
   async inventory(disk: DiskRef): Promise<readonly FoundCopy[]> {
@@ -260,10 +272,10 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #writeCopy(copy: CopyRef, group: GroupId, write: CopyWrite): Promise<void> {
-    const { at, pages, checksums, pagesMax, purpose, trailer } = write
+    const { epoch, at, pages, checksums, pagesMax, purpose, trailer } = write
     const bytes = trailer === undefined ? undefined : this.#encodeTrailer(group, copy.number, trailer)
-    if (this.#isHere(copy)) return this.#local.write(copy, group, at, pages, pagesMax, purpose, bytes)
-    const head = { copy, group, at, count: checksums.length, pagesMax, purpose }
+    if (this.#isHere(copy)) return this.#local.write(copy, group, epoch, at, pages, pagesMax, purpose, bytes)
+    const head = { copy, group, epoch, at, count: checksums.length, pagesMax, purpose }
     await this.#call(copy, 'extents.write', head, checksums, pages, bytes)
   }
 
@@ -307,7 +319,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #acceptWrite(request: PeerRequest): Promise<readonly Uint8Array[]> {
-    const { copy, group, at, count, checksums, pages, pagesMax, purpose, trailer } = this.#decode(request)
+    const { copy, group, epoch, at, count, checksums, pages, pagesMax, purpose, trailer } =
+      this.#decode(request)
     // The owner made the checksums before the pages left it: what differs now changed on its way or in our memory.
     const bad = badRuns(pages, { first: 0, count }, checksums)
     if (bad.length > 0)
@@ -317,7 +330,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
         { node: copy.node, disk: copy.disk },
       )
     this.#checkTrailer(group, copy, trailer)
-    await this.#local.write(copy, group, at, [pages], pagesMax, purpose, trailer)
+    await this.#local.write(copy, group, epoch, at, [pages], pagesMax, purpose, trailer)
     return []
   }
 
@@ -336,8 +349,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #acceptRemove(request: PeerRequest): Promise<readonly Uint8Array[]> {
-    const { copy, group } = this.#decode(request)
-    await this.#local.remove(copy, group)
+    const { copy, group, epoch } = this.#decode(request)
+    await this.#local.remove(copy, group, epoch)
     return []
   }
 

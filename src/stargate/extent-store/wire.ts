@@ -6,18 +6,18 @@
  *   │ disk's    │ group's    │ incarnation's      │ purpose  │ copy number  │ at   │ count  │ trailer's      │
  *   │ length    │ length     │ length             │          │              │      │        │ length         │
  *   └───────────┴────────────┴────────────────────┴──────────┴──────────────┴──────┴────────┴────────────────┴──
- *   20          24
- *   ┬───────────┬──────┬───────┬─────────────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─┬─ ─ ─ ─┬─ ─ ─ ─ ─┐
- *   │ pages max │ disk │ group │ incarnation │ checksum (4)      │ pages │ trailer │
- *   ┴───────────┴──────┴───────┴─────────────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─┴─ ─ ─ ─┴─ ─ ─ ─ ─┘
- *                                              one per page; only with pages, which only `write` has
+ *   20          24      28
+ *   ┬───────────┬───────┬──────┬───────┬─────────────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─┬─ ─ ─ ─┬─ ─ ─ ─ ─┐
+ *   │ pages max │ epoch │ disk │ group │ incarnation │ checksum (4)      │ pages │ trailer │
+ *   ┴───────────┴───────┴──────┴───────┴─────────────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─┴─ ─ ─ ─┴─ ─ ─ ─ ─┘
+ *                                                      one per page; only with pages, which only `write` has
  *
  * purpose: 0 guest, 1 maintenance. `at` and `count` are pages; `pages max`: what a new file is made for; of an inventory, `at` is the hash folder and there is no
  * group. The peer protocol's handshake carries the version. The answer to a read is its pages; an inventory's is in the
  * encoding of control messages; the others' are empty.
  */
 import { NdfsError } from '../../base/errors.ts'
-import type { CopyNumber, DiskId, GroupId, Incarnation, NodeId } from '../../base/ids.ts'
+import type { CopyNumber, DiskId, Epoch, GroupId, Incarnation, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
 import type { SpacePurpose } from '../../disk/disk.ts'
 import type { CopyRef } from './extent-store.ts'
@@ -30,6 +30,8 @@ export interface ExtentRequest {
   readonly at: GroupPage
   readonly count: number
   readonly pagesMax: number
+  /** Of the owner that asks; of what makes or unlinks a file only. */
+  readonly epoch: Epoch
   readonly checksums: Uint32Array
   /** `count` pages, or none. */
   readonly pages: Buffer
@@ -39,9 +41,10 @@ export interface ExtentRequest {
 export type ExtentRequestHead = Pick<ExtentRequest, 'copy' | 'group' | 'at' | 'count'> & {
   readonly purpose?: SpacePurpose
   readonly pagesMax?: number
+  readonly epoch?: Epoch
 }
 
-const headBytes = 24
+const headBytes = 28
 
 export function encodeExtentRequest(
   head: ExtentRequestHead,
@@ -62,6 +65,7 @@ export function encodeExtentRequest(
   bytes.writeUInt32LE(head.count, 12)
   bytes.writeUInt32LE(trailer?.length ?? 0, 16)
   bytes.writeUInt32LE(head.pagesMax ?? 0, 20)
+  bytes.writeUInt32LE(head.epoch ?? 0, 24)
   bytes.write(`${disk}${head.group}${incarnation}`, headBytes, 'latin1')
   let at = headBytes + namesBytes
   for (const checksum of checksums ?? []) at = bytes.writeUInt32LE(checksum, at)
@@ -113,6 +117,7 @@ export function decodeExtentRequest(kind: string, node: NodeId, body: Buffer): E
     at: groupPage(at),
     count,
     pagesMax,
+    epoch: body.readUInt32LE(24) as Epoch,
     checksums,
     pages: body.subarray(checksumsEnd, pagesEnd),
     trailer: trailerBytes === 0 ? undefined : body.subarray(pagesEnd),

@@ -72,7 +72,7 @@ export class CopyRepair {
       // Whatever became of the swap: the row says which of the two is a copy, and only the other is unlinked.
       const now = await index.read(group)
       if (now === undefined) return
-      for (const one of [copy, rebuilt]) if (!names(now, one)) await extents.remove(group, one)
+      for (const one of [copy, rebuilt]) if (!names(now, one)) await extents.remove(group, one, owned.epoch)
       if (!names(now, rebuilt)) return
       repaired()
       log.warn(`a bad copy of extent group ${group} was repaired`, { disk: copy.disk, node: copy.node })

@@ -169,7 +169,7 @@ export class GroupIndex {
       if (seen !== undefined) {
         if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
         const removed = await Promise.allSettled(
-          seen.row.copies.map((copy) => this.#extents.remove(id, copy)),
+          seen.row.copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
         )
         const failed = removed.find((result) => result.status === 'rejected')
         if (failed !== undefined) {

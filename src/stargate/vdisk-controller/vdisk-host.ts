@@ -376,6 +376,11 @@ export class VDiskHost implements VDiskController {
       }
   }
 
+  /** The epoch that the vDisk's row has now. */
+  async epochOf(vdisk: VDiskId): Promise<Epoch | undefined> {
+    return (await VDiskRow.peekWithEpoch(this.#access, vdisk))?.epoch
+  }
+
   /** What the row says of a vDisk that nobody needs to own for that. */
   async peek(vdisk: VDiskId): Promise<VDiskState | undefined> {
     return VDiskRow.peek(this.#access, vdisk)
