@@ -6,7 +6,9 @@
  *  2. A failed write ends the log's service: all that waits is refused with DISK_FAILED, and so is all that comes (I6).
  *     Reads are still tried.
  *  3. `freed` segments are used again only when a table that says so is on stable media.
- *  4. Bounded: `waitingBytesMax` of records that wait, one batch buffer, `segmentsMax` segments and, for what must
+ *  4. When nothing was written for a moment, an empty batch follows: it says that what is before it was synced. From then on
+ *     a batch that is rotten or gone is damage that is told of, and not taken for the end of the log (F7).
+ *  5. Bounded: `waitingBytesMax` of records that wait, one batch buffer, `segmentsMax` segments and, for what must
  *     go on when guests' appends may not (fences, restarts, copies), two more.
  *
  * Not here: epochs, episodes, which records still count (replica-log.ts).
@@ -27,7 +29,7 @@ import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Sequence, VDiskId } from '../../base/ids.ts'
 import { GiB, MiB, roundDown, roundUp } from '../../base/units.ts'
 import type { Disk, DiskFile } from '../../disk/disk.ts'
-import type { Platform } from '../../platform/platform.ts'
+import type { Platform, Timer } from '../../platform/platform.ts'
 import {
   batchBytesFor,
   batchEntriesMax,
@@ -63,6 +65,8 @@ const batchBytesUsual = 4 * MiB
 /** Two of the largest requests: what one disk can take within the second in which its peers still believe in it. */
 const waitingBytesMax = 64 * MiB
 const zeroesBytes = 1 * MiB
+/** After so long without a write the last batch is marked as synced: not sooner, or each write of a slow guest would cost two. */
+const markAfterMs = 10
 const readBufferBytes = 1 * MiB
 /** What fences, restarts and copies may use beyond the log's size, so that a full log can be emptied. */
 const segmentsExtra = 2
@@ -179,6 +183,7 @@ export class PhysicalLog {
   #writing = false
   #onIdle: (() => void) | undefined
   #closed = false
+  #marking: Timer | undefined
   #failed: NdfsError | undefined
   #reading: Promise<unknown> = Promise.resolve()
   #syncs = 0
@@ -381,8 +386,8 @@ export class PhysicalLog {
     this.#closed = true
     await this.#next?.catch(() => undefined)
     if (this.#writing) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    // An empty batch puts the mark behind the last records: from now on a bad one is damage, not the log's end.
-    if (this.#failed === undefined && this.#active !== undefined && this.#last.directory.length > 0)
+    this.#marking?.cancel()
+    if (this.#isUnmarked())
       await this.#writeBatch({ records: [] }).catch((error: unknown) => this.#fail(error))
     await this.#reading
     for (const slot of this.#slots) await slot.file?.close()
@@ -414,6 +419,31 @@ export class PhysicalLog {
     }
     this.#writing = false
     this.#onIdle?.()
+    if (this.#isUnmarked()) this.#markSoon()
+  }
+
+  /** Nothing yet says that the last batch was synced: if it can't be read after a restart, it was a write that never ended. */
+  #isUnmarked(): boolean {
+    return this.#failed === undefined && this.#active !== undefined && this.#last.directory.length > 0
+  }
+
+  #markSoon(): void {
+    if (this.#closed) return
+    const end = this.#end
+    this.#marking ??= this.#platform.clock.after(markAfterMs, () => {
+      this.#marking = undefined
+      if (this.#closed || this.#writing || !this.#isUnmarked()) return
+      if (this.#end > end) return this.#markSoon()
+      // A full segment is marked by the one after it.
+      if (this.#room() - this.#tableReserve() < batchBytesFor(0)) return
+      this.#writing = true
+      void this.#mark()
+    })
+  }
+
+  async #mark(): Promise<void> {
+    await this.#writeBatch({ records: [] }).catch((error: unknown) => this.#fail(error))
+    await this.#writeAll()
   }
 
   #wantsWrite(): boolean {

@@ -419,6 +419,35 @@ function losePowerAtNextSegment(bench: Bench): Promise<void> {
   })
 }
 
+test('the last record before a crash is damage, and not a shorter log, once the log was idle for a moment (F7)', async (t) => {
+  for (const gone of ['rotten', 'never written'] as const) {
+    const bench = await setUp(t)
+    for (const sequence of [1, 2, 3]) await append(bench.replica, { vdisk: 1, sequence })
+    const { name, position, end } = bench.disk.lastWrite
+    for (let turns = 0; turns < 1000 && bench.disk.lastWrite.position === position; turns++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      bench.clock.advance(10)
+    }
+    const file = openSync(join(bench.disk.path, name), 'r+')
+    const bytes = gone === 'rotten' ? 1 : end - position
+    writeSync(file, Buffer.alloc(bytes), 0, bytes, gone === 'rotten' ? end - 4096 : position)
+    closeSync(file)
+    // As after `kill -9`: nobody closed it.
+    const again = await openOplogReplica({
+      platform: platformWith(bench.clock),
+      disk: new TestDisk(bench.disk.path),
+      ...smallSegments,
+    })
+    const [{ episodes }] = again.holdings()
+    assert.deepEqual(
+      episodes,
+      [{ episode: 1, first: 1, last: 3, acknowledged: 0, damage: [3] }],
+      `where it is ${gone}`,
+    )
+    await again.close()
+  }
+})
+
 test('a freed segment is used again only after a table has said so: else what was freed would look like damage', async (t) => {
   const bench = await setUp(t)
   const payload = Buffer.alloc(100 * KiB)
