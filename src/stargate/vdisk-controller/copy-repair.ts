@@ -1,13 +1,14 @@
 /**
  * A copy of an extent group is bad: a good one is made on the same disk under a new number, verified, the row is swapped to it,
- * and only then the bad one is unlinked (I5, M4). One repair of a group at a time: two at once would each judge the other's row.
+ * and only then the bad one is unlinked (I5, M4). The index knows of the new one before its first byte is written, so that it
+ * is found again, by whoever owns the vDisk then, where this repair ends in the middle. One repair of a group at a time: two at once would each judge the other's row.
  */
 import { messageOf, NdfsError } from '../../base/errors.ts'
 import type { CopyNumber, GroupId } from '../../base/ids.ts'
 import { pageBytes } from '../../base/units.ts'
 import type { Chance, Log } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
-import type { GroupIndex } from './group-index.ts'
+import { type GroupIndex, namesCopy } from './group-index.ts'
 import type { GroupRow } from './rows.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
@@ -39,7 +40,7 @@ export class CopyRepair {
     const { log, index } = this.#context
     try {
       const row = await index.read(group)
-      if (row?.state === 'whole' && names(row, copy)) await this.#rebuild(group, copy, row)
+      if (row?.state === 'whole' && namesCopy(row.copies, copy)) await this.#rebuild(group, copy, row)
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       log.error(`a bad copy of extent group ${group} could not be repaired`, {
@@ -67,13 +68,22 @@ export class CopyRepair {
     const leave = await admit(checksums.length * pageBytes)
     try {
       const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
+      const planned = await index.planned(group)
+      const { node, disk, incarnation } = copy
+      if (
+        planned === undefined ||
+        !(await index.plan(group, [...planned, { node, disk, incarnation, number }]))
+      )
+        return
       const rebuilt = await extents.rebuildCopy(access, copy, number, trailer)
       await index.swapCopy(group, copy, rebuilt)
-      // Whatever became of the swap: the row says which of the two is a copy, and only the other is unlinked.
+      // Whatever became of the swap: the row says which are copies, and all others are unlinked, earlier repairs' too.
       const now = await index.read(group)
+      for (const one of [...planned, copy, rebuilt])
+        if (now === undefined || !namesCopy(now.copies, one)) await extents.remove(group, one, owned.epoch)
       if (now === undefined) return
-      for (const one of [copy, rebuilt]) if (!names(now, one)) await extents.remove(group, one, owned.epoch)
-      if (!names(now, rebuilt)) return
+      await index.plan(group, now.copies)
+      if (!namesCopy(now.copies, rebuilt)) return
       repaired()
       log.warn(`a bad copy of extent group ${group} was repaired`, { disk: copy.disk, node: copy.node })
     } finally {
@@ -81,8 +91,3 @@ export class CopyRepair {
     }
   }
 }
-
-const names = (row: GroupRow, copy: CopyRef): boolean =>
-  row.copies.some(
-    (one) => one.disk === copy.disk && one.incarnation === copy.incarnation && one.number === copy.number,
-  )

@@ -120,6 +120,23 @@ export class GroupIndex {
     this.#groups.remember(this.#groups.handleOf(id), row)
   }
 
+  /** The copies that the index knows of, also those of repairs that came to nothing; undefined where it has no such group. */
+  async planned(id: GroupId): Promise<readonly CopyRef[] | undefined> {
+    const partition = await this.#owned()
+    const rows: readonly Row[] = await partition.read([id])
+    return rows.length === 0 ? undefined : decodePlannedCopies(rows[0].value)
+  }
+
+  /** Says which copies the group has or is about to have, durably: before the first byte of a new one. False where it is gone. */
+  async plan(id: GroupId, copies: readonly CopyRef[]): Promise<boolean> {
+    const partition = await this.#owned()
+    return partition.serial.run(async () => {
+      if ((await partition.read([id])).length === 0) return false
+      await partition.change([{ key: id, value: encodePlannedCopies(copies) }])
+      return true
+    })
+  }
+
   /** Every group with a row in the index, in pages. */
   async *all(): AsyncGenerator<GroupId> {
     const partition = await this.#owned()
@@ -130,7 +147,7 @@ export class GroupIndex {
   async markDeleting(id: GroupId): Promise<void> {
     for (;;) {
       const seen = await this.#readRow(id)
-      const copies = seen?.row.copies ?? (await this.#planned(id))
+      const copies = seen?.row.copies ?? (await this.planned(id))
       if (copies === undefined) return
       if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
       const row: GroupRow = seen?.row ?? {
@@ -168,8 +185,11 @@ export class GroupIndex {
       const seen = await this.#readRow(id)
       if (seen !== undefined) {
         if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
+        // Also what a repair that came to nothing has left.
+        const planned = (await this.planned(id)) ?? []
+        const copies = [...seen.row.copies, ...planned.filter((copy) => !namesCopy(seen.row.copies, copy))]
         const removed = await Promise.allSettled(
-          seen.row.copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
+          copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
         )
         const failed = removed.find((result) => result.status === 'rejected')
         if (failed !== undefined) {
@@ -240,15 +260,14 @@ export class GroupIndex {
     return { row: decodeGroupRow(seen.rows[0].value), epoch: seen.static.epoch, version: seen.static.version }
   }
 
-  async #planned(id: GroupId): Promise<readonly CopyRef[] | undefined> {
-    const partition = await this.#owned()
-    const rows: readonly Row[] = await partition.read([id])
-    return rows.length === 0 ? undefined : decodePlannedCopies(rows[0].value)
-  }
-
   #owned(): Promise<OwnedPartition> {
     this.#partition ??= OwnedPartition.raise(this.#access, groupsOfPartition(this.#row.vdisk), this.#row)
     this.#partition.catch(() => (this.#partition = undefined))
     return this.#partition
   }
 }
+
+export const namesCopy = (copies: readonly CopyRef[], copy: CopyRef): boolean =>
+  copies.some(
+    (one) => one.disk === copy.disk && one.incarnation === copy.incarnation && one.number === copy.number,
+  )

@@ -214,6 +214,30 @@ test('a read finds another copy when one is bad, and the bad one is replaced (I5
   assert.deepEqual(pages, Buffer.alloc(pageBytes, 'x'))
 })
 
+test('what a repair has left whose owner died in the middle of it goes with the group (I7)', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.write(0, Buffer.alloc(pageBytes, 'x'))
+  await cluster.drain()
+  await cluster.takeOver('n1')
+  const { files } = cluster.world.extents.get('n1' as NodeId)!
+  const [[, bad]] = files
+  bad.pages.fill(0)
+  const set = files.set.bind(files)
+  files.set = (name, file) => {
+    cluster.node.kill()
+    return set(name, file)
+  }
+  await cluster.read(0, 1).catch(() => undefined)
+  await cluster.pass(5000)
+  files.set = set
+  assert.equal(cluster.files, 3, 'the new copy is there, and no row of the group names it')
+  await cluster.takeOver('n2')
+  await cluster.write(0, Buffer.alloc(pageBytes, 'y'))
+  await cluster.drain()
+  await cluster.pass(100_000)
+  assert.equal(cluster.files, 2)
+})
+
 test('a page whose copies are all bad gives an error, not zeros, until it is overwritten (I5 F9)', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, Buffer.alloc(3 * pageBytes, 'x'))
