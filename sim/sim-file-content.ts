@@ -16,6 +16,8 @@ import type { SeededChance } from './seeded-chance.ts'
 
 export const sectorBytes = 512
 
+type Stretch = Pick<VolatileWrite, 'position' | 'length'>
+
 /** A write that completed, or is in flight; without bytes, the zeroes that shrinking leaves. */
 interface VolatileWrite {
   readonly sequence: number
@@ -156,6 +158,14 @@ export class FileContent {
         write.bytes[position - write.position] ^= 0xff
   }
 
+  /** Damage: other bytes are there now, for whatever reason; of those past the end nothing is there. */
+  overwrite(position: number, bytes: Uint8Array): void {
+    this.damaged = true
+    const there = bytes.subarray(0, Math.max(0, this.size - position))
+    this.#durable.write(there, position)
+    this.#volatile = this.#volatile.flatMap((write) => without(write, { position, length: there.length }))
+  }
+
   /** Returns how many sectors it has torn. */
   powerCut(chance: SeededChance, tears = false): number {
     let torn = 0
@@ -262,11 +272,11 @@ function* sectorsOf(write: VolatileWrite): Generator<number> {
   for (let sector = Math.floor(write.position / sectorBytes); sector <= last; sector++) yield sector
 }
 
-const overlap = (a: VolatileWrite, b: VolatileWrite): boolean =>
+const overlap = (a: Stretch, b: Stretch): boolean =>
   a.position < b.position + b.length && b.position < a.position + a.length
 
 /** What is left of a write outside another. */
-function without(write: VolatileWrite, other: VolatileWrite): VolatileWrite[] {
+function without(write: VolatileWrite, other: Stretch): VolatileWrite[] {
   if (!overlap(write, other)) return [write]
   const end = write.position + write.length
   const otherEnd = other.position + other.length

@@ -289,8 +289,6 @@ class SimFileHandle implements File {
         assert(!changed(buffers, copy), `what was being written to ${this.#path} changed meanwhile`)
         content.end(write)
         this.#files.schedule.record('bytes written', this.#path, digestOf(write.bytes))
-        if (fault?.lost || fault?.misdirectedTo !== undefined)
-          this.#files.disk.lied(content, position, write.bytes)
         this.#land(write, fault)
       },
       {
@@ -309,10 +307,11 @@ class SimFileHandle implements File {
     const { content } = this.#file
     const { disk } = this.#files
     if (fault?.lost || fault?.misdirectedTo !== undefined) {
+      disk.lied(content, position, bytes)
       const other = fault.misdirectedToFile === undefined ? this.#file : disk.find(fault.misdirectedToFile)
       if (fault.misdirectedTo !== undefined && other?.kind === 'file') {
         other.content.damaged = true
-        other.content.land(fault.misdirectedTo, bytes, this.#options.durable)
+        other.content.overwrite(fault.misdirectedTo, bytes)
       }
       content.grow(position + bytes.length)
       fault.happened?.()

@@ -136,7 +136,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     const bytes = Buffer.alloc(write.bytes)
     file.content.read(bytes, position)
     file.content.damaged = true
-    file.content.land(position, before, true)
+    file.content.overwrite(position, before)
     write.hurt = true
     kit.log(`${kind}: a write of ${write.bytes} bytes to ${path} of ${name} at ${position}`)
     if (kind === 'lost') return kit.hit('log write lost')
@@ -144,7 +144,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     const target = over === undefined ? undefined : fileAt(name, over.path)
     if (over === undefined || target === undefined) return kit.hit('log write lost')
     target.content.damaged = true
-    target.content.land(over.position, bytes.subarray(0, over.bytes), true)
+    target.content.overwrite(over.position, bytes.subarray(0, over.bytes))
     over.hurt = true
     kit.hit('log write misdirected')
   }
