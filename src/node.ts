@@ -244,8 +244,27 @@ export async function startNode(options: NodeOptions) {
     }
   }
 
-  const peerAddress = await peers.listen(listen.peer)
   const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const management = new NodeManagement({
+    platform: here,
+    clusterId,
+    node,
+    version,
+    view,
+    zeus,
+    peers,
+    controller,
+    router,
+    extents,
+    cache,
+    admission,
+    replicas,
+    disks,
+    nbd,
+  })
+
+  // All that peers may ask for is there before they can.
+  const peerAddress = await peers.listen(listen.peer)
   const nbdAddress = await nbd.listen(listen.nbd)
   await nbd.listen(`unix:${listen.nbdSocket}`)
   const addresses = {
@@ -304,24 +323,6 @@ export async function startNode(options: NodeOptions) {
   await view.caughtUp()
   await spaces.refresh()
   curator.start()
-
-  const management = new NodeManagement({
-    platform: here,
-    clusterId,
-    node,
-    version,
-    view,
-    zeus,
-    peers,
-    controller,
-    router,
-    extents,
-    cache,
-    admission,
-    replicas,
-    disks,
-    nbd,
-  })
 
   await management.applySettings()
 
