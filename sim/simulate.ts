@@ -32,6 +32,7 @@ import {
   stampsIn,
   zeroStamp,
 } from './sector-history.ts'
+import { Operator } from './operators.ts'
 import { SeededChance } from './seeded-chance.ts'
 import { Client, requestBytesMax } from './workload.ts'
 
@@ -50,6 +51,8 @@ export interface Plan {
   readonly troubles: Partial<Record<Trouble, number>>
   readonly troubleEveryMs: readonly [number, number]
   readonly lossesMax: number
+  /** Somebody manages the cluster meanwhile. */
+  readonly operator: boolean
   readonly oplogSegmentBytes: number
   readonly cacheBytes: number
   readonly pace: NodePace
@@ -64,6 +67,8 @@ export interface Outcome {
   readonly reconnects: number
   readonly errors: Readonly<Record<string, number>>
   readonly troubles: Readonly<Record<string, number>>
+  /** What an operator did. */
+  readonly operations: Readonly<Record<string, number>>
   /** vDisks whose history only a repeated write explains. */
   readonly repeated: number
 }
@@ -106,6 +111,7 @@ export function planOf(seed: number): Plan {
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,
+    operator: chance.happens(0.4),
   }
 }
 
@@ -203,7 +209,9 @@ class Run {
       (line) => this.#trace?.(`${world.now.toFixed(4)} trouble: ${line}`),
     )
     let failure: unknown
-    const working = Promise.all(this.#clients.map((client) => client.run())).catch((error: unknown) => {
+    const operator = this.#operatorOf(cluster)
+    const atWork = [...this.#clients, ...(operator === undefined ? [] : [operator])]
+    const working = Promise.all(atWork.map((one) => one.run())).catch((error: unknown) => {
       failure = error
     })
     const checkAll = (): void => {
@@ -220,7 +228,7 @@ class Run {
 
     this.#trace?.(`${world.now.toFixed(4)} quiet`)
     faults.calm()
-    for (const client of this.#clients) client.stop()
+    for (const one of atWork) one.stop()
     await world.play(() => working, quietLimitMs)
     checkAll()
     await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
@@ -229,7 +237,7 @@ class Run {
         await world.play(() => this.#readAll(cluster, node, vdisk, history), quietLimitMs)
         checkAll()
       }
-    const repeated = this.#checkHistories()
+    const repeated = this.#checkHistories(operator?.histories ?? [])
     await world.play(() => this.#touchAll(cluster), quietLimitMs)
     // In use, so that its owner keeps it: what has a copy where nobody answers is tried again only after a while.
     const touch = (): Promise<void> => world.play(() => this.#touchAll(cluster), quietLimitMs)
@@ -261,6 +269,7 @@ class Run {
       virtualMs: world.now,
       ...this.#sums(),
       troubles: Object.fromEntries(faults.counts),
+      operations: Object.fromEntries(operator?.counts ?? []),
       repeated,
     }
   }
@@ -315,6 +324,17 @@ class Run {
     }
   }
 
+  #operatorOf(cluster: Cluster): Operator | undefined {
+    if (!this.#plan.operator) return undefined
+    return new Operator(cluster, {
+      copies: this.#plan.copies,
+      lasting: [...this.#histories.keys()],
+      containers: ['c'],
+      nextStamp: () => ++this.#lastStamp,
+      log: (line) => this.#trace?.(`${cluster.world.now.toFixed(4)} operator: ${line}`),
+    })
+  }
+
   /** One node's view of the whole vDisk, as reads of the history. */
   async #readAll(cluster: Cluster, node: NodeId, vdisk: string, history: SectorHistory): Promise<void> {
     const { world } = cluster
@@ -351,9 +371,10 @@ class Run {
       await management.deleteVDisk({ container: 'c', name: name.split('/')[1] }, { force: true })
   }
 
-  #checkHistories(): number {
+  #checkHistories(more: Operator['histories']): number {
     let repeated = 0
-    for (const [vdisk, history] of this.#histories) {
+    const all = [...this.#histories].map(([vdisk, history]) => ({ vdisk, history }))
+    for (const { vdisk, history } of [...all, ...more]) {
       const violation = findSectorViolation(history)
       if (violation !== undefined)
         throw new InvariantViolation(
