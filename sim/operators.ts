@@ -150,6 +150,7 @@ export class Operator {
       sectors,
       hands: 2,
       readingHands: this.#chance.below(2),
+      streamShare: 0,
       pauseMsMost: () => 60,
       history,
       nextStamp: this.#options.nextStamp,
