@@ -20,6 +20,7 @@ import { type Node, type NodePace, startNode } from '../src/node.ts'
 import type { Incarnation } from '../src/base/ids.ts'
 import { PeerNetwork } from '../src/peer/peer-network.ts'
 import type { Platform } from '../src/platform/platform.ts'
+import { DelayingStoreEngine, type DelayStoreRequest } from './delaying-store-engine.ts'
 import { type Closable, type Running, World } from './world.ts'
 
 export interface ClusterOptions {
@@ -69,6 +70,8 @@ export class Cluster {
   readonly database = openStoreDatabase(':memory:', clusterId)
   /** Sees each request that the store has done, and its answer. */
   onStoreRequest: (kind: string, body: Buffer, answer: Uint8Array) => void = () => undefined
+  /** Sees each request before it takes effect; what it returns makes the request, or its answer, wait. */
+  delayStoreRequest: DelayStoreRequest = () => undefined
   readonly #options: ClusterOptions
   readonly #machines = new Map<NodeId, Machine>()
   readonly #onEnded = new Set<(node: NodeId) => void>()
@@ -228,7 +231,10 @@ export class Cluster {
   async #runStore(platform: Platform): Promise<Closable> {
     const incarnation = platform.chance.bytes(8).toString('hex') as Incarnation
     const peers = new PeerNetwork({ platform, node: storeNode, incarnation, clusterId, key })
-    const server = await StoreServer.start(peers, new ObservedStoreEngine(this), platform)
+    const engine = new DelayingStoreEngine(new ObservedStoreEngine(this), (kind, body) =>
+      this.delayStoreRequest(kind, body),
+    )
+    const server = await StoreServer.start(peers, engine, platform)
     await peers.listen(storeAddress)
     return {
       close: async () => {
