@@ -1,0 +1,534 @@
+/**
+ * A stage for directed scenarios: one cluster, one vDisk, guests with hands of their own, and a director who lets the
+ * world run until something has happened, and then acts.
+ *
+ *  1. The story is told from outside of the world: each `until`, `answer` and `pass` lets virtual time go on, and nothing
+ *     happens between them.
+ *  2. Everything that guests do and see goes into one history.
+ *  3. When the story is told all faults end. Then every node has to serve, every acknowledged byte has to be read back
+ *     through each of them, the history has to be possible (I2), the log has to drain, and map, groups and files
+ *     have to agree (I3, I7).
+ *  4. A story may sweep: `moments` are the disk writes, syncs and store requests of all nodes, each of them a good
+ *     moment to die.
+ */
+import { decodeControl } from '../../../src/base/control.ts'
+import { messageOf } from '../../../src/base/errors.ts'
+import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
+import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
+import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
+import type { VDiskState } from '../../../src/stargate/vdisk-controller/rows.ts'
+import type { HostedDescription } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
+import { Cluster } from '../../cluster.ts'
+import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
+import {
+  findSectorViolation,
+  sectorBytes,
+  SectorHistory,
+  type SectorRead,
+  type SectorWrite,
+  stampSectors,
+  stampsIn,
+  zeroStamp,
+} from '../../sector-history.ts'
+import type { DiskFault, DiskOperation } from '../../sim-disk.ts'
+import type { World } from '../../world.ts'
+
+export interface StageOptions {
+  readonly seed: number
+  readonly nodes?: number
+  readonly copies?: 1 | 2 | 3
+  readonly vdisks?: number
+  readonly sectors?: number
+  readonly trace?: (line: string) => void
+}
+
+/** Something asked of a node: what became of it by now. */
+export interface Asked<T> {
+  readonly what: string
+  readonly settled: boolean
+  readonly value: T | undefined
+  readonly error: Error | undefined
+}
+
+interface StagedVDisk {
+  readonly name: string
+  readonly id: VDiskId
+  readonly history: SectorHistory
+}
+
+/** Requests to the store, or their answers, that are kept back. */
+export interface Hold {
+  /** How many are. */
+  readonly caught: number
+  release(): void
+}
+
+/** Within a story nothing takes longer than takeovers and waits for copies do. */
+const patienceMs = 120_000
+const readAtOnceBytes = 256 * KiB
+
+export class Stage {
+  readonly cluster: Cluster
+  /** The first is what is meant where none is named. */
+  readonly vdisks: readonly StagedVDisk[]
+  readonly sectors: number
+  /** Writes and syncs of all disks and requests to the store, so far. */
+  moments = 0
+  /** Called at each of them, with the node's name or `store`. */
+  onMoment: (where: string) => void = () => undefined
+  readonly #disks = new Map<string, (operation: DiskOperation) => DiskFault | undefined>()
+  readonly #holds: StagedHold[] = []
+  readonly #bug: () => void
+  #lastStamp = 0
+
+  /** Tells the story on a new stage, and then looks whether all is well. */
+  static async tell(options: StageOptions, story: (stage: Stage) => Promise<void>): Promise<void> {
+    let bug: unknown
+    const onBug = (error: unknown): void => void (bug ??= error)
+    process.on('unhandledRejection', onBug)
+    let stage: Stage | undefined
+    try {
+      stage = await Stage.#begin(options, () => {
+        if (bug !== undefined)
+          throw new Error(`a bug in a promise that nobody awaits: ${(bug as Error).stack}`, { cause: bug })
+      })
+      await story(stage)
+      await stage.#end()
+    } catch (error) {
+      const where = stage === undefined ? '' : `, at ${stage.now.toFixed(4)} ms`
+      throw new Error(`seed ${options.seed}${where}: ${messageOf(error)}\n${stage?.whereabouts() ?? ''}`, {
+        cause: error,
+      })
+    } finally {
+      process.off('unhandledRejection', onBug)
+      stage?.cluster.database.close()
+    }
+  }
+
+  static async #begin(options: StageOptions, bug: () => void): Promise<Stage> {
+    const { seed, nodes = 3, copies = 2, vdisks = 1, sectors = 512, trace } = options
+    const cluster = await Cluster.start({
+      seed,
+      nodes,
+      oplogSegmentBytes: 1 * MiB,
+      cacheBytes: 256 * KiB,
+      ...(trace === undefined ? {} : { trace }),
+    })
+    await cluster.world.play(async () => {
+      const { management } = cluster.node(cluster.names[0])!
+      await management.createContainer({ name: 'c', copies })
+      for (let i = 1; i <= vdisks; i++)
+        await management.createVDisk({ container: 'c', name: `v${i}`, sizeBytes: sectors * sectorBytes })
+    })
+    return new Stage(cluster, sectors, bug)
+  }
+
+  private constructor(cluster: Cluster, sectors: number, bug: () => void) {
+    this.cluster = cluster
+    this.sectors = sectors
+    this.#bug = bug
+    this.vdisks = [...vDiskStates(cluster.database)].map(([id, { name }]) => ({
+      name,
+      id,
+      history: new SectorHistory(),
+    }))
+    for (const name of cluster.names)
+      this.world.disk(name).onOperation = (operation) => {
+        if (operation.kind === 'write' || operation.kind === 'sync') this.#moment(name)
+        return this.#disks.get(name)?.(operation)
+      }
+    cluster.onStoreRequest = (kind, body) => {
+      this.#moment('store')
+      const delays: StoreHolds = {}
+      for (const hold of this.#holds) {
+        if (hold.gate.open || hold.caught >= hold.most || !hold.matches(kind, decodeControl(body))) continue
+        hold.caught++
+        delays[hold.where] = hold.gate.opened
+      }
+      return delays
+    }
+  }
+
+  get world(): World {
+    return this.cluster.world
+  }
+
+  get now(): number {
+    return this.world.now
+  }
+
+  nextStamp(): number {
+    return ++this.#lastStamp
+  }
+
+  // --- what the director waits for -------------------------------------------------------------------------------
+
+  /** Lets time go on until it is so. */
+  async until(what: string, isSo: () => boolean, limitMs = patienceMs): Promise<void> {
+    if (!(await this.untilOr(isSo, limitMs))) throw new Error(`not in ${limitMs} ms: ${what}`)
+  }
+
+  /** The same; false where it was not so in that time. */
+  async untilOr(isSo: () => boolean, limitMs: number): Promise<boolean> {
+    let over = false
+    this.world.after(limitMs, () => (over = true))
+    await this.world.run(() => isSo() || over, limitMs + 1)
+    this.#bug()
+    return isSo()
+  }
+
+  async pass(ms: number): Promise<void> {
+    await this.world.run(this.now + ms)
+    this.#bug()
+  }
+
+  /** Lets time go on until so many moments have come; false where they have not within the time. */
+  passMoments(count: number, limitMs: number): Promise<boolean> {
+    const end = this.moments + count
+    return this.untilOr(() => this.moments >= end, limitMs)
+  }
+
+  /** Lets time go on until it is answered; throws what it was answered. */
+  async answer<T>(asked: Asked<T>, limitMs = patienceMs): Promise<T> {
+    await this.until(`${asked.what} is answered`, () => asked.settled, limitMs)
+    if (asked.error !== undefined)
+      throw new Error(`${asked.what}: ${messageOf(asked.error)}`, { cause: asked.error })
+    return asked.value as T
+  }
+
+  // --- what is ---------------------------------------------------------------------------------------------------
+
+  get vdisk(): VDiskId {
+    return this.vdisks[0].id
+  }
+
+  get row(): VDiskState & { readonly epoch: number } {
+    return this.rowOf(this.vdisk)
+  }
+
+  /** The vDisk's row in Medusa. */
+  rowOf(vdisk: VDiskId): VDiskState & { readonly epoch: number } {
+    const found = this.cluster.database
+      .prepare<[string], { epoch: number }>(
+        `SELECT epoch FROM medusa_partitions WHERE table_name = 'vdisk' AND key = ?`,
+      )
+      .get(String(vdisk))!
+    return { ...vDiskStates(this.cluster.database).get(vdisk)!, epoch: found.epoch }
+  }
+
+  /** Nodes that hold the vDisk as theirs and serve it, frozen ones too. */
+  owners(vdisk = this.vdisk): NodeId[] {
+    return this.cluster.names.filter((name) => this.describe(name, vdisk) !== undefined)
+  }
+
+  describe(node: NodeId, vdisk = this.vdisk): HostedDescription | undefined {
+    return this.cluster.node(node)?.controller.hosted(vdisk)?.describe()
+  }
+
+  /** Owner, the other replicas of its open episode, and those that have no part in it. */
+  roles(): { owner: NodeId; peers: NodeId[]; others: NodeId[] } {
+    const owners = this.owners()
+    const open = this.row.episodes.at(-1)
+    if (owners.length !== 1 || open === undefined || open.end !== undefined)
+      throw new Error(
+        `the vDisk is owned by ${owners.join(', ') || 'nobody'}, and ${open?.end ?? 'not open'}`,
+      )
+    const [owner] = owners
+    const peers = open.replicas.map(({ node }) => node).filter((node) => node !== owner)
+    const others = this.cluster.names.filter((name) => name !== owner && !peers.includes(name))
+    return { owner, peers, others }
+  }
+
+  whereabouts(): string {
+    const owned = this.cluster.serving().flatMap((name) =>
+      this.cluster
+        .node(name)!
+        .controller.all()
+        .map((one) => `${name} owns ${JSON.stringify(one.describe())}`),
+    )
+    return [...owned, ...this.vdisks.map(({ id }) => `the row: ${JSON.stringify(this.rowOf(id))}`)].join('\n')
+  }
+
+  // --- what the director does ------------------------------------------------------------------------------------
+
+  guest(name: string, vdisk = this.vdisks[0]): Guest {
+    return new Guest(this, name, vdisk)
+  }
+
+  /** Asks something of a node's code, as an event of its process. */
+  ask<T>(node: NodeId, what: string, act: () => T | Promise<T>): Asked<T> {
+    const asked = { what: `${what} at ${node}`, settled: false, value: undefined, error: undefined } as {
+      what: string
+      settled: boolean
+      value: T | undefined
+      error: Error | undefined
+    }
+    this.cluster.inNode(node, () => {
+      Promise.resolve()
+        .then(act)
+        .then(
+          (value) => Object.assign(asked, { settled: true, value }),
+          (error: unknown) => Object.assign(asked, { settled: true, error: error as Error }),
+        )
+    })
+    return asked
+  }
+
+  /** The node takes the vDisk: as a sweep does (`free`), or as a front-end that proved that nobody serves it. */
+  claim(node: NodeId, reason: 'free' | 'no-service', vdisk = this.vdisk): Asked<unknown> {
+    return this.ask(node, 'a claim', () => this.cluster.node(node)!.controller.claim(vdisk, reason))
+  }
+
+  drain(node: NodeId, vdisk = this.vdisk): Asked<void> {
+    return this.ask(node, 'a drain', () => this.cluster.node(node)!.controller.hosted(vdisk)!.drain())
+  }
+
+  /** Sees this node's disk operations, and may fail or delay them; nothing takes it off again but `calm`. */
+  onDisk(node: NodeId, hook: (operation: DiskOperation) => DiskFault | undefined): void {
+    this.#disks.set(node, hook)
+  }
+
+  /** Keeps back requests to the store that match, the first `most` of them, or their answers, until they are released. */
+  hold(where: keyof StoreHolds, matches: Matches, most = Number.POSITIVE_INFINITY): Hold {
+    const hold = { where, matches, most, caught: 0, gate: new Gate() }
+    this.#holds.push(hold)
+    return {
+      get caught() {
+        return hold.caught
+      },
+      release: () => this.world.after(0, () => hold.gate.letThrough()),
+    }
+  }
+
+  /** Nobody and nothing of this node is heard by the others, nor by the store, and it hears nobody. */
+  isolate(node: NodeId): void {
+    for (const other of [...this.cluster.names, 'store']) if (other !== node) this.world.cut(node, other)
+  }
+
+  /** No fault any more: ways open, disks well, everything released, every node that is not lost runs. */
+  async calm(): Promise<void> {
+    const { cluster, world } = this
+    world.healAll()
+    const all = [...cluster.names, 'store']
+    for (const from of all) for (const to of all) world.network.delay(from, to, 0)
+    this.#disks.clear()
+    for (const { gate } of this.#holds) world.after(0, () => gate.letThrough())
+    for (const name of cluster.running()) world.thaw(name)
+    cluster.startStore()
+    for (const name of cluster.notLost()) cluster.startNode(name)
+    await this.until('all nodes serve', () => cluster.serving().length === cluster.notLost().length)
+  }
+
+  /** Reads the whole vDisk through a node, into the history. */
+  async readAll(node: NodeId, { name, history } = this.vdisks[0]): Promise<void> {
+    const opened = await this.answer(
+      this.ask(node, 'an open', () => this.cluster.node(node)!.router.open(name)),
+    )
+    const size = this.sectors * sectorBytes
+    for (let at = 0; at < size; at += readAtOnceBytes) {
+      const target = Buffer.alloc(Math.min(readAtOnceBytes, size - at))
+      const calledAt = this.now
+      await this.answer(this.ask(node, 'a read', () => opened.read(vDiskOffset(at), target)))
+      const first = at / sectorBytes
+      const by = `the director through ${node}`
+      history.reads.push({ first, stamps: stampsIn(target, first), by, calledAt, answeredAt: this.now })
+    }
+    opened.close()
+  }
+
+  /** Every acknowledged byte is there, whichever node is asked; and what was read before was never stale. */
+  async readEverywhere(): Promise<void> {
+    for (const node of this.cluster.serving())
+      for (const vdisk of this.vdisks) await this.readAll(node, vdisk)
+    this.checkHistory()
+  }
+
+  checkHistory(): void {
+    for (const { name, history } of this.vdisks) {
+      const violation = findSectorViolation(history)
+      if (violation !== undefined)
+        throw new Error(`${name}: ${violation.message}\n${violation.involved.map(toldOf).join('\n')}`)
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------
+
+  async #end(): Promise<void> {
+    await this.calm()
+    await this.readEverywhere()
+    // A last write: whoever owns the vDisk drains it, and looks after its groups.
+    const [node] = this.cluster.serving()
+    for (const vdisk of this.vdisks) {
+      const guest = this.guest('the last one', vdisk)
+      await guest.open(node)
+      await this.answer(guest.zero(0, 1))
+    }
+    let faults: readonly string[] = []
+    for (const giveUpAt = this.now + 300_000; this.now < giveUpAt;) {
+      faults = this.#faults()
+      if (faults.length === 0) return
+      await this.pass(1_000)
+    }
+    throw new Error(`the cluster does not become whole again: ${faults.slice(0, 10).join('\n')}`)
+  }
+
+  #faults(): string[] {
+    const undrained = this.vdisks.flatMap(({ id, name }) => {
+      const owners = this.owners(id)
+      if (owners.length !== 1) return [`${name} is owned by ${owners.join(', ') || 'nobody'}`]
+      const { drained, acknowledged } = this.describe(owners[0], id)!
+      return drained === acknowledged ? [] : [`${name} is drained to ${drained} of ${acknowledged}`]
+    })
+    return undrained.length > 0 ? undrained : findMetadataFaults(this.cluster)
+  }
+
+  #moment(where: string): void {
+    this.moments++
+    this.onMoment(where)
+  }
+}
+
+interface StoreHolds {
+  request?: Promise<void>
+  answer?: Promise<void>
+}
+
+/** What a request to the store asks, as far as stories tell requests apart. */
+export interface StoreAsks {
+  readonly partition?: { readonly table: string; readonly key: string }
+  readonly change?: { readonly expected: { readonly epoch: number }; readonly epoch: number }
+  readonly by?: { readonly node: string }
+}
+
+interface StagedHold {
+  readonly where: keyof StoreHolds
+  readonly matches: Matches
+  readonly most: number
+  caught: number
+  readonly gate: Gate
+}
+
+type Matches = (kind: string, asks: StoreAsks) => boolean
+
+class Gate {
+  open = false
+  readonly opened: Promise<void>
+  #resolve: () => void = () => undefined
+
+  constructor() {
+    this.opened = new Promise((resolve) => (this.#resolve = resolve))
+  }
+
+  letThrough(): void {
+    this.open = true
+    this.#resolve()
+  }
+}
+
+/** A client of the vDisk, one session after the other. It does what it is told, and repeats nothing by itself. */
+export class Guest {
+  readonly name: string
+  readonly #stage: Stage
+  readonly #of: StagedVDisk
+  #session = 0
+  #node: NodeId | undefined
+  #vdisk: OpenVDisk | undefined
+  /** Sent and not answered: they may yet happen. */
+  #unanswered: SectorWrite[] = []
+
+  constructor(stage: Stage, name: string, of: StagedVDisk) {
+    this.#stage = stage
+    this.name = name
+    this.#of = of
+  }
+
+  /** Opens the vDisk through a node under its next session number. */
+  async open(node: NodeId): Promise<void> {
+    await this.#stage.answer(this.opening(node))
+  }
+
+  opening(node: NodeId): Asked<void> {
+    const stage = this.#stage
+    const number = ++this.#session
+    const before = [...this.#unanswered]
+    return stage.ask(node, `the opening by ${this.name}`, async () => {
+      const opened = await stage.cluster.node(node)!.router.open(this.#of.name, { client: this.name, number })
+      // Requests of this session come after those of older ones.
+      for (const write of before) write.fencedAt ??= stage.now
+      this.#vdisk = opened
+      this.#node = node
+    })
+  }
+
+  write(first: number, count: number): Asked<void> {
+    const stamp = this.#stage.nextStamp()
+    const payload = Buffer.allocUnsafe(count * sectorBytes)
+    stampSectors(payload, stamp, first)
+    return this.#change('a write', stamp, first, count, (vdisk) =>
+      vdisk.write(vDiskOffset(first * sectorBytes), payload),
+    )
+  }
+
+  zero(first: number, count: number): Asked<void> {
+    return this.#change('a zero', zeroStamp, first, count, (vdisk) =>
+      vdisk.zero(vDiskOffset(first * sectorBytes), count * sectorBytes, false),
+    )
+  }
+
+  /** The stamps that it reads. */
+  read(first: number, count: number): Asked<Uint32Array> {
+    const stage = this.#stage
+    const { node, vdisk, by } = this.#connection()
+    const calledAt = stage.now
+    const target = Buffer.allocUnsafe(count * sectorBytes).fill(0xee)
+    return stage.ask(node, `a read of ${first}+${count} by ${by}`, async () => {
+      await vdisk.read(vDiskOffset(first * sectorBytes), target)
+      const stamps = stampsIn(target, first)
+      this.#of.history.reads.push({ first, stamps, by, calledAt, answeredAt: stage.now })
+      return stamps
+    })
+  }
+
+  #change(
+    what: string,
+    stamp: number,
+    first: number,
+    count: number,
+    act: (vdisk: OpenVDisk) => unknown,
+  ): Asked<void> {
+    const stage = this.#stage
+    const { node, vdisk, by } = this.#connection()
+    const write: SectorWrite = { stamp, first, count, by, calledAt: stage.now }
+    this.#of.history.writes.push(write)
+    this.#unanswered.push(write)
+    return stage.ask(node, `${what} of ${first}+${count} by ${by}`, async () => {
+      await act(vdisk)
+      write.answeredAt = stage.now
+      this.#answered(write)
+    })
+  }
+
+  /** Earlier requests of sessions that were over when this one was called come before it, or never. */
+  #answered(write: SectorWrite): void {
+    this.#unanswered = this.#unanswered.filter((other) => {
+      if (other === write) return false
+      if (other.fencedAt === undefined || other.fencedAt > write.calledAt) return true
+      other.overBy = this.#stage.now
+      return false
+    })
+  }
+
+  #connection(): { node: NodeId; vdisk: OpenVDisk; by: string } {
+    if (this.#node === undefined || this.#vdisk === undefined)
+      throw new Error(`${this.name} has nothing open`)
+    return { node: this.#node, vdisk: this.#vdisk, by: `${this.name}.${this.#session}` }
+  }
+}
+
+function toldOf(operation: SectorWrite | SectorRead): string {
+  const time = (ms: number | undefined): string => (ms === undefined ? '–' : ms.toFixed(4))
+  const { by, first, calledAt, answeredAt } = operation
+  if ('stamps' in operation)
+    return `  read of ${first}+${operation.stamps.length} by ${by}, ${time(calledAt)} to ${time(answeredAt)}`
+  return `  write ${operation.stamp} of ${first}+${operation.count} by ${by}, ${time(calledAt)} to ${time(answeredAt)}, over by ${time(operation.overBy)}`
+}
