@@ -16,7 +16,11 @@ import { messageOf } from '../../../src/base/errors.ts'
 import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
 import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
-import type { VDiskState } from '../../../src/stargate/vdisk-controller/rows.ts'
+import {
+  decodeVDiskState,
+  stateRowKey,
+  type VDiskState,
+} from '../../../src/stargate/vdisk-controller/rows.ts'
 import type { HostedDescription } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
 import { Cluster } from '../../cluster.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
@@ -64,7 +68,7 @@ export interface Hold {
 }
 
 /** Within a story nothing takes longer than takeovers and waits for copies do. */
-const patienceMs = 120_000
+const patienceMs = 60_000
 const readAtOnceBytes = 256 * KiB
 
 export class Stage {
@@ -396,8 +400,18 @@ interface StoreHolds {
 /** What a request to the store asks, as far as stories tell requests apart. */
 export interface StoreAsks {
   readonly partition?: { readonly table: string; readonly key: string }
-  readonly change?: { readonly expected: { readonly epoch: number }; readonly epoch: number }
+  readonly change?: {
+    readonly expected: { readonly epoch: number }
+    readonly epoch: number
+    readonly put?: readonly { readonly key: string; readonly value: Uint8Array }[]
+  }
   readonly by?: { readonly node: string }
+}
+
+/** The vDisk's state that a request would write. */
+export function stateIn({ partition, change }: StoreAsks): VDiskState | undefined {
+  const row = partition?.table === 'vdisk' ? change?.put?.find(({ key }) => key === stateRowKey) : undefined
+  return row === undefined ? undefined : decodeVDiskState(Buffer.from(row.value))
 }
 
 interface StagedHold {
@@ -487,6 +501,20 @@ export class Guest {
       this.#of.history.reads.push({ first, stamps, by, calledAt, answeredAt: stage.now })
       return stamps
     })
+  }
+
+  /** Reads again and again, until the result is called; up to so many wait for an answer. */
+  readSteadily(first: number, count: number, everyMs: number, waitingMax = 20): () => void {
+    let stopped = false
+    let waiting: Asked<unknown>[] = []
+    const again = (): void => {
+      if (stopped) return
+      waiting = waiting.filter(({ settled }) => !settled)
+      if (waiting.length < waitingMax) waiting.push(this.read(first, count))
+      this.#stage.world.after(everyMs, again)
+    }
+    again()
+    return () => (stopped = true)
   }
 
   #change(
