@@ -69,6 +69,7 @@ export interface Hold {
 
 /** Within a story nothing takes longer than takeovers and waits for copies do. */
 const patienceMs = 60_000
+const settlingMs = 1_200
 const readAtOnceBytes = 256 * KiB
 
 export class Stage {
@@ -124,6 +125,8 @@ export class Stage {
       for (let i = 1; i <= vdisks; i++)
         await management.createVDisk({ container: 'c', name: `v${i}`, sizeBytes: sectors * sectorBytes })
     })
+    // Until every node knows of the others' disks.
+    await cluster.world.run(cluster.world.now + settlingMs)
     return new Stage(cluster, sectors, bug)
   }
 
@@ -190,6 +193,13 @@ export class Stage {
   passMoments(count: number, limitMs: number): Promise<boolean> {
     const end = this.moments + count
     return this.untilOr(() => this.moments >= end, limitMs)
+  }
+
+  /** Lets so many events happen, of whomever. */
+  async passEvents(count: number): Promise<void> {
+    let left = count
+    await this.world.run(() => left-- <= 0)
+    this.#bug()
   }
 
   /** Lets time go on until it is answered; throws what it was answered. */
