@@ -24,17 +24,11 @@ import {
 import type { HostedDescription } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
 import { Cluster } from '../../cluster.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
-import {
-  findSectorViolation,
-  sectorBytes,
-  SectorHistory,
-  type SectorRead,
-  type SectorWrite,
-  stampSectors,
-  stampsIn,
-  zeroStamp,
-} from '../../sector-history.ts'
+import { Checkers } from '../../checkers/checkers.ts'
+import { findSectorViolation, SectorHistory, type SectorRead, type SectorWrite } from '../../sector-history.ts'
+import { sectorBytes, stampSectors, stampsIn, zeroStamp } from '../../sector-stamps.ts'
 import type { DiskFault, DiskOperation } from '../../sim-disk.ts'
+import { type ClientObserver, requestBytesMax } from '../../workload.ts'
 import type { World } from '../../world.ts'
 
 export interface StageOptions {
@@ -58,6 +52,7 @@ interface StagedVDisk {
   readonly name: string
   readonly id: VDiskId
   readonly history: SectorHistory
+  readonly observer: ClientObserver
 }
 
 /** Requests to the store, or their answers, that are kept back. */
@@ -69,7 +64,9 @@ export interface Hold {
 
 /** Within a story nothing takes longer than takeovers and waits for copies do. */
 const patienceMs = 60_000
+const healWithinMs = 300_000
 const settlingMs = 1_200
+const oplogSegmentBytes = 1 * MiB
 const readAtOnceBytes = 256 * KiB
 
 export class Stage {
@@ -115,10 +112,11 @@ export class Stage {
     const cluster = await Cluster.start({
       seed,
       nodes,
-      oplogSegmentBytes: 1 * MiB,
+      oplogSegmentBytes,
       cacheBytes: 256 * KiB,
       ...(trace === undefined ? {} : { trace }),
     })
+    const checkers = new Checkers(cluster, { copies, oplogSegmentBytes, requestBytesMax })
     await cluster.world.play(async () => {
       const { management } = cluster.node(cluster.names[0])!
       await management.createContainer({ name: 'c', copies })
@@ -127,24 +125,23 @@ export class Stage {
     })
     // Until every node knows of the others' disks.
     await cluster.world.run(cluster.world.now + settlingMs)
-    return new Stage(cluster, sectors, bug)
+    return new Stage(cluster, checkers, sectors, bug)
   }
 
-  private constructor(cluster: Cluster, sectors: number, bug: () => void) {
+  private constructor(cluster: Cluster, checkers: Checkers, sectors: number, bug: () => void) {
     this.cluster = cluster
     this.sectors = sectors
     this.#bug = bug
-    this.vdisks = [...vDiskStates(cluster.database)].map(([id, { name }]) => ({
-      name,
-      id,
-      history: new SectorHistory(),
-    }))
+    this.vdisks = [...vDiskStates(cluster.database)].map(([id, { name }]) => {
+      const history = new SectorHistory()
+      return { name, id, history, observer: checkers.clientObserver(history) }
+    })
     for (const name of cluster.names)
       this.world.disk(name).onOperation = (operation) => {
         if (operation.kind === 'write' || operation.kind === 'sync') this.#moment(name)
         return this.#disks.get(name)?.(operation)
       }
-    cluster.onStoreRequest = (kind, body) => {
+    cluster.delayStoreRequest = (kind, body) => {
       this.#moment('store')
       const delays: StoreHolds = {}
       for (const hold of this.#holds) {
@@ -370,20 +367,27 @@ export class Stage {
   async #end(): Promise<void> {
     await this.calm()
     await this.readEverywhere()
-    // A last write: whoever owns the vDisk drains it, and looks after its groups.
-    const [node] = this.cluster.serving()
-    for (const vdisk of this.vdisks) {
-      const guest = this.guest('the last one', vdisk)
-      await guest.open(node)
-      await this.answer(guest.zero(0, 1))
-    }
     let faults: readonly string[] = []
-    for (const giveUpAt = this.now + 300_000; this.now < giveUpAt;) {
+    const giveUpAt = this.now + healWithinMs
+    for (let looks = 0; this.now < giveUpAt; looks++) {
+      // In use, so that somebody owns the vDisk, drains it, and looks after its groups.
+      if (looks % 30 === 0) await this.#touchAll()
       faults = this.#faults()
       if (faults.length === 0) return
       await this.pass(1_000)
     }
-    throw new Error(`the cluster does not become whole again: ${faults.slice(0, 10).join('\n')}`)
+    throw new Error(
+      `the cluster does not become whole again in ${healWithinMs} ms: ${faults.slice(0, 10).join('\n')}`,
+    )
+  }
+
+  async #touchAll(): Promise<void> {
+    const [node] = this.cluster.serving()
+    for (const vdisk of this.vdisks) {
+      const guest = this.guest(`the last one ${this.now}`, vdisk)
+      await guest.open(node)
+      await this.answer(guest.zero(0, 1))
+    }
   }
 
   #faults(): string[] {
@@ -539,9 +543,12 @@ export class Guest {
     const write: SectorWrite = { stamp, first, count, by, calledAt: stage.now }
     this.#of.history.writes.push(write)
     this.#unanswered.push(write)
+    const observer = stamp === zeroStamp ? undefined : this.#of.observer
+    observer?.sent(write)
     return stage.ask(node, `${what} of ${first}+${count} by ${by}`, async () => {
       await act(vdisk)
       write.answeredAt = stage.now
+      observer?.acknowledged(write)
       this.#answered(write)
     })
   }
