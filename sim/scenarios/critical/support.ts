@@ -25,7 +25,12 @@ import type { HostedDescription } from '../../../src/stargate/vdisk-controller/v
 import { Cluster } from '../../cluster.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
 import { Checkers } from '../../checkers/checkers.ts'
-import { findSectorViolation, SectorHistory, type SectorRead, type SectorWrite } from '../../sector-history.ts'
+import {
+  findSectorViolation,
+  SectorHistory,
+  type SectorRead,
+  type SectorWrite,
+} from '../../sector-history.ts'
 import { sectorBytes, stampSectors, stampsIn, zeroStamp } from '../../sector-stamps.ts'
 import type { DiskFault, DiskOperation } from '../../sim-disk.ts'
 import { type ClientObserver, requestBytesMax } from '../../workload.ts'
@@ -37,6 +42,8 @@ export interface StageOptions {
   readonly copies?: 1 | 2 | 3
   readonly vdisks?: number
   readonly sectors?: number
+  /** Small logs hold writes back long before they become a stream. */
+  readonly oplogSegmentBytes?: number
   readonly trace?: (line: string) => void
 }
 
@@ -66,7 +73,6 @@ export interface Hold {
 const patienceMs = 60_000
 const healWithinMs = 300_000
 const settlingMs = 1_200
-const oplogSegmentBytes = 1 * MiB
 const readAtOnceBytes = 256 * KiB
 
 export class Stage {
@@ -79,6 +85,7 @@ export class Stage {
   /** Called at each of them, with the node's name or `store`. */
   onMoment: (where: string) => void = () => undefined
   readonly #disks = new Map<string, (operation: DiskOperation) => DiskFault | undefined>()
+  readonly #asking = new Map<NodeId, { at: number; begin: (() => void)[] }>()
   readonly #holds: StagedHold[] = []
   readonly #bug: () => void
   #lastStamp = 0
@@ -108,7 +115,15 @@ export class Stage {
   }
 
   static async #begin(options: StageOptions, bug: () => void): Promise<Stage> {
-    const { seed, nodes = 3, copies = 2, vdisks = 1, sectors = 512, trace } = options
+    const {
+      seed,
+      nodes = 3,
+      copies = 2,
+      vdisks = 1,
+      sectors = 512,
+      oplogSegmentBytes = 1 * MiB,
+      trace,
+    } = options
     const cluster = await Cluster.start({
       seed,
       nodes,
@@ -202,6 +217,8 @@ export class Stage {
   /** Lets time go on until it is answered; throws what it was answered. */
   async answer<T>(asked: Asked<T>, limitMs = patienceMs): Promise<T> {
     await this.until(`${asked.what} is answered`, () => asked.settled, limitMs)
+    // What comes next comes later, by the history's clock too.
+    await this.pass(0.001)
     if (asked.error !== undefined)
       throw new Error(`${asked.what}: ${messageOf(asked.error)}`, { cause: asked.error })
     return asked.value as T
@@ -266,7 +283,7 @@ export class Stage {
     return new Guest(this, name, vdisk)
   }
 
-  /** Asks something of a node's code, as an event of its process. */
+  /** Asks something of a node's code, as an event of its process; what is asked of it at once it gets in order. */
   ask<T>(node: NodeId, what: string, act: () => T | Promise<T>): Asked<T> {
     const asked = { what: `${what} at ${node}`, settled: false, value: undefined, error: undefined } as {
       what: string
@@ -274,14 +291,24 @@ export class Stage {
       value: T | undefined
       error: Error | undefined
     }
-    this.cluster.inNode(node, () => {
+    const begin = (): void => {
       Promise.resolve()
         .then(act)
         .then(
           (value) => Object.assign(asked, { settled: true, value }),
           (error: unknown) => Object.assign(asked, { settled: true, error: error as Error }),
         )
-    })
+    }
+    const asking = this.#asking.get(node)
+    if (asking?.at === this.now) asking.begin.push(begin)
+    else {
+      const acts = { at: this.now, begin: [begin] }
+      this.#asking.set(node, acts)
+      this.cluster.inNode(node, () => {
+        if (this.#asking.get(node) === acts) this.#asking.delete(node)
+        for (const one of acts.begin) one()
+      })
+    }
     return asked
   }
 
@@ -479,6 +506,7 @@ export class Guest {
     const stage = this.#stage
     const number = ++this.#session
     const before = [...this.#unanswered]
+    for (const write of before) this.#of.observer.gaveUp(write)
     return stage.ask(node, `the opening by ${this.name}`, async () => {
       const opened = await stage.cluster.node(node)!.router.open(this.#of.name, { client: this.name, number })
       // Requests of this session come after those of older ones.
@@ -540,6 +568,7 @@ export class Guest {
   ): Asked<void> {
     const stage = this.#stage
     const { node, vdisk, by } = this.#connection()
+    const session = this.#session
     const write: SectorWrite = { stamp, first, count, by, calledAt: stage.now }
     this.#of.history.writes.push(write)
     this.#unanswered.push(write)
@@ -547,6 +576,8 @@ export class Guest {
     observer?.sent(write)
     return stage.ask(node, `${what} of ${first}+${count} by ${by}`, async () => {
       await act(vdisk)
+      // Whoever has gone on hears no answer of the session before.
+      if (session !== this.#session) return
       write.answeredAt = stage.now
       observer?.acknowledged(write)
       this.#answered(write)
