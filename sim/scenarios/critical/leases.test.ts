@@ -1,7 +1,9 @@
 /** Histories in which an owner that was replaced might go on answering reads. */
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
-import { type Guest, Stage, stateIn } from './support.ts'
+import type { Guest } from './guest.ts'
+import { stateIn } from './store-holds.ts'
+import { Stage } from './support.ts'
 
 /** A guest's view of a takeover: the new owner acknowledges a write, while `reader` still asks the old one. */
 async function takeOver(stage: Stage, to: NodeId): Promise<void> {

@@ -1,7 +1,8 @@
 /** Histories in which two nodes might own the vDisk, or one that no longer does might go on. */
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
-import { type Hold, Stage } from './support.ts'
+import type { Hold } from './store-holds.ts'
+import { Stage } from './support.ts'
 
 /** Keeps back the change that raises the row's epoch to this. */
 const holdRaise = (stage: Stage, epoch: number): Hold =>

@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
 import type { SimNode } from '../../sim-disk.ts'
 import { sectorBytes, stampMarker } from '../../sector-stamps.ts'
-import { type Asked, Stage } from './support.ts'
+import type { Asked } from './guest.ts'
+import { Stage } from './support.ts'
 
 const cutAll = (stage: Stage): void => {
   for (const node of stage.cluster.names) stage.cluster.end(node, 'power cut')

@@ -11,16 +11,10 @@
  *  4. A story may sweep: `moments` are the disk writes, syncs and store requests of all nodes, each of them a good
  *     moment to die.
  */
-import { decodeControl } from '../../../src/base/control.ts'
 import { messageOf } from '../../../src/base/errors.ts'
 import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
-import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
-import {
-  decodeVDiskState,
-  stateRowKey,
-  type VDiskState,
-} from '../../../src/stargate/vdisk-controller/rows.ts'
+import type { VDiskState } from '../../../src/stargate/vdisk-controller/rows.ts'
 import type { HostedDescription } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
 import { Cluster } from '../../cluster.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
@@ -31,10 +25,13 @@ import {
   type SectorRead,
   type SectorWrite,
 } from '../../sector-history.ts'
-import { sectorBytes, stampSectors, stampsIn, zeroStamp } from '../../sector-stamps.ts'
+import { sectorBytes, stampsIn } from '../../sector-stamps.ts'
 import type { DiskFault, DiskOperation } from '../../sim-disk.ts'
-import { type ClientObserver, requestBytesMax } from '../../workload.ts'
+import { requestBytesMax } from '../../workload.ts'
 import type { World } from '../../world.ts'
+import type { StoreDelay } from '../../delaying-store-engine.ts'
+import { type Asked, Guest, type StagedVDisk } from './guest.ts'
+import { type Hold, type Matches, StoreHolds } from './store-holds.ts'
 
 export interface StageOptions {
   readonly seed: number
@@ -45,28 +42,6 @@ export interface StageOptions {
   /** Small logs hold writes back long before they become a stream. */
   readonly oplogSegmentBytes?: number
   readonly trace?: (line: string) => void
-}
-
-/** Something asked of a node: what became of it by now. */
-export interface Asked<T> {
-  readonly what: string
-  readonly settled: boolean
-  readonly value: T | undefined
-  readonly error: Error | undefined
-}
-
-interface StagedVDisk {
-  readonly name: string
-  readonly id: VDiskId
-  readonly history: SectorHistory
-  readonly observer: ClientObserver
-}
-
-/** Requests to the store, or their answers, that are kept back. */
-export interface Hold {
-  /** How many are. */
-  readonly caught: number
-  release(): void
 }
 
 /** Within a story nothing takes longer than takeovers and waits for copies do. */
@@ -86,7 +61,7 @@ export class Stage {
   onMoment: (where: string) => void = () => undefined
   readonly #disks = new Map<string, (operation: DiskOperation) => DiskFault | undefined>()
   readonly #asking = new Map<NodeId, { at: number; begin: (() => void)[] }>()
-  readonly #holds: StagedHold[] = []
+  readonly #holds: StoreHolds
   readonly #bug: () => void
   #lastStamp = 0
 
@@ -156,15 +131,10 @@ export class Stage {
         if (operation.kind === 'write' || operation.kind === 'sync') this.#moment(name)
         return this.#disks.get(name)?.(operation)
       }
+    this.#holds = new StoreHolds(this.world)
     cluster.delayStoreRequest = (kind, body) => {
       this.#moment('store')
-      const delays: StoreHolds = {}
-      for (const hold of this.#holds) {
-        if (hold.gate.open || hold.caught >= hold.most || !hold.matches(kind, decodeControl(body))) continue
-        hold.caught++
-        delays[hold.where] = hold.gate.opened
-      }
-      return delays
+      return this.#holds.delayOf(kind, body)
     }
   }
 
@@ -327,15 +297,8 @@ export class Stage {
   }
 
   /** Keeps back requests to the store that match, the first `most` of them, or their answers, until they are released. */
-  hold(where: keyof StoreHolds, matches: Matches, most = Number.POSITIVE_INFINITY): Hold {
-    const hold = { where, matches, most, caught: 0, gate: new Gate() }
-    this.#holds.push(hold)
-    return {
-      get caught() {
-        return hold.caught
-      },
-      release: () => this.world.after(0, () => hold.gate.letThrough()),
-    }
+  hold(where: keyof StoreDelay, matches: Matches, most = Number.POSITIVE_INFINITY): Hold {
+    return this.#holds.hold(where, matches, most)
   }
 
   /** Nobody and nothing of this node is heard by the others, nor by the store, and it hears nobody. */
@@ -350,7 +313,7 @@ export class Stage {
     const all = [...cluster.names, 'store']
     for (const from of all) for (const to of all) world.network.delay(from, to, 0)
     this.#disks.clear()
-    for (const { gate } of this.#holds) world.after(0, () => gate.letThrough())
+    this.#holds.releaseAll()
     for (const name of cluster.running()) world.thaw(name)
     cluster.startStore()
     for (const name of cluster.notLost()) cluster.startNode(name)
@@ -430,174 +393,6 @@ export class Stage {
   #moment(where: string): void {
     this.moments++
     this.onMoment(where)
-  }
-}
-
-interface StoreHolds {
-  request?: Promise<void>
-  answer?: Promise<void>
-}
-
-/** What a request to the store asks, as far as stories tell requests apart. */
-export interface StoreAsks {
-  readonly partition?: { readonly table: string; readonly key: string }
-  readonly change?: {
-    readonly expected: { readonly epoch: number }
-    readonly epoch: number
-    readonly put?: readonly { readonly key: string; readonly value: Uint8Array }[]
-  }
-  readonly by?: { readonly node: string }
-}
-
-/** The vDisk's state that a request would write. */
-export function stateIn({ partition, change }: StoreAsks): VDiskState | undefined {
-  const row = partition?.table === 'vdisk' ? change?.put?.find(({ key }) => key === stateRowKey) : undefined
-  return row === undefined ? undefined : decodeVDiskState(Buffer.from(row.value))
-}
-
-interface StagedHold {
-  readonly where: keyof StoreHolds
-  readonly matches: Matches
-  readonly most: number
-  caught: number
-  readonly gate: Gate
-}
-
-type Matches = (kind: string, asks: StoreAsks) => boolean
-
-class Gate {
-  open = false
-  readonly opened: Promise<void>
-  #resolve: () => void = () => undefined
-
-  constructor() {
-    this.opened = new Promise((resolve) => (this.#resolve = resolve))
-  }
-
-  letThrough(): void {
-    this.open = true
-    this.#resolve()
-  }
-}
-
-/** A client of the vDisk, one session after the other. It does what it is told, and repeats nothing by itself. */
-export class Guest {
-  readonly name: string
-  readonly #stage: Stage
-  readonly #of: StagedVDisk
-  #session = 0
-  #node: NodeId | undefined
-  #vdisk: OpenVDisk | undefined
-  /** Sent and not answered: they may yet happen. */
-  #unanswered: SectorWrite[] = []
-
-  constructor(stage: Stage, name: string, of: StagedVDisk) {
-    this.#stage = stage
-    this.name = name
-    this.#of = of
-  }
-
-  /** Opens the vDisk through a node under its next session number. */
-  async open(node: NodeId): Promise<void> {
-    await this.#stage.answer(this.opening(node))
-  }
-
-  opening(node: NodeId): Asked<void> {
-    const stage = this.#stage
-    const number = ++this.#session
-    const before = [...this.#unanswered]
-    for (const write of before) this.#of.observer.gaveUp(write)
-    return stage.ask(node, `the opening by ${this.name}`, async () => {
-      const opened = await stage.cluster.node(node)!.router.open(this.#of.name, { client: this.name, number })
-      // Requests of this session come after those of older ones.
-      for (const write of before) write.fencedAt ??= stage.now
-      this.#vdisk = opened
-      this.#node = node
-    })
-  }
-
-  write(first: number, count: number): Asked<void> {
-    const stamp = this.#stage.nextStamp()
-    const payload = Buffer.allocUnsafe(count * sectorBytes)
-    stampSectors(payload, stamp, first)
-    return this.#change('a write', stamp, first, count, (vdisk) =>
-      vdisk.write(vDiskOffset(first * sectorBytes), payload),
-    )
-  }
-
-  zero(first: number, count: number): Asked<void> {
-    return this.#change('a zero', zeroStamp, first, count, (vdisk) =>
-      vdisk.zero(vDiskOffset(first * sectorBytes), count * sectorBytes, false),
-    )
-  }
-
-  /** The stamps that it reads. */
-  read(first: number, count: number): Asked<Uint32Array> {
-    const stage = this.#stage
-    const { node, vdisk, by } = this.#connection()
-    const calledAt = stage.now
-    const target = Buffer.allocUnsafe(count * sectorBytes).fill(0xee)
-    return stage.ask(node, `a read of ${first}+${count} by ${by}`, async () => {
-      await vdisk.read(vDiskOffset(first * sectorBytes), target)
-      const stamps = stampsIn(target, first)
-      this.#of.history.reads.push({ first, stamps, by, calledAt, answeredAt: stage.now })
-      return stamps
-    })
-  }
-
-  /** Reads again and again, until the result is called; up to so many wait for an answer. */
-  readSteadily(first: number, count: number, everyMs: number, waitingMax = 20): () => void {
-    let stopped = false
-    let waiting: Asked<unknown>[] = []
-    const again = (): void => {
-      if (stopped) return
-      waiting = waiting.filter(({ settled }) => !settled)
-      if (waiting.length < waitingMax) waiting.push(this.read(first, count))
-      this.#stage.world.after(everyMs, again)
-    }
-    again()
-    return () => (stopped = true)
-  }
-
-  #change(
-    what: string,
-    stamp: number,
-    first: number,
-    count: number,
-    act: (vdisk: OpenVDisk) => unknown,
-  ): Asked<void> {
-    const stage = this.#stage
-    const { node, vdisk, by } = this.#connection()
-    const session = this.#session
-    const write: SectorWrite = { stamp, first, count, by, calledAt: stage.now }
-    this.#of.history.writes.push(write)
-    this.#unanswered.push(write)
-    const observer = stamp === zeroStamp ? undefined : this.#of.observer
-    observer?.sent(write)
-    return stage.ask(node, `${what} of ${first}+${count} by ${by}`, async () => {
-      await act(vdisk)
-      // Whoever has gone on hears no answer of the session before.
-      if (session !== this.#session) return
-      write.answeredAt = stage.now
-      observer?.acknowledged(write)
-      this.#answered(write)
-    })
-  }
-
-  /** Earlier requests of sessions that were over when this one was called come before it, or never. */
-  #answered(write: SectorWrite): void {
-    this.#unanswered = this.#unanswered.filter((other) => {
-      if (other === write) return false
-      if (other.fencedAt === undefined || other.fencedAt > write.calledAt) return true
-      other.overBy = this.#stage.now
-      return false
-    })
-  }
-
-  #connection(): { node: NodeId; vdisk: OpenVDisk; by: string } {
-    if (this.#node === undefined || this.#vdisk === undefined)
-      throw new Error(`${this.name} has nothing open`)
-    return { node: this.#node, vdisk: this.#vdisk, by: `${this.name}.${this.#session}` }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Histories in which a change of the metadata takes effect late, or took effect without its owner knowing. */
 import { test } from 'node:test'
-import { Stage, stateIn, type StoreAsks } from './support.ts'
+import { stateIn, type StoreAsks } from './store-holds.ts'
+import { Stage } from './support.ts'
 
 for (const seed of [1, 2])
   test(`C2: a change that takes effect after the owner has sent it again, and gone on, changes nothing, seed ${seed}`, () =>
