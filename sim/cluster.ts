@@ -31,6 +31,10 @@ export interface ClusterOptions {
   readonly cacheBytes: number
   /** When background work is done; left out, as in a real cluster. */
   readonly pace?: NodePace
+  /** Left out: see `capacityOfDisk`. */
+  readonly capacityBytes?: Partial<Record<Tier, number>>
+  /** Left out: each node is a block of its own. */
+  readonly blockOf?: (node: NodeId) => string
 }
 
 const clusterId = '5113ba5eba11c0de'
@@ -103,7 +107,8 @@ export class Cluster {
         // Where the file systems are mounted: there before any of ours, and for good.
         await platform.files.makeDirectory('/disks')
         await platform.files.syncDirectory('/')
-        for (const tier of disksOfNode) await formatNew(platform, name, tier)
+        for (const tier of disksOfNode)
+          await formatNew(platform, name, tier, this.#options.capacityBytes?.[tier])
       })
       this.world.kill(name)
     }
@@ -148,7 +153,8 @@ export class Cluster {
     const running = this.world.start(name, async (platform) => {
       for (const tier of machine.blank) {
         const names = await platform.files.list(pathOfDisk(tier))
-        if (names?.includes(superblockName) !== true) await formatNew(platform, name, tier)
+        if (names?.includes(superblockName) !== true)
+          await formatNew(platform, name, tier, this.#options.capacityBytes?.[tier])
         machine.blank.delete(tier)
       }
       return startNode({
@@ -156,7 +162,7 @@ export class Cluster {
         clusterId,
         key,
         node: name,
-        block: `block-${name}`,
+        block: this.#options.blockOf?.(name) ?? `block-${name}`,
         storeAddress,
         listen: {
           http: `${name}:7001`,
@@ -265,13 +271,13 @@ class ObservedStoreEngine extends ImmediateStoreEngine {
   }
 }
 
-const formatNew = (platform: Platform, name: NodeId, tier: Tier) =>
+const formatNew = (platform: Platform, name: NodeId, tier: Tier, capacityBytes = capacityOfDisk(tier)) =>
   formatDisk(platform, {
     path: pathOfDisk(tier),
     cluster: clusterId,
     disk: diskIdOf(name, tier),
     tier,
-    capacityBytes: capacityOfDisk(tier),
+    capacityBytes,
   })
 
 const diskIdOf = (node: NodeId, tier: string) =>
