@@ -135,6 +135,7 @@ export class VDiskRouter implements Exports {
     const { platform, controller, requestWaitMaxMs } = this.#options
     const giveUpAt = platform.clock.now() + requestWaitMaxMs
     const refusals = new Refusals()
+    let reason: unknown
     for (;;) {
       try {
         const hosted = controller.hosted(vdisk)
@@ -156,12 +157,14 @@ export class VDiskRouter implements Exports {
         if (hasCode(error, 'PEER_UNREACHABLE') && refusals.longerThan(silentMs, platform.clock.now()))
           await this.#proveSilence(vdisk, refusals.begunAnew(), () => false).catch(ignoreNdfsError)
         if (!isWorthRepeating(error, client)) throw error
+        // A takeover that we did not see the end of says less than the one before, which failed.
+        if (reason === undefined || !(error instanceof NotTakenOverYet)) reason = error
         if (platform.clock.now() >= giveUpAt)
           throw new NdfsError(
             'UNAVAILABLE',
-            `Cannot reach vDisk ${vdisk} for ${requestWaitMaxMs} ms: ${messageOf(error)}`,
+            `Cannot reach vDisk ${vdisk} for ${requestWaitMaxMs} ms: ${messageOf(reason)}`,
             { vdisk },
-            { cause: error },
+            { cause: reason },
           )
         // What was sent may be under way somewhere: it must not take effect after its repetition did.
         this.#sessions.set(vdisk, this.#session(vdisk) + 1)
@@ -207,7 +210,9 @@ export class VDiskRouter implements Exports {
     )
     if (!(await Promise.race([claimed, platform.clock.sleep(waitMs).then(() => false)]))) {
       claimed.catch(() => undefined)
-      throw new NdfsError('UNAVAILABLE', `vDisk ${vdisk} could not be taken over in ${waitMs} ms`, { vdisk })
+      throw new NotTakenOverYet('UNAVAILABLE', `vDisk ${vdisk} could not be taken over in ${waitMs} ms`, {
+        vdisk,
+      })
     }
   }
 
@@ -319,6 +324,9 @@ export class VDiskRouter implements Exports {
     await Promise.race([platform.clock.sleep(lookAgainMs), locations.changed()])
   }
 }
+
+/** The request's time was over before the takeover's outcome was known. */
+class NotTakenOverYet extends NdfsError {}
 
 /** How long one and the same owner may say that it is none before the vDisk is taken from it. */
 const refusalsMs = 2000
