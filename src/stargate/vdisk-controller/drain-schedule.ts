@@ -157,15 +157,18 @@ export class DrainSchedule {
     this.#cleaning = true
     try {
       await reclaimer.count()
+      // Before what needs room: where there is none, this makes it (I10).
+      if (!this.#stopped) reclaimer.freeDead()
       const victims = victimsAmong(ledger.liveGroups())
       if (victims.length > 0 && !this.#stopped)
         compacted(await this.mapChanges.run(() => compact(drain, victims)))
-      if (!this.#stopped) reclaimer.freeDead()
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) vdiskLog.stop(error)
       else log.debug(`cleaning up behind vDisk ${vdisk} waits`, { reason: messageOf(error) })
     } finally {
+      // What compaction left, and what one that failed wrote in vain.
+      if (!this.#stopped) reclaimer.freeDead()
       this.#cleaning = false
     }
   }
