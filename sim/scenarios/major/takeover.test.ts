@@ -10,7 +10,7 @@ function* range(from: number, to: number, step: number): Generator<number> {
 
 test('M1: a record that nobody was promised neither sticks the vDisk nor is undone once it was read', async () => {
   let seen = 0
-  for (const steps of range(6, 42, 4)) {
+  for (const steps of range(6, 42, 6)) {
     const scene = await Scene.begin({ seed: steps })
     const { cluster } = scene
     const atOwner = scene.guest(cluster.names[0])
@@ -26,7 +26,7 @@ test('M1: a record that nobody was promised neither sticks the vDisk nor is undo
     const read = atOther.read(0, 8)
     await scene.done(read)
     if (read.value![0] === 4) seen++
-    cluster.end(peer, steps % 8 === 2 ? 'kill' : 'silent power cut')
+    cluster.end(peer, steps % 12 === 0 ? 'kill' : 'silent power cut')
     scene.faulty(owner, () => undefined)
     cluster.startNode(owner)
     // The owner before is back with less than was read; it and the present one must be enough.
@@ -65,7 +65,7 @@ test('M2: a blank disk does not pass for an empty replica', async () => {
 })
 
 test('M2: an episode that its row names is known to its replicas, whenever its owner dies', async () => {
-  for (const steps of range(1, 241, 24)) {
+  for (const steps of range(1, 241, 30)) {
     const scene = await Scene.begin({ seed: steps })
     const { cluster } = scene
     const guest = scene.guest(cluster.names[0])
@@ -117,6 +117,8 @@ test('M16: an owner that lives for Zeus and is dead for its clients is replaced,
     const guest = scene.guest(other)
     await scene.done(guest.read(0, 8))
     world.cut(owner, other, { oneWay: seed === 2 })
+    // Nobody can ask it to hand over.
+    if (seed === 3) world.cut(owner, scene.roles().peer)
     const write = guest.write(4, 8)
     await scene.done(write)
     assert.ok(write.tookMs < 20_000, `it took ${write.tookMs} ms`)
@@ -145,7 +147,7 @@ test('M16: an owner whose log disk hangs serves its clients from other log disks
 })
 
 test('M17: a process that stands still, at whatever moment, stops nobody but its own clients', async () => {
-  for (const steps of range(0, 60, 10)) {
+  for (const steps of range(0, 60, 15)) {
     const scene = await Scene.begin({ seed: steps, nodes: 4, vdisks: ['v', 'w'] })
     const { cluster, world } = scene
     await scene.done(scene.guest(cluster.names[0], 'v').write(0, 8))
@@ -193,7 +195,7 @@ test('m4: a record that was acknowledged and has rotten is damage, never a short
 })
 
 test('m5: an owner that stood still reads nothing old, however long it stood', async () => {
-  for (const forMs of [300, 900, 1_050, 1_200, 1_600, 2_200, 3_000, 5_000]) {
+  for (const forMs of [300, 1_050, 1_200, 1_600, 2_200, 5_000]) {
     const scene = await Scene.begin({ seed: forMs })
     const { cluster, world } = scene
     await scene.done(scene.guest(cluster.names[0]).write(0, 8))
