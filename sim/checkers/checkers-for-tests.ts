@@ -18,7 +18,7 @@ import { formatDisk } from '../../src/disk/folder-disk.ts'
 import type { Change, PartitionName } from '../../src/medusa/medusa.ts'
 import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
 import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
-import { emptyVBlock, encodeVBlock } from '../../src/stargate/vdisk-controller/map-row.ts'
+import { bad, emptyVBlock, encodeVBlock } from '../../src/stargate/vdisk-controller/map-row.ts'
 import {
   encodeGroupRow,
   encodePlannedCopies,
@@ -114,10 +114,11 @@ export class MedusaStory {
   }
 
   /** The first pages of the first vBlock are those of the groups. */
-  map(...groups: readonly GroupId[]): string | undefined {
+  map(...groups: readonly (GroupId | 'bad')[]): string | undefined {
     const block = emptyVBlock()
-    groups.forEach((_, page) => (block.groups[page] = page + 1))
-    const value = Buffer.concat([Buffer.alloc(4), encodeVBlock(block, (handle) => groups[handle - 1])])
+    groups.forEach((group, page) => (block.groups[page] = group === 'bad' ? bad : page + 1))
+    const idOf = (handle: number): GroupId => groups[handle - 1] as GroupId
+    const value = Buffer.concat([Buffer.alloc(4), encodeVBlock(block, idOf)])
     return this.change(mapPartition(vdisk, layer, 0), { put: [{ key: 'v0000', value }] })
   }
 }

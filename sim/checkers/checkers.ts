@@ -15,6 +15,7 @@ import { capacityOfDisk, type Cluster, disksOfNode, pathOfDisk } from '../cluste
 import type { SectorHistory, SectorWrite } from '../sector-history.ts'
 import type { DiskObserver, SimDirectory } from '../sim-disk.ts'
 import type { ClientObserver } from '../workload.ts'
+import { badPageFault } from './bad-pages.ts'
 import { logFault, operationsFault, socketFault, undrainedFault } from './bounds.ts'
 import { DeletionFirst } from './deletion-first.ts'
 import { copyAt, tierOfPath } from './disk-paths.ts'
@@ -136,6 +137,10 @@ export class Checkers {
     this.#judge('I1', namedCopiesFault(made, this.#metadata))
     this.#judge('I4', this.#oneOwner.changed(made))
     this.#judge('I3', this.#durableFirst.changed(made))
+    this.#judge(
+      'I5',
+      badPageFault(made, this.#metadata, (node) => this.#cluster.world.disk(node)),
+    )
     this.#judge('I7', this.#deletionFirst.changed(made, this.#cluster.world.now))
     this.#judge('I8', tierFault(made))
     // What was freed by now was freed by what the row has said until now.

@@ -4,16 +4,8 @@ import type { Tier } from '../../src/disk/disk.ts'
 import { groupsFolder, parseGroupFileName } from '../../src/stargate/extent-store/group-file.ts'
 import { disksOfNode, pathOfDisk } from '../cluster.ts'
 
-/** The folder of one disk. */
-export type DiskPath = string
-
 /** By the name of a disk, which is `node-tier-number`. */
 export const tierOfDisk = (disk: string): Tier => (disk.includes('-flash-') ? 'flash' : 'hdd')
-
-export function pathOfCopy(disk: string, name: string): { readonly root: DiskPath; readonly path: string } {
-  const root = pathOfDisk(tierOfDisk(disk))
-  return { root, path: `${root}/${name}` }
-}
 
 /** The tier of the disk on which the path lies; undefined outside of all disks. */
 export const tierOfPath = (path: string): Tier | undefined =>

@@ -11,12 +11,8 @@
  *
  * What a disk has damaged, and what is gone with its disk, is excused: that is what the other copies are for.
  */
-import { crc32c } from '../../src/base/crc32c.ts'
 import { type GroupId, sameDisk, type VDiskId } from '../../src/base/ids.ts'
-import { pageBytes } from '../../src/base/units.ts'
-import { decodeSuperblock, superblockName } from '../../src/disk/superblock.ts'
 import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
-import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
 import type { Holding } from '../../src/stargate/oplog/oplog.ts'
 import {
   type GroupRow,
@@ -26,7 +22,7 @@ import {
   type VDiskState,
 } from '../../src/stargate/vdisk-controller/rows.ts'
 import type { SimDisk } from '../sim-disk.ts'
-import { type DiskPath, pathOfCopy } from './disk-paths.ts'
+import { copyFaultOn, holdsDisk, placeOfCopy } from './copy-files.ts'
 import type { MadeChange, MetadataShadow } from './metadata-shadow.ts'
 
 export class DurableFirst {
@@ -57,7 +53,7 @@ export class DurableFirst {
 
   #copyFault(id: GroupId, copy: CopyRef, row: GroupRow): string | undefined {
     const disk = this.#diskOf(copy.node)
-    const { root, path } = pathOfCopy(copy.disk, groupFileName(id, copy.number))
+    const { root, path } = placeOfCopy(id, copy)
     const fault = copyFaultOn(disk, path, row)
     return fault !== undefined && holdsDisk(disk, root, copy) ? fault : undefined
   }
@@ -93,31 +89,6 @@ export class DurableFirst {
     }
     return undefined
   }
-}
-
-/** What is wrong with a copy's file; nothing, where the disk is known to have damaged it. */
-function copyFaultOn(disk: SimDisk, path: string, { checksums }: GroupRow): string | undefined {
-  const file = disk.find(path)
-  if (file?.kind !== 'file') return 'which is not there'
-  const { content } = file
-  if (content.damaged) return undefined
-  if (!disk.isDurablyNamed(path, content)) return 'whose name a power cut may take away'
-  if (!content.isDurable(checksums.length * pageBytes)) return 'whose bytes a power cut may take away'
-  const page = Buffer.alloc(pageBytes)
-  for (const number of [0, checksums.length - 1]) {
-    content.readDurable(page, number * pageBytes)
-    if (crc32c(page) !== checksums[number]) return `whose page ${number} is not what the row says`
-  }
-  return undefined
-}
-
-/** Whether the disk that the copy was put on is there still. */
-function holdsDisk(disk: SimDisk, root: DiskPath, copy: CopyRef): boolean {
-  const file = disk.find(`${root}/${superblockName}`)
-  if (file?.kind !== 'file') return false
-  const bytes = Buffer.alloc(file.content.size)
-  file.content.read(bytes, 0)
-  return decodeSuperblock(bytes, root).incarnation === copy.incarnation
 }
 
 /** What a replica has freed of a vDisk's log though it is not drained; undefined where all is right. */
