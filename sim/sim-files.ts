@@ -130,6 +130,7 @@ export class SimFiles implements Files {
 
   lock(path: string): Promise<{ release(): Promise<void> } | undefined> {
     return this.operate('names', path, () => {
+      if (!this.disk.find(path)) throw systemError('ENOENT', `no such file or directory: ${path}`)
       if (this.#locks.get(path)?.alive) return undefined
       this.#locks.set(path, this.process)
       return { release: () => this.operate('names', path, () => void this.#locks.delete(path)) }

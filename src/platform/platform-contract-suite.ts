@@ -133,6 +133,59 @@ export function platformContract(
     assert.ok((await files.freeBytes(directory)) > 0)
   })
 
+  it('a rename takes the place of what had the name', async ({ platform: { files }, directory }) => {
+    for (const name of ['old', 'new']) await files.replaceWhole(`${directory}/${name}`, Buffer.from(name))
+    await files.rename(`${directory}/new`, `${directory}/old`)
+    assert.deepEqual(await files.list(directory), ['old'])
+    assert.equal(String(await files.readWhole(`${directory}/old`)), 'new')
+  })
+
+  it('directories may be made again, and those above them with them', async ({
+    platform: { files },
+    directory,
+  }) => {
+    for (let times = 0; times < 2; times++) await files.makeDirectory(`${directory}/a/b`)
+    assert.deepEqual(await files.list(directory), ['a'])
+    assert.deepEqual(await files.list(`${directory}/a`), ['b'])
+    assert.deepEqual(await files.list(`${directory}/a/b`), [])
+  })
+
+  it('a file that was opened to be read is not written to', async ({ platform: { files }, directory }) => {
+    await files.replaceWhole(`${directory}/file`, Buffer.from('x'))
+    const file = await files.open(`${directory}/file`)
+    await assert.rejects(file.write([Buffer.from('y')], 0), { code: 'EBADF' })
+    await file.close()
+    assert.equal(String(await files.readWhole(`${directory}/file`)), 'x')
+  })
+
+  it('a file that was made longer has zeroes there, and one that was removed is read on by who has it open', async ({
+    platform: { files },
+    directory,
+  }) => {
+    const file = await files.open(`${directory}/file`, { create: true })
+    await file.write([Buffer.from('ab')], 0)
+    await file.truncate(1)
+    await file.truncate(3)
+    await files.remove(`${directory}/file`)
+    assert.deepEqual(await files.list(directory), [])
+    const target = Buffer.alloc(3, 0xff)
+    assert.equal(await file.read(target, 0), 3)
+    assert.deepEqual(target, Buffer.from('a\0\0'))
+    await file.close()
+  })
+
+  it('locks of different paths are held side by side, and what is not there has none', async ({
+    platform: { files },
+    directory,
+  }) => {
+    const paths = [`${directory}/a`, `${directory}/b`]
+    for (const path of paths) await files.makeDirectory(path)
+    const locks = await Promise.all(paths.map((path) => files.lock(path)))
+    for (const lock of locks) assert.ok(lock)
+    for (const lock of locks) await lock?.release()
+    await assert.rejects(files.lock(`${directory}/missing`), { code: 'ENOENT' })
+  })
+
   it('a lock has one holder at a time', async ({ platform: { files }, directory }) => {
     const lock = await files.lock(directory)
     assert.ok(lock)
