@@ -125,6 +125,38 @@ test('the superblock is the picture at the top of superblock.ts', async () => {
   })
 })
 
+test('a disk is used only when its superblock is on stable media, whoever formatted it and died of it (sim seed 3000036)', async () => {
+  await withFolder(async (path) => {
+    await format(path)
+    const synced: string[] = []
+    const platform: Platform = {
+      ...real,
+      files: {
+        ...real.files,
+        open: async (...given) => {
+          const file = await real.files.open(...given)
+          const sync = (): Promise<void> => (synced.push(given[0]), file.sync())
+          return {
+            read: (...asked) => file.read(...asked),
+            write: (...asked) => file.write(...asked),
+            sync,
+            size: () => file.size(),
+            truncate: (bytes) => file.truncate(bytes),
+            close: () => file.close(),
+          }
+        },
+        syncDirectory: (folder) => (synced.push(folder), real.files.syncDirectory(folder)),
+      },
+    }
+    const opened = await openDisk(platform, { path, node, cluster, disk })
+    await opened.close()
+    assert.deepEqual(synced, [`${path}/superblock.json`, path, join(path, '..')])
+    const failing = await openDisk(withFaults(real, { sync: 'EIO' }), { path, node, cluster, disk })
+    assert.equal(failing.state, 'failed')
+    await failing.close()
+  })
+})
+
 test('a disk that is not ours is refused with a sentence that says what to do', async () => {
   await withFolder(async (path) => {
     await mkdir(path)

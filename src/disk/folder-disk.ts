@@ -87,7 +87,9 @@ export async function openDisk(platform: Platform, options: DiskOptions): Promis
     const usedBytes = await usedBytesIn(files, path)
     const ref = { node, disk: superblock.disk, incarnation: superblock.incarnation }
     platform.log.info('A disk is in use', { ...ref, path, used: formatSize(usedBytes) })
-    return new FolderDisk(files, path, ref, superblock, usedBytes, lock)
+    const disk = new FolderDisk(files, path, ref, superblock, usedBytes, lock)
+    await keepSuperblock(files, path).catch((error: unknown) => disk.fail(error as Error))
+    return disk
   } catch (error) {
     await lock.release()
     throw error
@@ -116,6 +118,17 @@ async function readSuperblock(files: Files, { path, cluster, disk }: DiskOptions
       'Put the paths of the disks right in the configuration',
     )
   return superblock
+}
+
+/**
+ * Puts the superblock on stable media. It may have been read without lying there, after a format that a crash cut short or
+ * whose last sync failed; and without it all that the disk is about to promise would be lost with its name.
+ */
+async function keepSuperblock(files: Files, path: string): Promise<void> {
+  const file = await files.open(`${path}/${superblockName}`)
+  await file.sync().finally(() => file.close())
+  await files.syncDirectory(path)
+  await files.syncDirectory(parentOf(path))
 }
 
 /** The bytes of all files. Leftovers of a replacement that a crash interrupted are removed: no name was ever given to them. */
