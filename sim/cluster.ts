@@ -155,9 +155,8 @@ export class Cluster {
         const names = await platform.files.list(pathOfDisk(tier))
         if (names?.includes(superblockName) !== true)
           await formatNew(platform, name, tier, this.#options.capacityBytes?.[tier])
-        machine.blank.delete(tier)
       }
-      return startNode({
+      const node = await startNode({
         platform,
         clusterId,
         key,
@@ -176,6 +175,9 @@ export class Cluster {
         oplogSegmentBytes,
         ...(pace === undefined ? {} : { pace }),
       })
+      // Not before: a format that was cut short may have to be done again.
+      machine.blank.clear()
+      return node
     })
     machine.running = running
     const watch = (): void => {
