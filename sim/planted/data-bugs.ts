@@ -134,32 +134,6 @@ export const dataBugs: readonly PlantedBug[] = [
     seed: 2,
   },
   {
-    name: 'repair writes what it has not verified',
-    breaks: 'I5',
-    does: 'A bad copy is replaced by what the bad copy itself says.',
-    patches: [
-      patch(
-        'stargate/extent-store/replicated-extent-store.ts',
-        'await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)',
-        'await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages)',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M4: a bad copy' },
-  },
-  {
-    name: 'lost page read as zeros',
-    breaks: 'I5',
-    does: 'Where no copy gives a page the guest gets zeros, not an error.',
-    patches: [
-      patch(
-        'stargate/extent-store/verified-read.ts',
-        "  throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
-        "  if (1) return void wanted.target.fill(0); throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M8: a page whose every copy' },
-  },
-  {
     name: 'failed sync tried again',
     breaks: 'I6',
     does: 'A sync that failed is repeated, and its success vouches for bytes that are gone.',
@@ -186,19 +160,6 @@ export const dataBugs: readonly PlantedBug[] = [
     ],
     plan: failingDisks,
     seed: 3,
-  },
-  {
-    name: 'deleted on an incomplete scan',
-    breaks: 'I7',
-    does: 'Groups that a scan of the map which broke off did not see count as dead.',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/reclaim.ts',
-        '      this.#counting = undefined\n      throw error',
-        '      void error\n      this.#context.ledger.countedAll()',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M10: a row of the map' },
   },
   {
     name: 'files removed before the row says so',

@@ -3,7 +3,6 @@ import { isolation, lostAnswers, patch, type PlantedBug } from './planted-bug.ts
 
 const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
 const takeover = 'stargate/vdisk-controller/takeover.ts'
-const sessions = 'stargate/vdisk-controller/sender-sessions.ts'
 
 export const ownerBugs: readonly PlantedBug[] = [
   {
@@ -56,22 +55,6 @@ export const ownerBugs: readonly PlantedBug[] = [
     seed: 1,
   },
   {
-    name: 'takeover shows the tail at once',
-    breaks: 'I1',
-    does: 'A taker counts what it kept as acknowledged, though it lies on one replica of the old episode only.',
-    patches: [
-      patch(
-        takeover,
-        'return { entries, mark: Math.max(mark, state.drained) as Sequence }',
-        'return { entries, mark: Math.max(mark, last, state.drained) as Sequence }',
-      ),
-    ],
-    scenario: {
-      file: 'sim/scenarios/major/takeover.test.ts',
-      tests: 'M1: a record that nobody was promised',
-    },
-  },
-  {
     name: 'takeover without a fence',
     breaks: 'I4',
     does: 'A taker asks the replicas what they hold without raising their epoch.',
@@ -86,24 +69,6 @@ export const ownerBugs: readonly PlantedBug[] = [
     seed: 7,
   },
   {
-    name: 'row read before its epoch is raised',
-    breaks: 'I1',
-    does: "A taker goes by the row as it was before it raised the row's epoch, and the older owner may have changed it since (C1).",
-    patches: [
-      patch(
-        'stargate/vdisk-controller/vdisk-row.ts',
-        'const seen = (await access.medusa.get(vdiskPartition(vdisk), [])).static\n    if (seen.version === 0)',
-        'const early = await access.medusa.get(vdiskPartition(vdisk), [stateRowKey]), seen = early.static\n    if (seen.version === 0)',
-      ),
-      patch(
-        'stargate/vdisk-controller/vdisk-row.ts',
-        'row.#state = decodeVDiskState(rows[0].value)',
-        'row.#state = decodeVDiskState(early.rows[0].value)',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/critical/ownership.test.ts', tests: 'C1: what the first of two takers' },
-  },
-  {
     name: 'reads served after the lease',
     breaks: 'I2',
     does: 'An owner whose peers have stopped granting goes on serving reads for a minute.',
@@ -116,19 +81,6 @@ export const ownerBugs: readonly PlantedBug[] = [
     ],
     plan: isolation,
     seed: 1,
-  },
-  {
-    name: 'stale session accepted',
-    breaks: 'I2',
-    does: 'A request of an older session takes effect after the client has begun a newer one.',
-    patches: [
-      patch(
-        sessions,
-        'else if (number < newest) throw stale(name, number, newest)',
-        'else if (number < 0) throw stale(name, number, newest)',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/critical/repeats.test.ts', tests: 'F3: pages of a stream' },
   },
   {
     name: 'row update of unknown outcome taken as made',

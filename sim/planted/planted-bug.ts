@@ -87,6 +87,7 @@ export const streams: Partial<Plan> = {
   sectors: 8192,
   clientsPerVDisk: 2,
   streamShare: 0.08,
+  hardTimesMs: 4_000,
   troubles: { kill: 2, 'slow disk': 3, cut: 1 },
   troubleEveryMs: [100, 2_000],
 }

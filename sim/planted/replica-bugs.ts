@@ -72,42 +72,6 @@ export const replicaBugs: readonly PlantedBug[] = [
     seed: 7,
   },
   {
-    name: 'fence does not wait for the last grant',
-    breaks: 'I2',
-    does: 'A replica agrees to a fence while a grant that it gave to the older owner still runs.',
-    patches: [
-      patch(
-        replicaLog,
-        'if (waitMs > 0) await this.#platform.clock.sleep(waitMs)',
-        'if (waitMs > 1e9) await this.#platform.clock.sleep(waitMs)',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'C11: a peer that is asked to fence' },
-  },
-  {
-    name: 'restarted replica fences at once',
-    breaks: 'I2',
-    does: 'A replica that was just started forgets the grants that it gave before, and agrees to a fence at once (F1).',
-    patches: [
-      patch(
-        replicaLog,
-        'const runsOutAt = Math.max(lowerGrantAt, this.#startedAt) + leaseMs + leaseMarginMs',
-        'const runsOutAt = lowerGrantAt + leaseMs + leaseMarginMs',
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'F1: a replica that was restarted' },
-  },
-  {
-    name: 'own replica fenced, ownership goes on',
-    breaks: 'I4',
-    does: "A fence accepted by the owner's own replica does not end its ownership.",
-    patches: [patch(replicaLog, 'this.onFenced(id, epoch)', 'void 0')],
-    scenario: {
-      file: 'sim/scenarios/critical/leases.test.ts',
-      tests: "C11: a fence at the owner's own replica",
-    },
-  },
-  {
     name: 'record freed before it was drained',
     breaks: 'I1',
     does: 'The replicas are told to forget a prefix when its drain begins, before map and row say what it held.',
@@ -119,18 +83,5 @@ export const replicaBugs: readonly PlantedBug[] = [
       ),
     ],
     seed: 1,
-  },
-  {
-    name: 'disk taken for another of its name',
-    breaks: 'I1',
-    does: 'A log disk answers for its name whatever its incarnation, so that a blank one passes for an empty log (M2).',
-    patches: [
-      patch(
-        'stargate/oplog/remote-oplog.ts',
-        'replicas.find(({ ref }) => ref.disk === disk && ref.incarnation === incarnation)',
-        "replicas.find(({ ref }) => ref.disk === disk && incarnation !== '')",
-      ),
-    ],
-    scenario: { file: 'sim/scenarios/major/takeover.test.ts', tests: 'M2: a blank disk' },
   },
 ]
