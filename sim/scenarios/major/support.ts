@@ -346,7 +346,7 @@ export class Scene {
     await this.readAll()
     for (const vdisk of this.#ids.keys()) if (this.row(vdisk).state === 'live') await this.drain(vdisk)
     await this.settled('map, groups and files agree', () =>
-      findMetadataFaults(this.cluster).filter((fault) => !orphans || !fault.startsWith('no row knows of')),
+      findMetadataFaults(this.cluster).filter((fault) => !orphans || !fault.includes('no row knows of')),
     )
     await this.readAll([this.cluster.serving()[0]])
     if (empty) await this.settled('the logs are empty', () => this.#undrained(), 10_000)
