@@ -20,6 +20,8 @@ import type { VDiskLog } from './vdisk-log.ts'
 
 /** Records, or entries of the index, at which a drain begins, however few bytes they hold. */
 const drainBeginsAtEntries = 64 * KiB
+/** As many times as long, where it has something left to free. */
+const idleReleasesWaited = 10
 /** What a failed drain waits before it is tried again: the first time, and at most. */
 const retryMs = 1000
 const retryMsMax = 30_000
@@ -52,6 +54,7 @@ export class DrainSchedule {
   #idleTimer: Timer | undefined
   #draining = false
   #cleaning = false
+  #cleanUpFailed = false
   #stopped = false
   #pauseMs = 0
   #waitsFor: string | undefined
@@ -155,6 +158,7 @@ export class DrainSchedule {
     const { drain, vdiskLog, ledger, reclaimer, keptThrough, compacted, log, vdisk } = this.#context
     if (this.#cleaning || this.#stopped || vdiskLog.drained < keptThrough) return
     this.#cleaning = true
+    this.#cleanUpFailed = false
     try {
       await reclaimer.count()
       // Before what needs room: where there is none, this makes it (I10).
@@ -165,7 +169,10 @@ export class DrainSchedule {
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) vdiskLog.stop(error)
-      else log.debug(`cleaning up behind vDisk ${vdisk} waits`, { reason: messageOf(error) })
+      else {
+        this.#cleanUpFailed = true
+        log.debug(`cleaning up behind vDisk ${vdisk} waits`, { reason: messageOf(error) })
+      }
     } finally {
       // What compaction left, and what one that failed wrote in vain.
       if (!this.#stopped) reclaimer.freeDead()
@@ -173,16 +180,22 @@ export class DrainSchedule {
     }
   }
 
-  /** An idle vDisk whose log is empty is given up: only then no episode is open, and no peer is asked for grants. */
+  /**
+   * An idle vDisk whose log is empty is given up: only then no episode is open, and no peer is asked for grants. What is
+   * dead is freed before, for nobody would come to look for it; but where a copy can't be reached, not for ever.
+   */
   #planRelease(): void {
-    const { clock, vdiskLog, lastUsedAt, idle } = this.#context
+    const { clock, vdiskLog, reclaimer, lastUsedAt, idle } = this.#context
     const { idleReleaseMs } = this.#context.pace
     if (this.#stopped) return
     this.#idleTimer ??= clock.after(idleReleaseMs, () => {
       this.#idleTimer = undefined
       if (this.#stopped || vdiskLog.undrainedRecords > 0) return
-      if (clock.now() - lastUsedAt() >= idleReleaseMs) idle()
-      else this.#planRelease()
+      const idleMs = clock.now() - lastUsedAt()
+      const isClean = !this.#cleaning && !this.#cleanUpFailed && !reclaimer.isFreeing
+      if (idleMs >= idleReleaseMs && (isClean || idleMs >= idleReleasesWaited * idleReleaseMs)) return idle()
+      if (this.#cleanUpFailed) void this.#cleanUp()
+      this.#planRelease()
     })
   }
 }

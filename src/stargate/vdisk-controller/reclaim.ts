@@ -73,6 +73,11 @@ export class Reclaimer {
     ledger.countedAll()
   }
 
+  /** Something dead is being freed, or waits to be tried again. */
+  get isFreeing(): boolean {
+    return this.#freeing
+  }
+
   /** Frees what is dead now, in the background, some at a time, until nothing is. */
   freeDead(): void {
     if (this.#freeing) return
