@@ -35,7 +35,7 @@ import {
   type Tail,
 } from '../oplog/oplog.ts'
 import type { LogEntry } from './vdisk-log.ts'
-import { usualPace } from './pace.ts'
+import { type Pace, usualPace } from './pace.ts'
 import { VDiskHost } from './vdisk-host.ts'
 
 export const quietLog: Log = {
@@ -339,6 +339,8 @@ const fileName = (group: GroupId, copy: CopyRef): string => `${group}.${copy.num
 
 /** What outlives processes: the disks of three nodes, Medusa, Zeus, and the network between them. */
 export class TestWorld {
+  /** Of nodes that are made from now on. */
+  pace: Pace = usualPace
   readonly clock = new TestClock()
   readonly random: (below: number) => number
   readonly logs = new Map<NodeId, TestLogDisk>()
@@ -447,7 +449,7 @@ export class TestNode {
       replicas: [],
       extents: this.extents,
       cache: createExtentCache({ limitBytes: 4 * MiB }),
-      pace: usualPace,
+      pace: this.world.pace,
       writeWaitMaxMs: 60_000,
       undrainedBytesMax: this.#undrainedBytesMax,
       logCandidates: () =>

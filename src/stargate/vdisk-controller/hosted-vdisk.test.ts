@@ -5,6 +5,7 @@ import { hasCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
 import { KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
 import { asEpoch, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
+import { usualPace } from './pace.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
 import { GroupPlaces, GroupTable } from './group-table.ts'
@@ -368,6 +369,27 @@ test('a vDisk whose owner died while it was deleting it is freed by whoever clai
   assert.equal(cluster.files, 0)
 })
 
+test('an owner whose deletion another node took over can be asked to finish it (sim seed 5013)', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.write(0, numbered(1 * MiB))
+  await cluster.drain()
+  const first = cluster.node
+  await cluster.run(first.host.delete(vdisk))
+  const second = new TestNode(cluster.world, 'n2')
+  await assert.rejects(cluster.run(second.host.claim(vdisk, 'no-service')), (error) =>
+    hasCode(error, 'NOT_FOUND'),
+  )
+  // It has marked the groups as its own, and not removed them yet.
+  await cluster.pass(1000)
+  second.kill()
+  await cluster.pass(100_000)
+  await assert.rejects(cluster.run(first.host.claim(vdisk, 'no-service')), (error) =>
+    hasCode(error, 'NOT_FOUND'),
+  )
+  await cluster.pass(100_000)
+  assert.equal(cluster.files, 0)
+})
+
 test('a vDisk that nobody uses is drained, sealed and given up', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'text')
@@ -377,6 +399,20 @@ test('a vDisk that nobody uses is drained, sealed and given up', async () => {
   assert.deepEqual(cluster.state.episodes, [])
   cluster.served = await cluster.run(cluster.node.host.claim(vdisk, 'free'))
   assert.equal((await cluster.read(0, 4)).toString(), 'text')
+})
+
+test('a vDisk is not given up while its dead groups are just being freed (sim seed 4000139)', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.write(0, Buffer.alloc(pageBytes, 'x'))
+  await cluster.drain()
+  // Less than the grace between marking a group and unlinking it.
+  cluster.world.pace = { ...usualPace, drainAgeMs: 100, idleReleaseMs: 1500 }
+  await cluster.takeOver('n2')
+  await cluster.write(0, Buffer.alloc(pageBytes, 'y'))
+  await cluster.pass(10_000)
+  assert.equal(cluster.node.host.hosted(vdisk), undefined)
+  const index = [...cluster.world.table('groups-of').values()].flatMap((rows) => [...rows.keys()])
+  assert.equal(index.length, 1, 'the group that the map names, and no other')
 })
 
 test('a node that shuts down seals what is served, and the next owner finds it all', async () => {

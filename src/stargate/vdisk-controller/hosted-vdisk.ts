@@ -519,6 +519,12 @@ export class HostedVDiskController implements HostedVDisk {
     void freeEverything({ platform, pace, row: this.#row, index: this.#groupIndex, settled }).then(
       (complete) => {
         if (complete) this.#context.freed(this)
+        else
+          this.lost(
+            new NdfsError('FENCED', `Deleted vDisk ${this.id} has another owner, who frees the rest`, {
+              vdisk: this.id,
+            }),
+          )
       },
     )
   }

@@ -261,7 +261,10 @@ export class VDiskHost implements VDiskController {
       },
       idle: (vdisk) => void this.release(vdisk.id),
       over: (vdisk, error) => {
-        if (this.#hosted.get(vdisk.id) === vdisk) this.#hosted.delete(vdisk.id)
+        if (this.#hosted.get(vdisk.id) === vdisk) {
+          this.#hosted.delete(vdisk.id)
+          this.#deleting.delete(vdisk.id)
+        }
         // Nobody has taken it, and it isn't being given up in order: it needs an owner, here as well as anywhere.
         if (!this.#leaving.has(vdisk.id) && !hasCode(error, 'FENCED'))
           this.#giveUp(vdisk.id, vdisk.epoch, node)
