@@ -29,7 +29,7 @@ export const ownerBugs: readonly PlantedBug[] = [
         'for (const link of current.links.slice(1)) if (link.synced < synced) synced = link.synced',
       ),
     ],
-    seed: 1,
+    seed: 2,
   },
   {
     name: 'tail not appended again',
@@ -66,7 +66,7 @@ export const ownerBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: isolation,
-    seed: 7,
+    seed: 8,
   },
   {
     name: 'reads served after the lease',
@@ -80,7 +80,7 @@ export const ownerBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: isolation,
-    seed: 1,
+    seed: 28,
   },
   {
     name: 'row update of unknown outcome taken as made',
@@ -115,6 +115,6 @@ export const ownerBugs: readonly PlantedBug[] = [
         'if (now.version < 0)',
       ),
     ],
-    seed: 1,
+    seed: 36,
   },
 ]

@@ -6,19 +6,6 @@ import { failingDisks, isolation, powerCuts, restarts, patch, type PlantedBug } 
 
 export const unfoundBugs: readonly PlantedBug[] = [
   {
-    name: 'torn tail trusted',
-    breaks: 'I2',
-    does: "A record's checksum is not looked at, so that a write cut short by a crash passes for a record.",
-    patches: [
-      patch(
-        'stargate/oplog/record.ts',
-        'if (crc32c(source.subarray(at + 4, at + bytes)) !== source.readUInt32LE(at)) return undefined',
-        'if (source.readUInt32LE(at) === 0) return undefined',
-      ),
-    ],
-    plan: powerCuts,
-  },
-  {
     name: 'synced mark ahead of the sync',
     breaks: 'progress',
     does: 'A batch says that it is synced itself, so that a torn one passes for damage of what was promised.',
