@@ -7,7 +7,7 @@ const marks = (file: string, at: Readonly<Record<string, string>>): Mark[] =>
 export const dataMarks: readonly Mark[] = [
   ...marks('stargate/vdisk-controller/drain-schedule.ts', {
     'a drain failed and waits': '¶; this.#pauseMs = Math.min(retryMsMax',
-    'cleaning up waits': 'else ¶, log.debug(`cleaning up behind',
+    'cleaning up waits': '¶, log.debug(`cleaning up behind',
   }),
   ...marks('stargate/vdisk-controller/drain.ts', {
     'a stream group was complete already':
