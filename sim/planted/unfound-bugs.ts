@@ -195,4 +195,16 @@ export const unfoundBugs: readonly PlantedBug[] = [
     ],
     plan: failingDisks,
   },
+  {
+    name: 'takeover shows the tail at once',
+    breaks: 'I1',
+    does: 'A taker counts what it kept as acknowledged, though it lies on one replica of the old episode only.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/takeover.ts',
+        'return { entries, mark: Math.max(mark, state.drained) as Sequence }',
+        'return { entries, mark: Math.max(mark, last, state.drained) as Sequence }',
+      ),
+    ],
+  },
 ]

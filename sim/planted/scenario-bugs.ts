@@ -1,0 +1,124 @@
+/** Planted bugs of histories that seeds meet too seldom: each is found by the directed scenario that tells its history. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+export const scenarioBugs: readonly PlantedBug[] = [
+  {
+    name: 'fence does not wait for the last grant',
+    breaks: 'I2',
+    does: 'A replica agrees to a fence while a grant that it gave to the older owner still runs.',
+    patches: [
+      patch(
+        'stargate/oplog/replica-log.ts',
+        'if (waitMs > 0) await this.#platform.clock.sleep(waitMs)',
+        'if (waitMs > 1e9) await this.#platform.clock.sleep(waitMs)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'C11: a peer that is asked to fence' },
+  },
+  {
+    name: 'restarted replica fences at once',
+    breaks: 'I2',
+    does: 'A replica that was just started forgets the grants that it gave before, and agrees to a fence at once (F1).',
+    patches: [
+      patch(
+        'stargate/oplog/replica-log.ts',
+        'const runsOutAt = Math.max(lowerGrantAt, this.#startedAt) + leaseMs + leaseMarginMs',
+        'const runsOutAt = lowerGrantAt + leaseMs + leaseMarginMs',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'F1: a replica that was restarted' },
+  },
+  {
+    name: 'own replica fenced, ownership goes on',
+    breaks: 'I4',
+    does: "A fence accepted by the owner's own replica does not end its ownership.",
+    patches: [patch('stargate/oplog/replica-log.ts', 'this.onFenced(id, epoch)', 'void 0')],
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: "C11: a fence at the owner's own replica",
+    },
+  },
+  {
+    name: 'disk taken for another of its name',
+    breaks: 'I1',
+    does: 'A log disk answers for its name whatever its incarnation, so that a blank one passes for an empty log (M2).',
+    patches: [
+      patch(
+        'stargate/oplog/remote-oplog.ts',
+        'replicas.find(({ ref }) => ref.disk === disk && ref.incarnation === incarnation)',
+        "replicas.find(({ ref }) => ref.disk === disk && incarnation !== '')",
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/takeover.test.ts', tests: 'M2: a blank disk' },
+  },
+  {
+    name: 'row read before its epoch is raised',
+    breaks: 'I1',
+    does: "A taker goes by the row as it was before it raised the row's epoch, and the older owner may have changed it since (C1).",
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-row.ts',
+        'const seen = (await access.medusa.get(vdiskPartition(vdisk), [])).static\n    if (seen.version === 0)',
+        'const early = await access.medusa.get(vdiskPartition(vdisk), [stateRowKey]), seen = early.static\n    if (seen.version === 0)',
+      ),
+      patch(
+        'stargate/vdisk-controller/vdisk-row.ts',
+        'row.#state = decodeVDiskState(rows[0].value)',
+        'row.#state = decodeVDiskState(early.rows[0].value)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/ownership.test.ts', tests: 'C1: what the first of two takers' },
+  },
+  {
+    name: 'stale session accepted',
+    breaks: 'I2',
+    does: 'A request of an older session takes effect after the client has begun a newer one.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/sender-sessions.ts',
+        'else if (number < newest) throw stale(name, number, newest)',
+        'else if (number < 0) throw stale(name, number, newest)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/repeats.test.ts', tests: 'F3: pages of a stream' },
+  },
+  {
+    name: 'repair writes what it has not verified',
+    breaks: 'I5',
+    does: 'A bad copy is replaced by what the bad copy itself says.',
+    patches: [
+      patch(
+        'stargate/extent-store/replicated-extent-store.ts',
+        'await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)',
+        'await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M4: a bad copy' },
+  },
+  {
+    name: 'lost page read as zeros',
+    breaks: 'I5',
+    does: 'Where no copy gives a page the guest gets zeros, not an error.',
+    patches: [
+      patch(
+        'stargate/extent-store/verified-read.ts',
+        "  throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
+        "  if (1) return void wanted.target.fill(0); throw new NdfsError(\n    'CORRUPT_EXTENT',\n    `Cannot read ${facts.pages.join(', ')} of extent group ${access.group}: each of its",
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M8: a page whose every copy' },
+  },
+  {
+    name: 'deleted on an incomplete scan',
+    breaks: 'I7',
+    does: 'Groups that a scan of the map which broke off did not see count as dead.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/reclaim.ts',
+        '      this.#counting = undefined\n      throw error',
+        '      void error\n      this.#context.ledger.countedAll()',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M10: a row of the map' },
+  },
+]
