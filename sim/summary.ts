@@ -11,19 +11,23 @@ export interface RunResult {
   readonly ms: number
   readonly outcome?: Outcome
   readonly failure?: string
+  /** How often each rare branch was reached. */
+  readonly marks?: Readonly<Record<string, number>>
 }
 
 export class Summary {
   readonly #perRun = { operations: [] as number[], troubles: [] as number[], virtualMs: [] as number[] }
   readonly #troubles = new Map<string, number>()
   readonly #errors = new Map<string, number>()
+  readonly #marks = new Map<string, number>()
   readonly #beganAt = performance.now()
   #reconnects = 0
   #repeated = 0
   runs = 0
 
-  add({ outcome }: RunResult): void {
+  add({ outcome, marks = {} }: RunResult): void {
     this.runs++
+    addAll(this.#marks, marks)
     if (outcome === undefined) return
     const { writes, reads, troubles, virtualMs, errors, reconnects, repeated } = outcome
     this.#perRun.operations.push(writes + reads)
@@ -57,7 +61,11 @@ export class Summary {
       `errors that guests were told: ${counted(this.#errors)}`,
       `faults: ${counted(withZeroes(this.#troubles, expectedTroubles))}`,
     ]
-    const never = expectedTroubles.filter((name) => !this.#troubles.has(name))
+    if (this.#marks.size > 0) lines.push(`rare branches: ${counted(this.#marks)}`)
+    const never = [
+      ...expectedTroubles.filter((name) => !this.#troubles.has(name)),
+      ...[...this.#marks].flatMap(([name, count]) => (count === 0 ? [name] : [])),
+    ]
     if (never.length > 0) lines.push(`never met: ${never.join(', ')}`)
     return lines
   }

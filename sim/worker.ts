@@ -3,13 +3,21 @@
  *
  * Seeds are told one by one, so that a worker that meets long runs gets fewer, and none waits behind them.
  */
-import { messageOf } from '../src/base/errors.ts'
-import { simulate } from './simulate.ts'
+import { installMarks } from './marks.ts'
 import type { RunResult } from './summary.ts'
+
+// Before anything of src/ is loaded: marks are put into it while it is.
+const marks = installMarks()
+const { simulate } = await import('./simulate.ts')
+const { messageOf } = await import('../src/base/errors.ts')
 
 process.on('message', (seed: number) => {
   const begun = performance.now()
-  const tell = (result: RunResult): void => void process.send!(result)
+  const before = marks()
+  const tell = (result: Omit<RunResult, 'marks'>): void => {
+    const hits = [...marks()].map(([name, count]) => [name, count - before.get(name)!] as const)
+    process.send!({ ...result, marks: Object.fromEntries(hits) } satisfies RunResult)
+  }
   simulate({ seed }).then(
     (outcome) => tell({ seed, ms: performance.now() - begun, outcome }),
     (error: unknown) => tell({ seed, ms: performance.now() - begun, failure: messageOf(error) }),
