@@ -18,7 +18,7 @@ test('M2: a log peer that comes back with blank disks is another: what it held i
     for (let i = 0; i < 6; i++) await scene.done(guest.write(10 * i, 16))
     const { owner, peer } = scene.roles()
     cluster.end(peer, 'power cut')
-    for (const tier of tiers) cluster.replaceDisk(peer, tier)
+    for (const tier of tiers) scene.replaceDisk(peer, tier)
     await scene.wait(downMs)
     cluster.startNode(peer)
     const write = guest.write(100, 8)

@@ -19,8 +19,10 @@ import type {
   HostedDescription,
   HostedVDisk,
 } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
+import { decodeSuperblock, superblockName } from '../../../src/disk/superblock.ts'
 import { groupsFolder } from '../../../src/stargate/extent-store/group-file.ts'
-import { Cluster, type ClusterOptions, disksOfNode, pathOfDisk } from '../../cluster.ts'
+import { Cluster, type ClusterOptions, disksOfNode, pathOfDisk, type Tier } from '../../cluster.ts'
+import { Damage } from '../../faults/damage.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
 import {
   findSectorViolation,
@@ -63,6 +65,7 @@ export class Scene {
   readonly sectors: number
   readonly #histories = new Map<string, SectorHistory>()
   readonly #ids = new Map<string, VDiskId>()
+  readonly #damage = new Damage()
   #lastStamp = 0
 
   static async begin(options: SceneOptions = {}): Promise<Scene> {
@@ -235,6 +238,15 @@ export class Scene {
     return rotten
   }
 
+  /** A blank disk in the place of one of a node that is down. */
+  replaceDisk(node: NodeId, tier: Tier): void {
+    const { content } = this.world.disk(node).findFile(`${pathOfDisk(tier)}/${superblockName}`)
+    const bytes = Buffer.alloc(content.size)
+    content.read(bytes, 0)
+    this.#damage.replaced(decodeSuperblock(bytes, pathOfDisk(tier)).incarnation)
+    this.cluster.replaceDisk(node, tier)
+  }
+
   // --- guests ----------------------------------------------------------------------------------------------------------
 
   guest(node: NodeId, vdisk = 'v', session?: { readonly client: string; readonly number: number }): Guest {
@@ -339,15 +351,13 @@ export class Scene {
 
   /**
    * Heals, reads everything through every node, drains, and then map, groups and files must agree (I1, I2, I3, I7).
-   * `empty`: idle vDisks are given up then, and no log holds anything. `orphans`: files that nobody knows of may be left.
+   * `empty`: idle vDisks are given up then, and no log holds anything.
    */
-  async finish({ empty = false, orphans = false } = {}): Promise<void> {
+  async finish({ empty = false } = {}): Promise<void> {
     await this.heal()
     await this.readAll()
     for (const vdisk of this.#ids.keys()) if (this.row(vdisk).state === 'live') await this.drain(vdisk)
-    await this.settled('map, groups and files agree', () =>
-      findMetadataFaults(this.cluster).filter((fault) => !orphans || !fault.includes('no row knows of')),
-    )
+    await this.settled('map, groups and files agree', () => findMetadataFaults(this.cluster, this.#damage))
     await this.readAll([this.cluster.serving()[0]])
     if (empty) await this.settled('the logs are empty', () => this.#undrained(), 10_000)
     this.end()

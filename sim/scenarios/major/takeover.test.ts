@@ -51,7 +51,7 @@ test('M2: a blank disk does not pass for an empty replica', async () => {
     const { owner, peer, others } = scene.roles()
     cluster.end(owner, 'power cut')
     cluster.end(peer, 'power cut')
-    cluster.replaceDisk(peer, tier)
+    scene.replaceDisk(peer, tier)
     cluster.startNode(peer)
     await scene.until(() => cluster.node(peer) !== undefined)
     const read = scene.guest(others[0]).read(0, 64)
