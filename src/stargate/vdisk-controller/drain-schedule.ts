@@ -57,6 +57,7 @@ export class DrainSchedule {
   #cleanUpFailed = false
   #stopped = false
   #pauseMs = 0
+  #grownAt = 0
   #waitsFor: string | undefined
 
   constructor(context: DrainScheduleContext) {
@@ -126,7 +127,7 @@ export class DrainSchedule {
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error // a bug: it stops the process
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return vdiskLog.stop(error)
-      this.#pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * this.#pauseMs))
+      this.#growPause()
       if (this.#waitsFor === undefined)
         log.warn(`draining vDisk ${vdisk} waits`, { reason: messageOf(error) })
       this.#waitsFor = messageOf(error)
@@ -137,6 +138,14 @@ export class DrainSchedule {
     // What waits for replicas can't be drained, however much it is: planning for it would never end.
     if (vdiskLog.acknowledged > vdiskLog.drained) this.plan()
     else if (vdiskLog.undrainedRecords === 0) this.#planRelease()
+  }
+
+  /** By time, not by attempts: each guest that finds no room begins one, and many come at once. */
+  #growPause(): void {
+    const now = this.#context.clock.now()
+    if (now - this.#grownAt < this.#pauseMs) return
+    this.#grownAt = now
+    this.#pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * this.#pauseMs))
   }
 
   /** False where there was nothing to drain. */
