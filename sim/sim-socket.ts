@@ -234,7 +234,7 @@ export class SimSocket implements Socket {
       assert(first.copy.equals(first.original), 'a buffer was changed before it was sent')
       this.#waiting.shift()
     }
-    const piece = Buffer.concat(parts)
+    const piece = parts.length === 1 ? parts[0] : Buffer.concat(parts)
     this.#waitingBytes -= piece.length
     this.#sentBytes += piece.length
     return piece

@@ -82,7 +82,7 @@ export interface SimulateOptions {
 /** What the seed says: each run another size, with other troubles, so that rare ones meet alone and together. */
 export function planOf(seed: number): Plan {
   const chance = new SeededChance(seed, 'plan')
-  const nodes = [3, 3, 3, 4, 4, 4, 5, 5, 6, 7][chance.below(10)]
+  const nodes = [3, 3, 3, 3, 4, 4, 4, 5, 6, 7][chance.below(10)]
   const copies = chance.happens(0.25) ? 3 : 2
   const troubles: Partial<Record<Trouble, number>> = {}
   for (const [kind, weight] of Object.entries(allTroubles))
@@ -111,7 +111,7 @@ export function planOf(seed: number): Plan {
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,
-    operator: chance.happens(0.4),
+    operator: chance.happens(0.3),
   }
 }
 

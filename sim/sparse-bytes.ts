@@ -6,6 +6,17 @@ export const chunkBytes = 16 * 1024
 
 const zeroes = Buffer.alloc(chunkBytes)
 
+/** Chunks are cut from larger pieces: a run needs thousands, and they all go together. */
+const slabBytes = 64 * chunkBytes
+let slab = Buffer.alloc(0)
+
+function newChunk(): Buffer {
+  if (slab.length === 0) slab = Buffer.alloc(slabBytes)
+  const chunk = slab.subarray(0, chunkBytes)
+  slab = slab.subarray(chunkBytes)
+  return chunk
+}
+
 export class SparseBytes {
   /** Chunks that take space; `undefined` while they hold zeroes. */
   readonly #chunks = new Map<number, Buffer | undefined>()
@@ -38,7 +49,7 @@ export class SparseBytes {
           this.#chunks.set(number, undefined)
           continue
         }
-        chunk = Buffer.alloc(chunkBytes)
+        chunk = newChunk()
         this.#chunks.set(number, chunk)
       }
       chunk.set(piece, from)

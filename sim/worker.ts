@@ -3,8 +3,12 @@
  *
  * Seeds are told one by one, so that a worker that meets long runs gets fewer, and none waits behind them.
  */
+import { Buffer } from 'node:buffer'
 import { installMarks } from './marks.ts'
 import type { RunResult } from './summary.ts'
+
+// Most buffers are cut from pieces of this size: thousands of small ones cost the garbage collector more than they hold.
+Buffer.poolSize = 1024 * 1024
 
 // Before anything of src/ is loaded: marks are put into it while it is.
 const marks = installMarks()

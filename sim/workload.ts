@@ -79,7 +79,8 @@ const doings = [
 ] as const
 
 /** Small ones mostly: they meet more often for the same bytes. */
-const bySize = (chance: SeededChance): number => [0, 0, 1, 1, 1, 2, 2, 2, 3, 4][chance.below(10)]
+const bySize = (chance: SeededChance): number =>
+  [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 4][chance.below(20)]
 
 type Doing = 'write' | 'read' | 'zero' | 'discard' | 'status' | 'stream'
 
