@@ -153,9 +153,13 @@ export class FileContent {
     byte[0] ^= 0xff
     this.#durable.write(byte, position)
     this.damaged = true
-    for (const write of this.#volatile)
-      if (write.bytes && position >= write.position && position < write.position + write.length)
-        write.bytes[position - write.position] ^= 0xff
+    this.#volatile = this.#volatile.map((write) => {
+      const at = position - write.position
+      if (write.bytes === undefined || at < 0 || at >= write.length) return write
+      const bytes = Buffer.from(write.bytes)
+      bytes[at] ^= 0xff
+      return { ...write, bytes }
+    })
   }
 
   /** Damage: other bytes are there now, for whatever reason; of those past the end nothing is there. */

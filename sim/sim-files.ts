@@ -281,7 +281,7 @@ class SimFileHandle implements File {
     if (!this.#files.process.alive) return never()
     const { content } = this.#file
     this.#files.disk.allocate(this.#path, content, position, length)
-    const copy = Buffer.concat(buffers)
+    const copy = copyOf(buffers, length)
     const write: FlyingWrite = { position, bytes: copy }
     content.begin(write)
     return this.#start(
@@ -364,6 +364,16 @@ class SimFileHandle implements File {
     assert(isAligned(bytes), 'a direct file needs whole pages of memory from alignedBuffer')
   }
 }
+
+/** Zeroes need no memory of their own: segments of logs are filled with them. */
+function copyOf(buffers: readonly Uint8Array[], length: number): Buffer {
+  const [first] = buffers
+  const isZero =
+    buffers.length === 1 && length <= zeroes.length && zeroes.compare(first, 0, length, 0, length) === 0
+  return isZero ? zeroes.subarray(0, length) : Buffer.concat(buffers)
+}
+
+const zeroes = Buffer.alloc(1024 * 1024)
 
 function changed(buffers: readonly Uint8Array[], copy: Buffer): boolean {
   let at = 0

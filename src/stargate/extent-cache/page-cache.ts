@@ -11,7 +11,7 @@ import type { ExtentCache, ExtentCacheStatistics, GroupHandle } from './extent-c
 import { keyOf, PageTable } from './page-table.ts'
 
 /** Large enough that slabs are few, small enough that a small cache takes little and a lowered limit gives back soon. */
-const slabBytes = 8 * MiB
+const slabBytes = 1 * MiB
 const pagesPerSlab = slabBytes / pageBytes
 
 const slabOf = (slot: number): number => Math.floor(slot / pagesPerSlab)

@@ -64,7 +64,8 @@ const logBytesMax = 16 * GiB
 const batchBytesUsual = 4 * MiB
 /** Two of the largest requests: what one disk can take within the second in which its peers still believe in it. */
 const waitingBytesMax = 64 * MiB
-const zeroesBytes = 1 * MiB
+/** What new segments are filled with, piece by piece. */
+const zeroes = Buffer.alloc(1 * MiB)
 /** After so long without a write the last batch is marked as synced: not sooner, or each write of a slow guest would cost two. */
 const markAfterMs = 10
 const readBufferBytes = 1 * MiB
@@ -204,7 +205,9 @@ export class PhysicalLog {
     this.segmentsMax = options.segmentsMax ?? size.segmentsMax
     assert(this.segmentBytes % blockBytes === 0, 'a segment is made of whole blocks')
     assert(this.segmentsMax >= segmentsMin, 'a log needs at least four segments')
-    this.#buffer = options.platform.files.alignedBuffer(batchBytesFor(batchBytesUsual))
+    this.#buffer = options.platform.files.alignedBuffer(
+      Math.min(batchBytesFor(batchBytesUsual), this.segmentBytes),
+    )
     this.#readBuffer = options.platform.files.alignedBuffer(readBufferBytes)
   }
 
@@ -721,7 +724,6 @@ export class PhysicalLog {
   async #createFile(number: number): Promise<DiskFile | undefined> {
     const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'maintenance')
     try {
-      const zeroes = Buffer.alloc(Math.min(zeroesBytes, this.segmentBytes))
       for (let at = 0; at < this.segmentBytes && !this.#closed; at += zeroes.length)
         await file.write([zeroes.subarray(0, Math.min(zeroes.length, this.segmentBytes - at))], at)
       if (this.#closed) return undefined
