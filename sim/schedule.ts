@@ -26,6 +26,19 @@ export const digestOf = (bytes: Uint8Array): number =>
         crc32c(bytes.subarray(0, digestedBytes), bytes.length),
       )
 
+const numbers = new Map<string, number>()
+const numbersMax = 20_000
+
+/** Few names come often: each is hashed once. */
+function numberOf(name: string): number {
+  const known = numbers.get(name)
+  if (known !== undefined) return known
+  if (numbers.size === numbersMax) numbers.clear()
+  const number = crc32c(Buffer.from(name))
+  numbers.set(name, number)
+  return number
+}
+
 /** Whose code an event runs: a process (sim-process.ts). */
 export interface Owner {
   readonly name: string
@@ -55,7 +68,6 @@ export class Schedule {
   #left = 0
   #right = 0
   #events = 0
-  readonly #names = new Map<string, number>()
   readonly #heap: SimEvent[] = []
   readonly #chance: SeededChance
   readonly #time = new Float64Array(1)
@@ -99,7 +111,7 @@ export class Schedule {
   /** Adds to the history's hash what happened now: to whom, and the checksum of the bytes, if it had any. */
   record(kind: string, who: string, detail = 0): void {
     this.#time[0] = this.now
-    this.#mix(this.#numberOf(kind) ^ Math.imul(this.#numberOf(who), 3))
+    this.#mix(numberOf(kind) ^ Math.imul(numberOf(who), 3))
     this.#mix(this.#timeBits[0] ^ Math.imul(detail, 5))
     this.#mix(this.#timeBits[1])
     this.#events++
@@ -116,15 +128,6 @@ export class Schedule {
     this.#left = (Math.imul((left << 15) | (left >>> 17), 5) + 0xe6546b64) | 0
     const right = Math.imul(this.#right ^ number ^ (this.#left >>> 7), 0x1b873593)
     this.#right = (Math.imul((right << 13) | (right >>> 19), 5) + 0x38495ab5) | 0
-  }
-
-  /** Few names come often: each is hashed once. */
-  #numberOf(name: string): number {
-    const known = this.#names.get(name)
-    if (known !== undefined) return known
-    const number = crc32c(Buffer.from(name))
-    this.#names.set(name, number)
-    return number
   }
 
   #add(ms: number, kind: string, process: Owner | undefined, tie: number, run: () => void): Timer {

@@ -256,7 +256,7 @@ export class SimDisk {
   }
 
   #placeOf(path: string): { directory: SimDirectory; name: string } {
-    const parts = partsOf(path)
+    const parts = [...partsOf(path)]
     const name = parts.pop()
     if (name === undefined) throw systemError('EINVAL', `no name: ${path}`)
     return { directory: this.findDirectory(parts.join('/')), name }
@@ -287,7 +287,19 @@ export class SimDisk {
 
 const newDirectory = (): SimDirectory => ({ kind: 'directory', names: new Map(), durableNames: new Map() })
 
-const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.')
+const known = new Map<string, readonly string[]>()
+const knownMax = 20_000
+
+/** The same paths are asked for again and again. */
+function partsOf(path: string): readonly string[] {
+  let parts = known.get(path)
+  if (parts === undefined) {
+    parts = path.split('/').filter((part) => part !== '' && part !== '.')
+    if (known.size === knownMax) known.clear()
+    known.set(path, parts)
+  }
+  return parts
+}
 
 function apply(change: NameChange): void {
   const { durableNames } = change.directory

@@ -90,11 +90,11 @@ export function planOf(seed: number): Plan {
   return {
     nodes,
     copies,
-    vdisks: 1 + chance.below(3),
+    vdisks: [1, 1, 2, 2, 3][chance.below(5)],
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
     sectors: [256, 512, 1024, 4096][chance.below(4)],
-    hardTimesMs: chance.between(3_000, 8_000),
+    hardTimesMs: chance.between(2_500, 6_000),
     troubles,
     troubleEveryMs: [50, [1_200, 2_500, 5_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
