@@ -126,7 +126,7 @@ for (const seed of [1, 2]) {
       })
       // The peer's log disk hangs; its loop goes on granting.
       stage.onDisk(peer, ({ kind, path }) =>
-        kind !== 'read' && path.startsWith('/disks/flash/oplog') ? { delayMs: 8_000 } : undefined,
+        kind !== 'read' && path.startsWith('/disks/flash') ? { delayMs: 8_000 } : undefined,
       )
       reader.write(16, 8)
       await stage.until('the row names another episode, and the owner does not know', () => answer.caught > 0)

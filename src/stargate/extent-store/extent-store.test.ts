@@ -641,6 +641,30 @@ test('unlinking waits for a copy that is just being made', async (t) => {
   assert.ok(await stat(pathOf(world, access, 0)))
 })
 
+test('unlinking waits for a copy that waits to be made, also when asked again', async (t) => {
+  const world = await worldOf(t, 1)
+  const access = accessTo(world)
+  const [disk] = world.disks
+  const makeFolders = disk.makeFolders.bind(disk)
+  let goOn = (): void => undefined
+  disk.makeFolders = async (...asked) => {
+    await new Promise<void>((resolve) => (goOn = resolve))
+    return makeFolders(...asked)
+  }
+  const writing = world.store.write(access, groupPage(0), [pagesOf(1)], 'guest')
+  writing.catch(() => undefined)
+  const removed: string[] = []
+  const remove = (asked: string) =>
+    world.store.remove(access.group, access.copies[0], 2 as Epoch).then(() => removed.push(asked))
+  const removing = [remove('once'), remove('again')]
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const early = [...removed]
+  goOn()
+  await Promise.all([...removing, writing.catch(() => undefined)])
+  assert.deepEqual(early, [], 'the write would still make the file')
+  await assert.rejects(stat(pathOf(world, access, 0)))
+})
+
 test('closing waits for what peers have asked, and refuses what they ask then (sim seed 77047)', async (t) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)

@@ -8,7 +8,14 @@
  *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import { type CopyNumber, type DiskRef, type Epoch, type GroupId, partsOfGroupId } from '../../base/ids.ts'
+import {
+  type CopyNumber,
+  type DiskRef,
+  type Epoch,
+  type GroupId,
+  partsOfGroupId,
+  type VDiskId,
+} from '../../base/ids.ts'
 import { pageBytes, type GroupPage } from '../../base/units.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
 import { EpochGuard, type EpochOf } from './epoch-guard.ts'
@@ -82,22 +89,19 @@ export class LocalExtents {
     trailer: Buffer | undefined,
   ): Promise<void> {
     const { disk, files } = local
-    // All at once, before the first file: one by one, each would cost the first group in it two syncs more.
-    local.folders ??= disk.makeFolders(groupsFolder, hashFolders)
-    await local.folders.catch((error: unknown) => {
-      local.folders = undefined
-      throw failureOf(disk, 'make folders of', groupsFolder, error)
-    })
     const { vdisk } = partsOfGroupId(group)
-    const learning = this.#epochs.learn(vdisk, epoch)
-    if (learning !== undefined) await learning
-    this.#epochs.assertCurrent(vdisk, epoch)
     const name = groupFileName(group, copy.number)
     const end = at + pages.reduce((sum, part) => sum + part.length, 0) / pageBytes
-    const open =
-      at === 0
-        ? files.create(name, folderOf(group), groupFileBytes(pagesMax, trailer?.length), purpose)
-        : files.acquire(name)
+    let open: OpenFile
+    if (at === 0) {
+      // The name is known as one that is being created before anything is waited for: an unlinking that comes meanwhile
+      // waits too, and doesn't answer that there is no such file while this would still make it.
+      const may = this.#mayCreate(local, vdisk, epoch)
+      open = files.create(name, folderOf(group), groupFileBytes(pagesMax, trailer?.length), purpose, may)
+    } else {
+      await this.#assertCurrent(vdisk, epoch)
+      open = files.acquire(name)
+    }
     await this.#use(disk, files, open, 'write to', async (opened) => {
       const { file, finished } = opened
       if (finished)
@@ -113,6 +117,23 @@ export class LocalExtents {
       }
       await Promise.all([file.sync(), opened.named])
     })
+  }
+
+  async #mayCreate(local: LocalDisk, vdisk: VDiskId, epoch: Epoch): Promise<void> {
+    const { disk } = local
+    // All at once, before the first file: one by one, each would cost the first group in it two syncs more.
+    local.folders ??= disk.makeFolders(groupsFolder, hashFolders)
+    await local.folders.catch((error: unknown) => {
+      local.folders = undefined
+      throw failureOf(disk, 'make folders of', groupsFolder, error)
+    })
+    await this.#assertCurrent(vdisk, epoch)
+  }
+
+  async #assertCurrent(vdisk: VDiskId, epoch: Epoch): Promise<void> {
+    const learning = this.#epochs.learn(vdisk, epoch)
+    if (learning !== undefined) await learning
+    this.#epochs.assertCurrent(vdisk, epoch)
   }
 
   /**

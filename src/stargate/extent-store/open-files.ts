@@ -8,7 +8,8 @@
  *  any    → (none)   its file is removed; closed once unused  [forget]
  *
  * Whoever comes while a file is being created waits for that: requests of one group start in the order in which its
- * owner sent them, and the first one creates.
+ * owner sent them, and the first one creates. Whoever removes waits too, however often it is asked: a creation that
+ * hangs is over before anybody hears that there is no such file.
  */
 import { assert } from '../../base/assert.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
@@ -41,6 +42,8 @@ export class OpenFiles {
   readonly #filesMax: number
   /** In the order of last use. */
   readonly #files = new Map<string, OpenFile>()
+  /** Those that are being created, also the forgotten ones; they resolve when that has gone well or failed. */
+  readonly #creating = new Map<string, Promise<void>>()
 
   constructor(disk: Disk, filesMax = openFilesMax) {
     this.#disk = disk
@@ -51,9 +54,16 @@ export class OpenFiles {
     return this.#files.size
   }
 
-  /** Creates the file, exclusively. */
-  create(name: string, folder: string, bytes: number, purpose: SpacePurpose): OpenFile {
-    const opening = this.#create(name, folder, bytes, purpose)
+  /** Creates the file, exclusively, once it `may`: its name counts as being created from now on. */
+  create(
+    name: string,
+    folder: string,
+    bytes: number,
+    purpose: SpacePurpose,
+    may: Promise<void> = Promise.resolve(),
+  ): OpenFile {
+    const opening = this.#create(name, folder, bytes, purpose, may)
+    this.#noteCreation(name, opening)
     // A file that is open here exists: Disk.create will say so, and the open one stays as it is.
     return this.#files.has(name) ? { name, opening, users: 1, forgotten: true } : this.#add(name, opening)
   }
@@ -80,23 +90,42 @@ export class OpenFiles {
   /** The file is about to be removed: nobody gets it any more. Resolves when it is not being created any more. */
   async forget(name: string): Promise<void> {
     const open = this.#files.get(name)
-    if (open === undefined) return
-    this.#files.delete(name)
-    open.forgotten = true
-    if (open.users === 0) close(open)
-    await open.opening.catch(() => undefined)
+    if (open !== undefined) {
+      this.#files.delete(name)
+      open.forgotten = true
+      if (open.users === 0) close(open)
+    }
+    await this.#creating.get(name)
   }
 
   close(): void {
     for (const name of [...this.#files.keys()]) void this.forget(name)
   }
 
-  async #create(name: string, folder: string, bytes: number, purpose: SpacePurpose): Promise<OpenedFile> {
+  async #create(
+    name: string,
+    folder: string,
+    bytes: number,
+    purpose: SpacePurpose,
+    may: Promise<void>,
+  ): Promise<OpenedFile> {
+    await may
     const file = await this.#disk.create(name, bytes, purpose)
     // Beside the first write, not before it: one commit of the file system's journal then serves both.
     const named = this.#disk.syncNames(folder)
     named.catch(() => undefined)
     return { file, finished: false, named }
+  }
+
+  #noteCreation(name: string, opening: Promise<OpenedFile>): void {
+    const over = opening.then(
+      () => undefined,
+      () => undefined,
+    )
+    const creating = Promise.all([this.#creating.get(name), over]).then(() => {
+      if (this.#creating.get(name) === creating) this.#creating.delete(name)
+    })
+    this.#creating.set(name, creating)
   }
 
   async #open(name: string): Promise<OpenedFile> {
