@@ -235,4 +235,17 @@ export const dataBugs: readonly PlantedBug[] = [
     ],
     seed: 1,
   },
+  {
+    name: 'group file names not synced',
+    breaks: 'I3',
+    does: "The folder is not synced when a group's file was made in it.",
+    patches: [
+      patch(
+        'stargate/extent-store/open-files.ts',
+        'const named = this.#disk.syncNames(folder)',
+        'const named = Promise.resolve(folder)',
+      ),
+    ],
+    seed: 1,
+  },
 ]

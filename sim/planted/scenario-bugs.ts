@@ -121,4 +121,80 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M10: a row of the map' },
   },
+  {
+    name: 'forwarded request forwarded again',
+    breaks: 'I2',
+    does: 'A node that is no longer the owner hands a request that was forwarded to it on to the one who is (C10).',
+    patches: [
+      patch(
+        'stargate/front-end-adapter/vdisk-router.ts',
+        'new OwnerDoor(options.platform, options.node, options.peers, options.controller)',
+        'new OwnerDoor(options.platform, options.node, Object.assign(options.peers, { locations: options.locations }), options.controller)',
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        'const vdisk = this.#owned(header)',
+        "const on = (peers as any).locations.owner(header.vdisk); if (kind === 'vdisk.write' && this.#controller.hosted(header.vdisk) === undefined && on !== undefined && on.node !== this.#node) return [await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' })]; const vdisk = this.#owned(header)",
+      ),
+      patch(
+        'stargate/front-end-adapter/owner-door.ts',
+        "import { decodeForward, encodeAnswer, type ForwardHeader } from './forwarding.ts'",
+        "import { decodeForward, encodeAnswer, encodeForward, type ForwardHeader } from './forwarding.ts'",
+      ),
+    ],
+    scenario: {
+      file: 'sim/scenarios/critical/repeats.test.ts',
+      tests: 'C10: a former owner that gets a late',
+    },
+  },
+  {
+    name: 'grants go on after a fence',
+    breaks: 'I2',
+    does: 'A replica that was fenced still grants reads to the owner under the older epoch.',
+    patches: [
+      patch(
+        'stargate/oplog/replica-log.ts',
+        'if (epoch < vdisk.epoch || episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+        'if (episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
+      ),
+    ],
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: 'C11: an owner that nobody but its peer.*seed 1',
+    },
+  },
+  {
+    name: 'lease counted from the answer',
+    breaks: 'I2',
+    does: 'The owner counts a grant from when the answer came, and the peer from when it gave it.',
+    patches: [
+      patch(
+        'stargate/oplog/heartbeat.ts',
+        'this.#tell(want, disk.ref, sentAt, answers[index]?.[at] ?? refused)',
+        'this.#tell(want, disk.ref, this.#platform.clock.now(), answers[index]?.[at] ?? refused)',
+      ),
+    ],
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: 'C11: a grant counts from when.*seed 1',
+    },
+  },
+  {
+    name: 'drained sequence recorded before the map',
+    breaks: 'I3',
+    does: 'A drain records in the row that it is done, and then changes the map.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/drain.ts',
+        'const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []',
+        'const least: never[] = []',
+      ),
+      patch(
+        'stargate/vdisk-controller/drain.ts',
+        '      least,\n    )\n  } finally {',
+        '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C3: power goes everywhere.*seed 2' },
+  },
 ]

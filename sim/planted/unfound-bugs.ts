@@ -35,19 +35,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
     plan: restarts,
   },
   {
-    name: 'grants go on after a fence',
-    breaks: 'I2',
-    does: 'A replica that was fenced still grants reads to the owner under the older epoch.',
-    patches: [
-      patch(
-        'stargate/oplog/replica-log.ts',
-        'if (epoch < vdisk.epoch || episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
-        'if (episode.epoch !== epoch || episode.sealedAt !== undefined) return undefined',
-      ),
-    ],
-    plan: isolation,
-  },
-  {
     name: 'attempt under way cut as never named',
     breaks: 'I1',
     does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',
@@ -92,19 +79,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
     plan: restarts,
   },
   {
-    name: 'lease counted from the answer',
-    breaks: 'I2',
-    does: 'The owner counts a grant from when the answer came, and the peer from when it gave it.',
-    patches: [
-      patch(
-        'stargate/oplog/heartbeat.ts',
-        'this.#tell(want, disk.ref, sentAt, answers[index]?.[at] ?? refused)',
-        'this.#tell(want, disk.ref, this.#platform.clock.now(), answers[index]?.[at] ?? refused)',
-      ),
-    ],
-    plan: isolation,
-  },
-  {
     name: 'reads go on while the row is changed',
     breaks: 'I2',
     does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',
@@ -129,58 +103,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: restarts,
-  },
-  {
-    name: 'forwarded request forwarded again',
-    breaks: 'I2',
-    does: 'A node that is no longer the owner hands a request that was forwarded to it on to the one who is (C10).',
-    patches: [
-      patch(
-        'stargate/front-end-adapter/vdisk-router.ts',
-        'new OwnerDoor(options.platform, options.node, options.peers, options.controller)',
-        'new OwnerDoor(options.platform, options.node, Object.assign(options.peers, { locations: options.locations }), options.controller)',
-      ),
-      patch(
-        'stargate/front-end-adapter/owner-door.ts',
-        'const answer = await serve(vdisk, header, senders, payload)',
-        "const answer = await serve(vdisk, header, senders, payload).catch(async (error: unknown) => { await this.#platform.clock.sleep(500); const on = (peers as any).locations.owner(header.vdisk); if (kind !== 'vdisk.write' || on === undefined || on.node === this.#node) throw error; await peers.call(on.node, kind, [encodeForward({ ...header, epoch: on.epoch }), payload], { lane: 'forward' }); return [] })",
-      ),
-      patch(
-        'stargate/front-end-adapter/owner-door.ts',
-        "import { decodeForward, encodeAnswer, type ForwardHeader } from './forwarding.ts'",
-        "import { decodeForward, encodeAnswer, encodeForward, type ForwardHeader } from './forwarding.ts'",
-      ),
-    ],
-    plan: isolation,
-  },
-  {
-    name: 'drained sequence recorded before the map',
-    breaks: 'I3',
-    does: 'A drain records in the row that it is done, and then changes the map.',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/drain.ts',
-        'const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []',
-        'const least: never[] = []',
-      ),
-      patch(
-        'stargate/vdisk-controller/drain.ts',
-        '      least,\n    )\n  } finally {',
-        '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
-      ),
-    ],
-  },
-  {
-    name: 'group file names not synced',
-    breaks: 'I3',
-    does: "The folder is not synced when a group's file was made in it.",
-    patches: [
-      patch(
-        'stargate/extent-store/local-extents.ts',
-        'await Promise.all([file.sync(), opened.named])',
-        'await file.sync()',
-      ),
-    ],
   },
   {
     name: 'overlay of another instant than the base',

@@ -98,6 +98,32 @@ for (const seed of [1, 2]) {
       }
     }))
 
+  test(`C11: an owner that nobody but its peer hears gets no grant after the fence, seed ${seed}`, () =>
+    Stage.tell({ seed }, async (stage) => {
+      const reader = stage.guest('reader')
+      const { owner, peer, taker, stop } = await atOwner(stage, reader)
+      const letClaim = await forgottenButGranted(stage, owner, peer)
+      letClaim()
+      await takeOver(stage, taker)
+      await stage.pass(1_000)
+      await calmAndRead(stage, stop)
+    }))
+
+  test(`C11: a grant counts from when it was asked for, however late its answer comes, seed ${seed}`, () =>
+    Stage.tell({ seed }, async (stage) => {
+      const reader = stage.guest('reader')
+      for (const ms of [0, 250, 500, 750]) {
+        const { owner, peer, taker, stop } = await atOwner(stage, reader)
+        const letClaim = await forgottenButGranted(stage, owner, peer)
+        stage.world.network.delay(peer, owner, 850)
+        await stage.pass(2_000 + ms)
+        letClaim()
+        await takeOver(stage, taker)
+        await stage.pass(1_000)
+        await calmAndRead(stage, stop)
+      }
+    }))
+
   test(`F1: a replica that was restarted waits until grants that it forgot have run out, seed ${seed}`, () =>
     Stage.tell({ seed }, async (stage) => {
       const reader = stage.guest('reader')

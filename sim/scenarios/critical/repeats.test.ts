@@ -57,6 +57,32 @@ test('C10: a forwarded write that arrives after the takeover is refused, and not
     }
   }))
 
+test('C10: a former owner that gets a late forwarded write knows the owner well, and does not hand it on', () =>
+  Stage.tell({ seed }, async (stage) => {
+    const guest = stage.guest('guest')
+    await guest.open(stage.cluster.names[0])
+    await stage.answer(guest.write(0, 8))
+    for (const taken of ['by the log peer', 'by whoever forwarded it']) {
+      const { owner, peers, others } = stage.roles()
+      await guest.open(others[0])
+      // This one message is late; all others are quick, also those that ask whether the owner lives.
+      stage.world.network.delay(others[0], owner, 7_000)
+      const sentAt = stage.now
+      const late = guest.write(0, 8)
+      await stage.pass(5)
+      stage.world.network.delay(others[0], owner, 0)
+      const taker = taken === 'by the log peer' ? peers[0] : others[0]
+      const claim = stage.claim(taker, 'no-service')
+      await stage.until(`${taker} owns it`, () => claim.settled && stage.owners().includes(taker))
+      await stage.answer(late)
+      await stage.answer(guest.write(0, 8))
+      assert.ok(stage.now < sentAt + 7_000, 'the late one came before what came after it')
+      await stage.pass(sentAt + 7_500 - stage.now)
+      await stage.calm()
+      await stage.readEverywhere()
+    }
+  }))
+
 test('F3: a client that went to another node is not overtaken by what the node before still has of it', () =>
   Stage.tell({ seed }, async (stage) => {
     const guest = stage.guest('guest')
