@@ -197,4 +197,18 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C3: power goes everywhere.*seed 2' },
   },
+  {
+    name: "late replica's longer tail believed",
+    breaks: 'I2',
+    does: 'A replica that was away when its episode was sealed is not cut, and what it has beyond the end is read (M1).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/takeover.ts',
+        'for (let at = 0; at < bytes.length && next <= to;) {',
+        'for (let at = 0; at < bytes.length;) {',
+      ),
+      patch('stargate/oplog/replica-log.ts', 'episode.seal(end)', 'void end'),
+    ],
+    scenario: { file: 'sim/scenarios/critical/ownership.test.ts', tests: 'M1: what a replica has beyond' },
+  },
 ]

@@ -65,20 +65,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
     ],
   },
   {
-    name: "late replica's longer tail believed",
-    breaks: 'I2',
-    does: 'A replica that was away when its episode was sealed is not cut, and what it has beyond the end is read (M1).',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/takeover.ts',
-        'for (let at = 0; at < bytes.length && next <= to;) {',
-        'for (let at = 0; at < bytes.length;) {',
-      ),
-      patch('stargate/oplog/replica-log.ts', 'episode.seal(end)', 'void end'),
-    ],
-    plan: restarts,
-  },
-  {
     name: 'reads go on while the row is changed',
     breaks: 'I2',
     does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',

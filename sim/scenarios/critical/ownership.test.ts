@@ -1,4 +1,5 @@
 /** Histories in which two nodes might own the vDisk, or one that no longer does might go on. */
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
 import type { Hold } from './store-holds.ts'
@@ -72,3 +73,37 @@ for (const seed of [1, 2]) {
       stage.checkHistory()
     }))
 }
+
+test('M1: what a replica has beyond the end of its episode counts for nothing when it comes back', () =>
+  Stage.tell({ seed: 1, nodes: 4 }, async (stage) => {
+    const guest = stage.guest('guest')
+    await guest.open(stage.cluster.names[0])
+    await stage.answer(guest.write(0, 8))
+    await stage.answer(guest.write(8, 8))
+    const { owner, peers, others } = stage.roles()
+    // Its own disk alone has these.
+    stage.world.cut(owner, peers[0])
+    for (let writes = 0; writes < 4; writes++) guest.write(0, 8)
+    await stage.pass(50)
+    stage.cluster.end(owner, 'power cut')
+    const [first, second] = others
+    // What the first taker recovers is not drained soon: the row still names the episode that it has ended.
+    stage.hold(
+      'request',
+      (kind, { partition }) => kind === 'medusa.change' && partition?.table === 'groups-of',
+    )
+    const claim = stage.claim(first, 'no-service')
+    await stage.until('it is taken over', () => claim.settled && stage.owners().includes(first))
+    await guest.open(first)
+    for (let writes = 0; writes < 3; writes++) await stage.answer(guest.write(4 * writes, 8))
+    stage.world.healAll()
+    stage.cluster.startNode(owner)
+    await stage.until('the first owner runs again', () => stage.cluster.node(owner) !== undefined)
+    await stage.pass(500)
+    assert.equal(stage.row.episodes.length, 2)
+    stage.cluster.end(first, 'kill')
+    const next = stage.claim(second, 'no-service')
+    await stage.until('it is taken over again', () => next.settled && stage.owners().includes(second))
+    await stage.readAll(second)
+    stage.checkHistory()
+  }))
