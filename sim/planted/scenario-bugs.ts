@@ -211,4 +211,17 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/critical/ownership.test.ts', tests: 'M1: what a replica has beyond' },
   },
+  {
+    name: 'session not recorded in the row',
+    breaks: 'I2',
+    does: 'A newer session of a client is known to the owner alone, and the next one takes requests of the older (F3).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/sender-sessions.ts',
+        'await this.#row.update((state) => {',
+        'await Promise.resolve((state: { clients: Record<string, number> }) => {',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/repeats.test.ts', tests: 'F3: the owner after the next one' },
+  },
 ]

@@ -78,19 +78,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
     plan: isolation,
   },
   {
-    name: 'session not recorded in the row',
-    breaks: 'I2',
-    does: 'A newer session of a client is known to the owner alone, and the next one takes requests of the older (F3).',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/sender-sessions.ts',
-        'await this.#row.update((state) => {',
-        'await Promise.resolve((state: { clients: Record<string, number> }) => {',
-      ),
-    ],
-    plan: restarts,
-  },
-  {
     name: 'overlay of another instant than the base',
     breaks: 'I2',
     does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',
