@@ -224,4 +224,17 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/critical/repeats.test.ts', tests: 'F3: the owner after the next one' },
   },
+  {
+    name: 'reads go on while the row is changed',
+    breaks: 'I2',
+    does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-log.ts',
+        'lease.suspend()\n        await row.update',
+        'void 0\n        await row.update',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/leases.test.ts', tests: 'F2: reads stop before.*seed 1' },
+  },
 ]

@@ -65,19 +65,6 @@ export const unfoundBugs: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'reads go on while the row is changed',
-    breaks: 'I2',
-    does: 'Grants of the old episode count while the outcome of naming the new one is not known (F2).',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/vdisk-log.ts',
-        'lease.suspend()\n        await row.update',
-        'void 0\n        await row.update',
-      ),
-    ],
-    plan: isolation,
-  },
-  {
     name: 'overlay of another instant than the base',
     breaks: 'I2',
     does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',

@@ -165,4 +165,33 @@ for (const seed of [1, 2]) {
       await takeOver(stage, taker)
       await calmAndRead(stage, stop)
     }))
+
+  test(`F2: reads stop before the row is changed, though the last grant still runs, seed ${seed}`, () =>
+    Stage.tell({ seed, nodes: 5 }, async (stage) => {
+      const reader = stage.guest('reader')
+      const { owner, peer, stop } = await atOwner(stage, reader)
+      await stage.pass(2_000)
+      await stage.answer(stage.drain(owner))
+      const episode = stage.row.episodes.at(-1)!
+      const answer = stage.hold('answer', (_, asks) => {
+        const named = stateIn(asks)?.episodes.at(-1)
+        return named !== undefined && named.id !== episode.id
+      })
+      // Both logs fail at once: none of the new replicas has granted anything, so that they agree to a fence at once.
+      for (const node of [owner, peer])
+        stage.onDisk(node, ({ kind, path }) =>
+          kind === 'write' && path.startsWith('/disks/flash/oplog') ? { fail: 'EIO' } : undefined,
+        )
+      reader.write(16, 8)
+      await stage.until('the row names another episode, and the owner does not know', () => answer.caught > 0)
+      stage.isolate(owner)
+      const replicas = stage.row.episodes.at(-1)!.replicas.map(({ node }) => node)
+      const taker = stage.cluster.names.find((node) => ![owner, peer, ...replicas].includes(node))!
+      answer.release()
+      await takeOver(stage, taker)
+      await stage.pass(1_000)
+      // Whoever has a disk that failed takes it into service when it starts again.
+      for (const node of [owner, peer]) stage.cluster.end(node, 'kill')
+      await calmAndRead(stage, stop)
+    }))
 }
