@@ -58,9 +58,11 @@ export class ClusterView implements Locations {
   }
 
   async vdiskNamed(name: string): Promise<VDiskId | undefined> {
-    const known =
-      this.vdisks.get(name) ?? ((await this.#zeus.get(`vdisk/${name}`))?.value as VDiskNameValue | undefined)
-    return known?.id
+    return this.vdisks.get(name)?.id ?? this.vdiskNamedNow(name)
+  }
+
+  async vdiskNamedNow(name: string): Promise<VDiskId | undefined> {
+    return ((await this.#zeus.get(`vdisk/${name}`))?.value as VDiskNameValue | undefined)?.id
   }
 
   owner(vdisk: VDiskId): Owner | undefined {

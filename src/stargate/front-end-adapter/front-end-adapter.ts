@@ -17,6 +17,8 @@ export interface Locations {
   names(): readonly string[]
   /** The vDisk behind an export's name; asks Zeus where it was not heard of: it may have been made a moment ago. */
   vdiskNamed(name: string): Promise<VDiskId | undefined>
+  /** As Zeus has it now: a name may have been given to another vDisk since this node heard of it. */
+  vdiskNamedNow(name: string): Promise<VDiskId | undefined>
   owner(vdisk: VDiskId): Owner | undefined
   /** Does that process of the node live, as far as Zeus has heard? */
   lives(node: NodeId, incarnation: Incarnation): boolean

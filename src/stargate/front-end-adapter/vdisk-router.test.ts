@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encodeControl } from '../../base/control.ts'
 import { hasCode, NdfsError } from '../../base/errors.ts'
-import type { Epoch, Incarnation, NodeId } from '../../base/ids.ts'
+import type { Epoch, Incarnation, NodeId, VDiskId } from '../../base/ids.ts'
 import { MiB, vDiskOffset } from '../../base/units.ts'
 import type { CallOptions, PeerHandler, Peers } from '../../peer/peer.ts'
 import { asVDisk, never, TestNode, TestWorld } from '../vdisk-controller/fixtures.test.ts'
@@ -81,6 +81,8 @@ class Cluster {
   readonly nodes = new Map<string, { node: TestNode; router: VDiskRouter }>()
   /** Kinds of requests that arrived, and where. */
   readonly arrived: string[] = []
+  /** The vDisk that has the name by now. */
+  namedNow: VDiskId = vdisk
   /** What becomes of a request between two nodes. */
   link: (from: string, to: string, kind: string) => 'up' | 'hangs' | 'refused' | 'answer lost' = () => 'up'
 
@@ -106,6 +108,7 @@ class Cluster {
     const locations: Locations = {
       names: () => ['c/v'],
       vdiskNamed: async (asked) => (asked === 'c/v' ? vdisk : undefined),
+      vdiskNamedNow: async () => this.namedNow,
       owner: () => this.world.owners.get(vdisk),
       lives: (other) => [...this.world.alive].some((one) => one.node === other),
       liveNodes: () => [...this.world.alive].map((one) => one.node).sort(),
@@ -386,6 +389,16 @@ test('a vDisk is deleted wherever its owner is, and deleting it again is no erro
   await cluster.run(cluster.router('n2').delete(vdisk))
   await cluster.run(cluster.router('n3').delete(vdisk))
   await assert.rejects(cluster.run(cluster.router('n2').open('c/v')), (error) => hasCode(error, 'NOT_FOUND'))
+})
+
+test('a name that was given again opens the newer vDisk, also where only the older one was heard of (sim seed 40023)', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.run(cluster.router('n1').delete(vdisk))
+  const newer = 2 as VDiskId
+  await cluster.run(cluster.nodes.get('n2')!.node.host.create(newer, 'c/v', 1 * MiB, 2))
+  cluster.namedNow = newer
+  const opened = await cluster.run(cluster.router('n2').open('c/v'))
+  assert.equal(opened.sizeBytes, 1 * MiB)
 })
 
 test('how often a vDisk is open is counted', async () => {

@@ -84,6 +84,17 @@ export class VDiskRouter implements Exports {
         `There is no vDisk ${name}. \`ndfs vdisk list\` shows those that are`,
         { name },
       )
+    try {
+      return await this.#open(id, session)
+    } catch (error) {
+      if (!hasCode(error, 'NOT_FOUND')) throw error
+      const now = await this.#options.locations.vdiskNamedNow(name)
+      if (now === undefined || now === id) throw error
+      return this.#open(now, session)
+    }
+  }
+
+  async #open(id: VDiskId, session: ClientSession | undefined): Promise<OpenVDisk> {
     const vdisk = new RoutedVDisk(this, this.#options.controller, id, session, () => this.#opened(id, -1))
     await vdisk.opened()
     this.#opened(id, 1)
