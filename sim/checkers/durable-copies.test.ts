@@ -14,7 +14,7 @@ function payloadOf({ stamp, first, count }: SectorWrite): Buffer {
   return payload
 }
 
-/** Two nodes, each with a file; what `act` does with them, and the checker's verdict on two copies. */
+/** Three nodes, each with a file; what `act` does with them, and the checker's verdict on two copies. */
 async function verdictOf(
   act: (given: {
     world: World
@@ -27,7 +27,7 @@ async function verdictOf(
   const world = new World({ seed })
   const checker = new DurableCopies()
   await world.play(async () => {
-    for (const node of ['n1', 'n2']) {
+    for (const node of ['n1', 'n2', 'n3']) {
       world.disk(node).observer = {
         durable: (content, position, bytes) => checker.landed(node, content, position, bytes),
       }
@@ -80,6 +80,16 @@ test('I1: half a write is none', async () => {
     await put('n2', inRecord().subarray(0, 83 + sectorBytes))
   })
   assert.match(verdict!, /1 durable copies of 2/)
+})
+
+test('I1: the ends of a write may lie on different nodes, each on as many (sim seed 6000075)', async () => {
+  const bytes = payloadOf(write)
+  const verdict = await verdictOf(async ({ put }) => {
+    await put('n1', bytes)
+    await put('n2', bytes.subarray(0, sectorBytes))
+    await put('n3', bytes.subarray(sectorBytes))
+  })
+  assert.equal(verdict, undefined)
 })
 
 test('I1: what was written over before it was acknowledged counts only where another write overlapped it', async () => {

@@ -3,8 +3,9 @@
  *
  * Clients fill each sector with a stamp that no other write has (sector-stamps.ts). Whatever reaches the platters of any
  * simulated disk is searched for stamps of writes that wait for their answers, wherever they lie: in a record of a log, in
- * an extent group. Of each such write its first and its last sector are looked for: a node counts that has both, in places
- * where they still are when the client sees the acknowledgement.
+ * an extent group. Of each such write its first and its last sector are looked for: each has to lie on so many nodes, in
+ * places where it still is when the client sees the acknowledgement. Not always on the same nodes: a stream's ragged edges
+ * lie in the log, its whole pages in an extent group, and those may have chosen different peers.
  *
  * A write that others overlapped meanwhile may have been drained under them, and its bytes be gone by then: for such a write
  * it is enough that so many nodes had it. Zeroes bear no stamp and are not looked for. Rot and the lies of a disk don't
@@ -69,9 +70,9 @@ export class DurableCopies {
     this.#awaited.delete(write.stamp)
     const isThere = (place: Place): boolean => isStampAt(place, write.stamp)
     // Mostly this is all that there is to do.
-    if (nodesWithBoth(awaited, isThere, copies).length >= copies) return undefined
-    const nodesNow = nodesWithBoth(awaited, isThere, Infinity)
-    const nodesEver = nodesWithBoth(awaited, () => true, Infinity)
+    if (nodesOfScarcer(awaited, isThere, copies).length >= copies) return undefined
+    const nodesNow = nodesOfScarcer(awaited, isThere, Infinity)
+    const nodesEver = nodesOfScarcer(awaited, () => true, Infinity)
     if (nodesEver.length >= copies && overlapped()) return undefined
     const list = (nodes: readonly string[]): string => [...nodes].sort().join(', ') || 'none'
     return (
@@ -81,17 +82,22 @@ export class DurableCopies {
   }
 }
 
-/** Nodes that have the first sector and the last in places that count; no more of them than are asked for. */
-function nodesWithBoth(
+/** Nodes that have the first sector, or the last where fewer have that; no more of them than are asked for. */
+function nodesOfScarcer(
   { firstPlaces, lastPlaces }: Awaited,
   counts: (place: Place) => boolean,
   most: number,
 ): string[] {
+  const first = nodesOf(firstPlaces, counts, most)
+  const last = nodesOf(lastPlaces, counts, most)
+  return last.length < first.length ? last : first
+}
+
+function nodesOf(places: readonly Place[], counts: (place: Place) => boolean, most: number): string[] {
   const nodes: string[] = []
-  for (const first of firstPlaces) {
+  for (const place of places) {
     if (nodes.length >= most) break
-    if (nodes.includes(first.node) || !counts(first)) continue
-    if (lastPlaces.some((last) => last.node === first.node && counts(last))) nodes.push(first.node)
+    if (!nodes.includes(place.node) && counts(place)) nodes.push(place.node)
   }
   return nodes
 }
