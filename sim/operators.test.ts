@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { hasCode } from '../src/base/errors.ts'
+import type { NodeId } from '../src/base/ids.ts'
 import { KiB, MiB } from '../src/base/units.ts'
 import { Cluster } from './cluster.ts'
 import { Operator, type Operation, operations } from './operators.ts'
@@ -49,6 +51,32 @@ test('a container that vanishes after its operator was told that it is there is 
     world.play(() => operator.run()),
     /an operator was told NOT_FOUND/,
   )
+  cluster.database.close()
+})
+
+test('a size that only an owner out of reach knows is not shown as an older one', async () => {
+  const cluster = await start(4)
+  const { world } = cluster
+  const [here, there] = cluster.names
+  const managementOf = (node: NodeId) => cluster.node(node)!.management
+  const vdisk = { container: 'c', name: 'd' }
+  await world.play(async () => {
+    await managementOf(here).createContainer({ name: 'c', copies: 2 })
+    await managementOf(here).createVDisk({ ...vdisk, sizeBytes: MiB })
+    await managementOf(here).changeVDisk(vdisk, { sizeBytes: 2 * MiB })
+  })
+  world.cut(here, there)
+  await world.play(async () => {
+    assert.equal((await managementOf(here).showVDisk(vdisk)).sizeBytes, 2 * MiB)
+    await assert.rejects(managementOf(there).showVDisk(vdisk), (error) => hasCode(error, 'UNAVAILABLE'))
+    const [listed] = await managementOf(there).listVDisks()
+    assert.equal(listed.sizeBytes, undefined)
+    assert.match(listed.reason ?? '', /its owner n1 can't be asked now/)
+    assert.equal((await managementOf(there).showContainer('c')).sizeBytes, undefined)
+    // It would be smaller, and nobody has said that this may be.
+    const smaller = managementOf(there).changeVDisk(vdisk, { sizeBytes: 1.5 * MiB })
+    await assert.rejects(smaller, (error) => hasCode(error, 'UNAVAILABLE'))
+  })
   cluster.database.close()
 })
 

@@ -134,10 +134,8 @@ export class Operator {
 
   async #hasSize(container: string, sectors: number, id: number | undefined): Promise<void> {
     const shown = await this.#ask((management) => management.showVDisk({ container, name: 'd' }))
-    // Without its owner's word a vDisk is shown as it was when its log was last drained.
-    const mayBeOld = shown.state !== 'serving'
     this.#expect(
-      (mayBeOld || shown.sizeBytes === sectors * sectorBytes) && (id === undefined || shown.id === id),
+      shown.sizeBytes === sectors * sectorBytes && (id === undefined || shown.id === id),
       `${container}/d was said to be vDisk ${id} of ${sectors * sectorBytes} bytes, and is shown as ${shown.id} of ${shown.sizeBytes}`,
     )
   }

@@ -161,7 +161,9 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async showVDisk(vdisk: VDiskName): Promise<VDiskInfo> {
-    return this.#vDiskInfo(nameOf(vdisk), await this.#named(vdisk))
+    const info = await this.#vDiskInfo(nameOf(vdisk), await this.#named(vdisk))
+    assertSizeKnown('show', info)
+    return info
   }
 
   async createVDisk({ container, name, sizeBytes }: NewVDisk): Promise<VDiskInfo> {
@@ -184,14 +186,18 @@ export class NodeManagement implements ManagementTarget {
   async changeVDisk(vdisk: VDiskName, { sizeBytes, force }: VDiskChange): Promise<VDiskInfo> {
     const value = await this.#named(vdisk)
     const before = await this.#vDiskInfo(nameOf(vdisk), value)
-    if (sizeBytes < before.sizeBytes && force !== true)
-      throw new NdfsError(
-        'REFUSED',
-        `Cannot make ${before.name} smaller, from ${formatSize(before.sizeBytes)} to ${formatSize(sizeBytes)}, without --force: what is cut off is lost`,
-        { sizeBytes: before.sizeBytes },
-      )
+    if (force !== true) {
+      assertSizeKnown('resize', before)
+      if (sizeBytes < before.sizeBytes)
+        throw new NdfsError(
+          'REFUSED',
+          `Cannot make ${before.name} smaller, from ${formatSize(before.sizeBytes)} to ${formatSize(sizeBytes)}, without --force: what is cut off is lost`,
+          { sizeBytes: before.sizeBytes },
+        )
+    }
     await this.#options.router.resize(value.id, sizeBytes)
-    return this.#vDiskInfo(nameOf(vdisk), value)
+    // It was done, also where the owner can't be asked again.
+    return { sizeBytes, ...(await this.#vDiskInfo(nameOf(vdisk), value)) }
   }
 
   async deleteVDisk(vdisk: VDiskName, { force }: { readonly force: boolean }): Promise<void> {
@@ -469,18 +475,21 @@ export class NodeManagement implements ManagementTarget {
         state: 'serving',
         ...(described.waitsFor === undefined ? {} : { reason: `it waits: ${described.waitsFor}` }),
       }
-    const state = await controller.peek(id)
-    if (state === undefined)
+    const row = await controller.peek(id)
+    if (row === undefined)
       throw new NdfsError('DAMAGED_METADATA', `Cannot show ${name}: vDisk ${id} has no row`, { vdisk: id })
+    const { state, newest } = row
     return {
       name,
       id,
-      sizeBytes: state.sizeBytes,
+      // A resize that was told done may be in the log alone.
+      ...(newest ? { sizeBytes: state.sizeBytes } : {}),
       copies: state.copies,
       createdAt,
       epoch: owner?.epoch ?? 0,
       episodes: state.episodes.length,
       state: 'unowned',
+      ...(newest ? {} : { reason: `its size is in its log, and ${ownerNow(owner)}` }),
     }
   }
 
@@ -536,18 +545,34 @@ export class NodeManagement implements ManagementTarget {
 const unknownNode = (id: string): NdfsError =>
   new NdfsError('NOT_FOUND', `There is no node ${id}. \`ndfs node list\` shows those that are`, { node: id })
 
+const ownerNow = (owner: Owner | undefined): string =>
+  owner === undefined || owner.released === true
+    ? 'no node owns it now'
+    : `its owner ${owner.node} can't be asked now`
+
+/** What the row says is the size when the log was last drained: no fact to show, and none to decide by. */
+function assertSizeKnown(what: string, info: VDiskInfo): asserts info is VDiskInfo & { sizeBytes: number } {
+  if (info.sizeBytes === undefined)
+    throw new NdfsError(
+      'UNAVAILABLE',
+      `Cannot ${what} ${info.name}: ${info.reason}. Ask again in a moment, or another node; \`ndfs status\` shows what is wrong`,
+      { vdisk: info.id, epoch: info.epoch },
+    )
+}
+
 function containerInfo(
   name: string,
   { copies, createdAt }: ContainerValue,
   vdisks: readonly VDiskInfo[],
 ): ContainerInfo {
   const those = vdisks.filter((vdisk) => vdisk.name.startsWith(`${name}/`))
+  const sizes = those.flatMap(({ sizeBytes }) => (sizeBytes === undefined ? [] : [sizeBytes]))
   return {
     name,
     copies,
     createdAt,
     vdisks: those.length,
-    sizeBytes: those.reduce((sum, vdisk) => sum + vdisk.sizeBytes, 0),
+    ...(sizes.length === those.length ? { sizeBytes: sizes.reduce((sum, size) => sum + size, 0) } : {}),
   }
 }
 

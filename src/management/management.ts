@@ -36,7 +36,9 @@ export const containerInfoSchema = Type.Object(
     copies,
     createdAt: Type.Integer({ description: 'Milliseconds since 1970.' }),
     vdisks: Type.Integer({ minimum: 0, description: 'How many vDisks it holds.' }),
-    sizeBytes: bytes('The sizes of its vDisks, as guests see them.'),
+    sizeBytes: Type.Optional(
+      bytes('The sizes of its vDisks, as guests see them; absent while that of one is not known here.'),
+    ),
   },
   closed,
 )
@@ -46,7 +48,9 @@ export const vDiskInfoSchema = Type.Object(
   {
     name: Type.String({ description: '`container/vdisk`.' }),
     id: Type.Integer({ minimum: 1 }),
-    sizeBytes: bytes('As the guest sees it.'),
+    sizeBytes: Type.Optional(
+      bytes('As the guest sees it; absent in lists while only an owner that does not answer knows it.'),
+    ),
     copies,
     createdAt: Type.Integer({ description: 'Milliseconds since 1970.' }),
     owner: Type.Optional(
@@ -220,9 +224,10 @@ export interface ManagementTarget {
   deleteContainer(name: string, options: { readonly force: boolean }): Promise<void>
 
   listVDisks(): Promise<readonly VDiskInfo[]>
+  /** UNAVAILABLE while nobody who answers knows its size: one from before the last resizes is never shown. */
   showVDisk(name: VDiskName): Promise<VDiskInfo>
   createVDisk(vdisk: NewVDisk): Promise<VDiskInfo>
-  /** REFUSED where it would be smaller and `force` is not set. */
+  /** REFUSED where it would be smaller and `force` is not set; UNAVAILABLE while nobody who answers can tell. */
   changeVDisk(name: VDiskName, change: VDiskChange): Promise<VDiskInfo>
   /** IN_USE where a client has it open; `force` deletes it all the same. */
   deleteVDisk(name: VDiskName, options: { readonly force: boolean }): Promise<void>

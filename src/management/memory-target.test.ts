@@ -133,7 +133,7 @@ export class MemoryTarget implements ManagementTarget {
 
   async changeVDisk(name: VDiskName, { sizeBytes, force }: VDiskChange): Promise<VDiskInfo> {
     const vdisk = await this.showVDisk(name)
-    if (sizeBytes < vdisk.sizeBytes && force !== true)
+    if (sizeBytes < (vdisk.sizeBytes ?? 0) && force !== true)
       throw new NdfsError(
         'REFUSED',
         `Cannot shrink ${vdisk.name}: what is cut off is lost. Force it if you mean it.`,

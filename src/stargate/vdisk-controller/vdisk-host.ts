@@ -384,9 +384,15 @@ export class VDiskHost implements VDiskController {
     return (await VDiskRow.peekWithEpoch(this.#access, vdisk))?.epoch
   }
 
-  /** What the row says of a vDisk that nobody needs to own for that. */
-  async peek(vdisk: VDiskId): Promise<VDiskState | undefined> {
-    return VDiskRow.peek(this.#access, vdisk)
+  /**
+   * What the row says of a vDisk that nobody needs to own for that; `newest` where no log can hold more. A row that names an
+   * episode which is open, or not drained to its end, is only a checkpoint.
+   */
+  async peek(vdisk: VDiskId): Promise<{ state: VDiskState; newest: boolean } | undefined> {
+    const state = await VDiskRow.peek(this.#access, vdisk)
+    if (state === undefined) return undefined
+    const newest = state.episodes.every(({ end }) => end !== undefined && end <= state.drained)
+    return { state, newest }
   }
 
   statistics(): VDiskControllerStatistics {
