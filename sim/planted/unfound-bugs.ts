@@ -47,46 +47,4 @@ export const unfoundBugs: readonly PlantedBug[] = [
     ],
     plan: restarts,
   },
-  {
-    name: 'acknowledged before the row names the episode',
-    breaks: 'I1',
-    does: 'Records that have synced on the replicas of an attempt are acknowledged before the row names it (M1).',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/vdisk-log.ts',
-        "if (current === undefined || !current.named || this.#state !== 'open') return",
-        'if (current === undefined) return',
-      ),
-      patch(
-        'stargate/vdisk-controller/vdisk-log.ts',
-        'episode.onProgress = look',
-        'episode.onProgress = () => (this.#advance(), look())',
-      ),
-    ],
-  },
-  {
-    name: 'overlay of another instant than the base',
-    breaks: 'I2',
-    does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/vdisk-reads.ts',
-        'plans.forEach((plan, i) => paint(pages[i], plan.paint))',
-        'plans.forEach((plan, i) => plan.paint.length > 0 && paint(pages[i], this.#plan(firstPage + i).paint))',
-      ),
-    ],
-    plan: failingDisks,
-  },
-  {
-    name: 'takeover shows the tail at once',
-    breaks: 'I1',
-    does: 'A taker counts what it kept as acknowledged, though it lies on one replica of the old episode only.',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/takeover.ts',
-        'return { entries, mark: Math.max(mark, state.drained) as Sequence }',
-        'return { entries, mark: Math.max(mark, last, state.drained) as Sequence }',
-      ),
-    ],
-  },
 ]
