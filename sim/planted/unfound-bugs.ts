@@ -2,7 +2,7 @@
  * Planted bugs that neither a seed nor a directed scenario has found yet: each is a hole in the simulator, in world, workload,
  * faults or checkers. `npm run sim:planted -- --unfound` tries them; one that is found moves to its fellows, and stays found.
  */
-import { failingDisks, powerCuts, restarts, patch, type PlantedBug } from './planted-bug.ts'
+import { powerCuts, restarts, patch, type PlantedBug } from './planted-bug.ts'
 
 export const unfoundBugs: readonly PlantedBug[] = [
   {
