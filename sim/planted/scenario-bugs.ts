@@ -281,4 +281,26 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'I2: a read is of one instant' },
   },
+  {
+    name: 'attempt under way cut as never named',
+    breaks: 'I1',
+    does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-host.ts',
+        '.filter((tail) => epochOfEpisode(tail.episode) < epoch && !episodes.some(({ id }) => id === tail.episode))',
+        '.filter((tail) => epochOfEpisode(tail.episode) <= epoch && !episodes.some(({ id }) => id === tail.episode))',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'M1: an attempt' },
+  },
+  {
+    name: 'fenced epoch not persisted',
+    breaks: 'I4',
+    does: 'A replica agrees to a fence that it forgets when it is restarted.',
+    patches: [
+      patch('stargate/oplog/replica-log.ts', 'await this.#log.persistTable()\n', 'await Promise.resolve()\n'),
+    ],
+    scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'C11: a replica that was restarted' },
+  },
 ]

@@ -2,7 +2,7 @@
  * Planted bugs that neither a seed nor a directed scenario has found yet: each is a hole in the simulator, in world, workload,
  * faults or checkers. `npm run sim:planted -- --unfound` tries them; one that is found moves to its fellows, and stays found.
  */
-import { powerCuts, restarts, patch, type PlantedBug } from './planted-bug.ts'
+import { powerCuts, patch, type PlantedBug } from './planted-bug.ts'
 
 export const unfoundBugs: readonly PlantedBug[] = [
   {
@@ -24,27 +24,5 @@ export const unfoundBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: powerCuts,
-  },
-  {
-    name: 'fenced epoch not persisted',
-    breaks: 'I4',
-    does: 'A replica agrees to a fence that it forgets when it is restarted.',
-    patches: [
-      patch('stargate/oplog/replica-log.ts', 'await this.#log.persistTable()\n', 'await Promise.resolve()\n'),
-    ],
-    plan: restarts,
-  },
-  {
-    name: 'attempt under way cut as never named',
-    breaks: 'I1',
-    does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',
-    patches: [
-      patch(
-        'stargate/vdisk-controller/vdisk-host.ts',
-        '.filter((tail) => epochOfEpisode(tail.episode) < epoch && !episodes.some(({ id }) => id === tail.episode))',
-        '.filter((tail) => epochOfEpisode(tail.episode) <= epoch && !episodes.some(({ id }) => id === tail.episode))',
-      ),
-    ],
-    plan: restarts,
   },
 ]

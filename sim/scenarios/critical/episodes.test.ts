@@ -61,6 +61,34 @@ test('M1: nothing is acknowledged in an episode before the row names it', () =>
     await take(stage, others[0])
   }))
 
+test('M1: an attempt that the row may name yet is not cut', () =>
+  Stage.tell({ seed, nodes: 4 }, async (stage) => {
+    const guest = stage.guest('guest')
+    await guest.open(stage.cluster.names[0])
+    await stage.answer(guest.write(0, 8))
+    const { owner, peers, others } = stage.roles()
+    const naming = holdNaming(stage)
+    stage.cluster.end(peers[0], 'kill')
+    const write = guest.write(0, 8)
+    await stage.until('the owner names another episode', () => naming.caught > 0)
+    stage.cluster.startNode(peers[0])
+    await stage.until('the peer runs again', () => stage.cluster.node(peers[0]) !== undefined)
+    for (const node of others)
+      await stage.answer(
+        stage.ask(node, 'a look at the rows', () => stage.cluster.node(node)!.controller.freeDrained()),
+      )
+    naming.release()
+    await stage.answer(write)
+    const [next] = stage.roles().peers
+    stage.cluster.end(owner, 'power cut')
+    await take(
+      stage,
+      others.find((node) => node !== next)!,
+    )
+    await guest.open(next)
+    await stage.answer(guest.read(0, 8))
+  }))
+
 test('M1: what a taker shows is on all replicas of its own episode', () =>
   Stage.tell({ seed, nodes: 5 }, async (stage) => {
     const guest = stage.guest('guest')
@@ -81,6 +109,35 @@ test('M1: what a taker shows is on all replicas of its own episode', () =>
     stage.cluster.startNode(owner)
     await stage.until('the first owner runs again', () => stage.cluster.node(owner) !== undefined)
     await take(stage, others[1])
+  }))
+
+test('C11: a replica that was restarted still refuses the owner before its last fence', () =>
+  Stage.tell({ seed, nodes: 5 }, async (stage) => {
+    const reader = stage.guest('reader')
+    await openWithoutTheLast(stage, reader)
+    // The row names the episode of the owner before for as long as some of it is not drained.
+    holdDrains(stage)
+    for (let writes = 0; writes < 3; writes++) await stage.answer(reader.write(0, 8))
+    const { owner, peers, others } = stage.roles()
+    const [peer] = peers
+    await reader.open(owner)
+    const stop = reader.readSteadily(0, 8, 7)
+    const claims = stage.hold('request', (kind) => kind === 'zeus.claim')
+    stage.isolate(owner)
+    await stage.until('somebody wants the vDisk of the owner that nobody hears', () => claims.caught > 0)
+    claims.release()
+    await take(stage, others[0])
+    const writer = stage.guest('writer')
+    await writer.open(others[0])
+    await stage.answer(writer.write(0, 8))
+    stage.cluster.end(peer, 'kill')
+    stage.cluster.startNode(peer)
+    await stage.until('the peer runs again', () => stage.cluster.node(peer) !== undefined)
+    stage.world.heal(owner, peer)
+    await stage.pass(3_000)
+    stop()
+    await stage.calm()
+    await stage.readEverywhere()
   }))
 
 test('I2: a read is of one instant, however late what lies beneath the log comes', () =>
