@@ -19,7 +19,7 @@ test('three nodes, a crash and a partition: what is read is what was written, an
   const plan: Partial<Plan> = {
     ...small,
     troubles: { kill: 1, 'power cut': 1, cut: 1, isolate: 1 },
-    troubleEveryMs: [500, 4_000],
+    troubleEveryMs: [500, 2_500],
   }
   const first = await simulate({ seed: 4711, plan })
   const second = await simulate({ seed: 4711, plan })

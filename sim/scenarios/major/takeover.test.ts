@@ -146,6 +146,24 @@ test('M16: an owner whose log disk hangs serves its clients from other log disks
   await scene.finish()
 })
 
+test('an owner that was taken over, and has not heard of it, opens nothing: not what was made larger, not what was deleted', async () => {
+  for (const change of ['resize', 'delete'] as const) {
+    const scene = await Scene.begin({ nodes: 4 })
+    const { cluster, world } = scene
+    await scene.done(scene.guest(cluster.names[0]).write(0, 8))
+    const { owner, others } = scene.roles()
+    world.isolate(owner)
+    const later = scene.guest(others[0])
+    await scene.done(later.write(4, 8))
+    await scene.done(change === 'resize' ? later.resize(512) : later.delete())
+    assert.ok(scene.hosted(owner)?.stopped === undefined, 'the owner before has not heard of it')
+    const opened = scene.guest(owner).open()
+    await scene.wait(4_000)
+    assert.equal(opened.answered, false)
+    await scene.finish()
+  }
+})
+
 test('M17: a process that stands still, at whatever moment, stops nobody but its own clients', async () => {
   for (const steps of range(0, 60, 15)) {
     const scene = await Scene.begin({ seed: steps, nodes: 4, vdisks: ['v', 'w'] })

@@ -77,7 +77,7 @@ export class OwnerDoor {
       return [encodeControl(await vdisk.status(vDiskOffset(offset), length, runsMax))]
     })
     this.#handle(peers, 'vdisk.admit', async (vdisk, header) => {
-      for (const sender of clientSender(header)) await vdisk.admitClient(sender)
+      await vdisk.admit(clientSender(header))
       return []
     })
     this.#handle(peers, 'vdisk.resize', async (vdisk, { length }, senders) => {

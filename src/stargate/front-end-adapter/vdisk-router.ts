@@ -408,9 +408,7 @@ class RoutedVDisk implements OpenVDisk {
       kind: 'vdisk.admit',
       offset: 0,
       length: 0,
-      here: async (hosted, senders) => {
-        for (const sender of senders) await hosted.admitClient(sender)
-      },
+      here: (hosted, senders) => hosted.admit(senders),
       answer: () => undefined,
     })
   }

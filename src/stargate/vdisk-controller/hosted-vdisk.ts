@@ -320,9 +320,11 @@ export class HostedVDiskController implements HostedVDisk {
     return this.#inRoom(senders, 0, () => this.#append('size', 0, sizeBytes, []))
   }
 
-  admitClient(sender: Sender): Promise<void> {
+  async admit(senders: readonly Sender[]): Promise<void> {
     this.#assertServing()
-    return this.#sessions.admit(sender)
+    for (const sender of senders) await this.#sessions.admit(sender)
+    // Its answer shows the size, and that there is such a vDisk: as much a read as any.
+    await this.#proven(Promise.resolve())
   }
 
   drain(): Promise<void> {

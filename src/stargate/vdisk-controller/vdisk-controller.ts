@@ -43,8 +43,11 @@ export interface HostedVDisk {
   resize(sizeBytes: number, senders: readonly Sender[]): Promise<void>
   prefetch(offset: VDiskOffset, length: number): Maybe<void>
   status(offset: VDiskOffset, length: number, runsMax: number): Promise<readonly Run[]>
-  /** Remembers a client's newest number, durably, before anything of it is served (F3). */
-  admitClient(sender: Sender): Promise<void>
+  /**
+   * Lets a client in: its newest number is remembered, durably, before anything of it is served (F3), and the vDisk was
+   * this owner's still at some instant of the call. NOT_OWNER, FENCED or NOT_FOUND where it was not.
+   */
+  admit(senders: readonly Sender[]): Promise<void>
   /** Drains everything that is acknowledged at the call, or rejects with what stands in the way. */
   drain(): Promise<void>
   describe(): HostedDescription
