@@ -118,13 +118,15 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async createContainer({ name, copies }: NewContainer): Promise<ContainerInfo> {
-    const { zeus, platform, view } = this.#options
+    const { zeus, platform } = this.#options
     const value: ContainerValue = { copies: copies ?? 2, createdAt: Math.round(platform.clock.wallTime()) }
-    if (value.copies > view.nodes.size)
+    // Asked now: what is watched may be behind just after a start.
+    const { length: nodes } = await zeus.list('node/')
+    if (value.copies > nodes)
       throw new NdfsError(
         'REFUSED',
-        `Cannot create ${name} with ${value.copies} copies: they lie on distinct nodes, and the cluster has ${view.nodes.size}`,
-        { copies: value.copies, nodes: view.nodes.size },
+        `Cannot create ${name} with ${value.copies} copies: they lie on distinct nodes, and the cluster has ${nodes}`,
+        { copies: value.copies, nodes },
       )
     await zeus.set(`container/${name}`, value, 0).catch((error: unknown) => {
       if (hasCode(error, 'CONFLICT'))
@@ -231,7 +233,7 @@ export class NodeManagement implements ManagementTarget {
 
   async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
     const { zeus, peers, view } = this.#options
-    if (!view.nodes.has(id as NodeId)) throw unknownNode(id)
+    if ((await zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
     const setting: NodeSetting = { cacheBytes }
     await zeus.set(`setting/${id}`, setting)
     if (view.sessions.has(id as NodeId))
