@@ -204,6 +204,7 @@ export async function startNode(options: NodeOptions) {
       liveNodes: () => view.liveNodes(),
       lives: (name, process) => view.lives(name, process),
     },
+    holds: (vdisk) => controller.holds(vdisk),
     claim: async (vdisk) => {
       await controller.claim(vdisk, 'free')
     },

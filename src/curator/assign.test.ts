@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Epoch, Incarnation, NodeId, VDiskId } from '../base/ids.ts'
 import type { Owner } from '../zeus/zeus.ts'
-import { assignments } from './assign.ts'
+import { assignments, unheardOf } from './assign.ts'
 
 const node = (name: string): NodeId => name as NodeId
 const owner = (name: string, more: Partial<Owner> = {}): Owner => ({
@@ -55,4 +55,16 @@ test('a vDisk that was released in order needs no owner, and one that was handed
 
 test('nobody is given anything where nobody lives', () => {
   assert.equal(assignments(view({ 1: owner('n1') }, [])).size, 0)
+})
+
+test('what was granted to a process that never heard so is claimed by it again, and by nobody else', () => {
+  const seen = view({ 1: owner('n1'), 2: owner('n1'), 3: owner('n2'), 4: owner('n1', { released: true }) }, [
+    'n1',
+    'n2',
+  ])
+  assert.deepEqual(
+    unheardOf(seen, node('n1'), (vdisk) => vdisk === 2),
+    [1],
+  )
+  assert.equal(assignments(seen).size, 0)
 })

@@ -11,6 +11,22 @@ export interface OwnerlessView {
 }
 
 /**
+ * What Zeus shows as this process's own, and what it does not hold: its claim was granted, and it never heard so. Nobody else
+ * takes the vDisk while the process lives, so it claims it again.
+ */
+export function unheardOf(
+  view: OwnerlessView,
+  node: NodeId,
+  holds: (vdisk: VDiskId) => boolean,
+): readonly VDiskId[] {
+  const ours = [...view.owners].filter(
+    ([vdisk, owner]) =>
+      owner.node === node && owner.released !== true && view.lives(node, owner.incarnation) && !holds(vdisk),
+  )
+  return ours.map(([vdisk]) => vdisk)
+}
+
+/**
  * Released in order, and to nobody: drained and sealed, needs no owner. Handed to a node (`next`) that hasn't taken it, or
  * held by a process that is gone: goes to `next` where that lives, else to the node that the vDisk's number points at, so that
  * a dead node's vDisks are spread over all others.

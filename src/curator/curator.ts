@@ -3,8 +3,9 @@
  *
  *  1. When a node's session ends, each of its vDisks is given to a live node at once, traffic or not (F11, C12): its log is then
  *     drained, and its copies are looked after.
- *  2. At start, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that never took it. And
- *     what this node's logs keep of vDisks that are drained, or deleted, is freed.
+ *  2. At start, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that never took it, or
+ *     was granted to this node when the answer was lost. And what this node's logs keep of vDisks that are drained, or deleted,
+ *     is freed.
  *  3. Plans are pure functions of what was read (`assign.ts`): every node makes the same plan and carries out its own part, so there is
  *     no leader to lose; where two disagree, the claim decides.
  *
@@ -14,7 +15,7 @@ import { atOnce } from '../base/at-once.ts'
 import { messageOf, NdfsError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/ids.ts'
 import type { Clock, Log, Timer } from '../platform/platform.ts'
-import { assignments, type OwnerlessView } from './assign.ts'
+import { assignments, type OwnerlessView, unheardOf } from './assign.ts'
 
 export interface CuratorContext {
   readonly clock: Clock
@@ -23,6 +24,8 @@ export interface CuratorContext {
   /** Between one look and the next. */
   readonly sweepMs: number
   readonly view: OwnerlessView
+  /** This node serves it, or is about to, or has not told Zeus yet that it gave it up. */
+  readonly holds: (vdisk: VDiskId) => boolean
   /** Takes the vDisk over; rejects where another node did. */
   readonly claim: (vdisk: VDiskId) => Promise<void>
   /** Frees what this node's logs keep though it is drained: nobody may have been there to tell. */
@@ -68,10 +71,11 @@ export class Curator {
   }
 
   async #sweep(): Promise<void> {
-    const { clock, log, node, sweepMs, view, claim, tidy } = this.#context
+    const { clock, log, node, sweepMs, view, holds, claim, tidy } = this.#context
     do {
       this.#again = false
-      const mine = [...assignments(view).entries()].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))
+      const given = [...assignments(view)].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))
+      const mine = [...given, ...unheardOf(view, node, holds)]
       await atOnce(mine, claimsAtOnceMax, async (vdisk) => {
         if (this.#stopped) return
         // Another node was faster, or its log can't be had now: the next sweep looks again. One that waits for nodes

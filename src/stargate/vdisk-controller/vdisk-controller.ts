@@ -69,6 +69,8 @@ export interface HostedDescription {
 }
 
 export interface VDiskController {
+  /** It is served here, or about to be, or about to be given up. */
+  holds(vdisk: VDiskId): boolean
   hosted(vdisk: VDiskId): HostedVDisk | undefined
   /** Owns the vDisk when it resolves, and serves it. Concurrent calls share one claim. IN_USE (facts `owner`) where another serves it. */
   claim(vdisk: VDiskId, reason: ClaimReason): Promise<HostedVDisk>

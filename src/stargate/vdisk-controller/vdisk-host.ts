@@ -85,6 +85,8 @@ export class VDiskHost implements VDiskController {
   readonly #leaving = new Map<VDiskId, Promise<void>>()
   /** Deleted, and not all freed: nobody is served, and nobody claims it anew. */
   readonly #deleting = new Set<VDiskId>()
+  /** Over here, and Zeus has not been told yet. */
+  readonly #givingUp = new Map<VDiskId, Promise<void>>()
   readonly #counts = {
     drains: 0,
     drainedBytes: 0,
@@ -124,6 +126,12 @@ export class VDiskHost implements VDiskController {
 
   all(): readonly HostedVDisk[] {
     return [...this.#hosted.values()]
+  }
+
+  holds(vdisk: VDiskId): boolean {
+    return [this.#hosted, this.#claims, this.#leaving, this.#deleting, this.#givingUp].some((held) =>
+      held.has(vdisk),
+    )
   }
 
   async create(vdisk: VDiskId, name: string, sizeBytes: number, copies: 1 | 2 | 3): Promise<void> {
@@ -224,7 +232,10 @@ export class VDiskHost implements VDiskController {
           await platform.clock.sleep(releaseRetryMs)
         }
     }
-    void tell()
+    const told = tell().finally(() => {
+      if (this.#givingUp.get(vdisk) === told) this.#givingUp.delete(vdisk)
+    })
+    this.#givingUp.set(vdisk, told)
   }
 
   #contextFor(): HostedContext {
