@@ -12,16 +12,17 @@
  *
  * What a run is made of is drawn from its seed: see `planOf`.
  */
-import { messageOf } from '../src/base/errors.ts'
+import { messageOf, NdfsError } from '../src/base/errors.ts'
 import type { NodeId, VDiskId } from '../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
 import { Checkers } from './checkers/checkers.ts'
 import { findOwnerFaults, findWhatLogsKeep } from './checkers/health.ts'
 import { InvariantViolation } from './checkers/invariant-violation.ts'
 import type { NodePace } from '../src/node.ts'
-import { Cluster } from './cluster.ts'
+import { Cluster, type Tier } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
+import { type DamageTrouble } from './faults/damage.ts'
 import { findMetadataFaults, vDiskStates } from './metadata-check.ts'
 import {
   findSectorViolation,
@@ -47,6 +48,11 @@ export interface Plan {
   readonly handsMost: number
   /** How much more than usual is written in streams: they are large, and few are enough for most runs. */
   readonly streamShare: number
+  /**
+   * Any machine may lose what its disks hold, all copies of something too. Then an error is a right answer and wrong bytes or
+   * zeros are not, and nothing else is asked of the end.
+   */
+  readonly beyondPromise: boolean
   readonly sectors: number
   readonly hardTimesMs: number
   readonly troubles: Partial<Record<Trouble, number>>
@@ -55,6 +61,8 @@ export interface Plan {
   /** Somebody manages the cluster meanwhile. */
   readonly operator: boolean
   readonly oplogSegmentBytes: number
+  /** Left out: as large as disks of the cluster are (cluster.ts). */
+  readonly capacityBytes?: Record<Tier, number>
   readonly cacheBytes: number
   readonly pace: NodePace
 }
@@ -88,7 +96,7 @@ export function planOf(seed: number): Plan {
   const troubles: Partial<Record<Trouble, number>> = {}
   for (const [kind, weight] of Object.entries(allTroubles))
     if (chance.happens(0.6)) troubles[kind as Trouble] = weight
-  return {
+  const plan: Plan = {
     nodes,
     copies,
     vdisks: [1, 1, 2, 2, 3][chance.below(5)],
@@ -112,9 +120,40 @@ export function planOf(seed: number): Plan {
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,
+    beyondPromise: false,
     operator: chance.happens(0.3),
   }
+  return { ...plan, ...themeOf(chance, plan) }
 }
+
+/** One run in nine is about something that would be met too seldom. */
+function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
+  const draw = chance.below(100)
+  // Much goes straight to extent groups.
+  if (draw < 5) return { streamShare: 0.05, sectors: 4096, vdisks: 1, operator: false }
+  if (draw < 9) {
+    const troubles = { ...plan.troubles }
+    for (const kind of destroying) troubles[kind] = 2 * allTroubles[kind]
+    return { beyondPromise: true, troubles, operator: false }
+  }
+  // There is less room than is written to, so that guests are told so.
+  if (draw < 11) {
+    const capacityBytes = { flash: 4 * plan.oplogSegmentBytes + 2 * MiB, hdd: 2 * MiB }
+    return { capacityBytes, sectors: 8192, vdisks: 3, beyondPromise: true, operator: false }
+  }
+  return {}
+}
+
+/** What destroys bytes, but not whole machines. */
+const destroying: readonly DamageTrouble[] = [
+  'group rot',
+  'group file lost',
+  'group write lost',
+  'log rot',
+  'log write lost',
+  'log stretch lost',
+  'blank disk',
+]
 
 const operationsMin = 500
 /** All together ask for about as much, however many they are; and for less, once it is enough. */
@@ -187,23 +226,29 @@ class Run {
   }
 
   async run(check: () => void): Promise<Outcome> {
-    const { nodes, oplogSegmentBytes, cacheBytes, pace, hardTimesMs, troubles, troubleEveryMs, lossesMax } =
-      this.#plan
+    const { nodes, oplogSegmentBytes, capacityBytes, cacheBytes, pace } = this.#plan
+    const { hardTimesMs, troubles, troubleEveryMs, lossesMax } = this.#plan
     const cluster = await Cluster.start({
       seed: this.#seed,
       nodes,
       oplogSegmentBytes,
       cacheBytes,
       pace,
+      ...(capacityBytes === undefined ? {} : { capacityBytes }),
       ...(this.#trace === undefined ? {} : { trace: this.#trace }),
     })
     this.#cluster = cluster
     const { world } = cluster
-    const checkers = new Checkers(cluster, { copies: this.#plan.copies, oplogSegmentBytes, requestBytesMax })
+    const checkers = new Checkers(cluster, {
+      copies: this.#plan.copies,
+      oplogSegmentBytes,
+      requestBytesMax,
+      ...(capacityBytes === undefined ? {} : { capacityBytes }),
+    })
     await world.play(() => this.#createVDisks(cluster, checkers))
     check()
 
-    const badMachines = this.#plan.copies - 1
+    const badMachines = this.#plan.beyondPromise ? nodes : this.#plan.copies - 1
     const faults = new Faults(
       cluster,
       { weights: troubles, everyMs: troubleEveryMs, lossesMax, badMachines },
@@ -239,6 +284,23 @@ class Run {
         checkAll()
       }
     const repeated = this.#checkHistories(operator?.histories ?? [])
+    if (!this.#plan.beyondPromise) await this.#heal(cluster, faults, checkAll)
+    for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
+    checkAll()
+    return {
+      hash: world.eventHash,
+      plan: this.#plan,
+      virtualMs: world.now,
+      ...this.#sums(),
+      troubles: Object.fromEntries(faults.counts),
+      operations: Object.fromEntries(operator?.counts ?? []),
+      repeated,
+    }
+  }
+
+  /** All that must come right by itself, once nothing goes wrong any more. */
+  async #heal(cluster: Cluster, faults: Faults, checkAll: () => void): Promise<void> {
+    const { world } = cluster
     await world.play(() => this.#touchAll(cluster), quietLimitMs)
     // In use, so that its owner keeps it: what has a copy where nobody answers is tried again only after a while.
     const touch = (): Promise<void> => world.play(() => this.#touchAll(cluster), quietLimitMs)
@@ -262,17 +324,6 @@ class Run {
       () => findMetadataFaults(cluster, faults.damage),
       checkAll,
     )
-    for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
-    checkAll()
-    return {
-      hash: world.eventHash,
-      plan: this.#plan,
-      virtualMs: world.now,
-      ...this.#sums(),
-      troubles: Object.fromEntries(faults.counts),
-      operations: Object.fromEntries(operator?.counts ?? []),
-      repeated,
-    }
   }
 
   get #pauseMsMost(): number {
@@ -316,6 +367,7 @@ class Run {
             readingHands,
             streamShare: this.#plan.streamShare,
             pauseMsMost: () => this.#pauseMsMost,
+            beyondPromise: this.#plan.beyondPromise,
             history,
             nextStamp: () => ++this.#lastStamp,
             observer: checkers.clientObserver(history),
@@ -339,12 +391,14 @@ class Run {
   /** One node's view of the whole vDisk, as reads of the history. */
   async #readAll(cluster: Cluster, node: NodeId, vdisk: string, history: SectorHistory): Promise<void> {
     const { world } = cluster
-    const opened = await cluster.node(node)!.router.open(vdisk)
+    const opened = await this.#answered(cluster.node(node)!.router.open(vdisk))
+    if (opened === undefined) return
     const size = this.#plan.sectors * sectorBytes
     for (let at = 0; at < size; at += readAtOnceBytes) {
       const target = Buffer.alloc(Math.min(readAtOnceBytes, size - at))
       const calledAt = world.now
-      await opened.read(vDiskOffset(at), target)
+      const reading = Promise.resolve(opened.read(vDiskOffset(at), target)).then(() => target)
+      if ((await this.#answered(reading)) === undefined) continue
       const first = at / sectorBytes
       history.reads.push({
         first,
@@ -355,6 +409,16 @@ class Run {
       })
     }
     opened.close()
+  }
+
+  /** Undefined for an error, where one is a right answer. */
+  async #answered<T>(asked: Promise<T>): Promise<T | undefined> {
+    try {
+      return await asked
+    } catch (error) {
+      if (this.#plan.beyondPromise && error instanceof NdfsError) return undefined
+      throw error
+    }
   }
 
   /** Those that clients use to the end: another's row may be what a creation that was cut short has left. */

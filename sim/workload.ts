@@ -35,6 +35,8 @@ export interface ClientOptions {
   readonly streamShare: number
   /** Between two things of one hand, at the most. */
   readonly pauseMsMost: () => number
+  /** More is destroyed than the promise covers: errors are right answers, and a client that is stopped does not wait for better ones. */
+  readonly beyondPromise?: boolean
   readonly history: SectorHistory
   readonly nextStamp: () => number
   readonly observer?: ClientObserver
@@ -108,6 +110,9 @@ class Connection {
 /** The answer did not come, or came as an error. */
 class NoAnswer extends Error {}
 
+/** An answer that a guest has to live with: asking again at once changes nothing. */
+class NoRoom extends NoAnswer {}
+
 export class Client {
   readonly counts: ClientCounts = {
     writes: 0,
@@ -121,7 +126,7 @@ export class Client {
   readonly #options: ClientOptions
   readonly #chance: SeededChance
   #connection: Connection | undefined
-  #connecting: Promise<Connection> | undefined
+  #connecting: Promise<Connection | undefined> | undefined
   #session = 0
   #stopping = false
   #waiting = 0
@@ -178,6 +183,10 @@ export class Client {
     }
   }
 
+  get #givesUp(): boolean {
+    return this.#stopping && this.#options.beyondPromise === true
+  }
+
   #drawDoing(): Doing {
     const { streamShare } = this.#options
     if (streamShare > 0 && this.#chance.happens(streamShare)) return 'stream'
@@ -221,6 +230,7 @@ export class Client {
     const attempts: SectorWrite[] = []
     for (;;) {
       const connection = await this.#connected()
+      if (connection === undefined) return
       const stamp = kind === 'write' ? nextStamp() : zeroStamp
       const write: SectorWrite = { stamp, first, count, by: `${name}.${this.#session}`, calledAt: world.now }
       history.writes.push(write)
@@ -244,6 +254,7 @@ export class Client {
       } catch (error) {
         observer?.gaveUp(write)
         if (!(error instanceof NoAnswer)) throw error
+        if (this.#givesUp || error instanceof NoRoom) return
       }
     }
   }
@@ -264,12 +275,14 @@ export class Client {
     const { world } = this.#cluster
     for (;;) {
       const connection = await this.#connected()
+      if (connection === undefined) return
       const calledAt = world.now
       const target = Buffer.allocUnsafe(count * sectorBytes).fill(0xee)
       try {
         await this.#ask(connection, ({ vdisk }) => vdisk.read(vDiskOffset(first * sectorBytes), target))
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
+        if (this.#givesUp) return
         continue
       }
       const stamps = stampsIn(target, first, `a read of ${this.#options.vdisk} through ${connection.node}`)
@@ -283,6 +296,7 @@ export class Client {
     const { history, name } = this.#options
     const { world } = this.#cluster
     const connection = await this.#connected()
+    if (connection === undefined) return
     const calledAt = world.now
     try {
       const runs = await this.#ask(connection, ({ vdisk }) =>
@@ -312,6 +326,7 @@ export class Client {
     if (connection.broken) return Promise.reject(new NoAnswer())
     const send = (request: () => void): void => connection.send(this.#cluster, request)
     return this.#answerOf(connection.node, async () => act(connection), send).catch((error: unknown) => {
+      if (error instanceof NoRoom) throw error
       connection.broken = true
       if (this.#connection === connection) this.#connection = undefined
       throw error
@@ -355,22 +370,23 @@ export class Client {
     const { errors } = this.counts
     errors.set(error.code, (errors.get(error.code) ?? 0) + 1)
     this.#lastError = error.message
-    if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA'))
+    if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA') && this.#options.beyondPromise !== true)
       return new InvariantViolation('I5', `${name} was told by ${vdisk}: ${messageOf(error)}`, {
         cause: error,
       })
     if (hasCode(error, 'NOT_FOUND', 'REFUSED'))
       return new Error(`${name} was told by ${vdisk}: ${messageOf(error)}`, { cause: error })
-    return new NoAnswer()
+    return hasCode(error, 'OUT_OF_SPACE') ? new NoRoom() : new NoAnswer()
   }
 
-  async #connected(): Promise<Connection> {
+  /** Undefined where it gives up. */
+  async #connected(): Promise<Connection | undefined> {
     if (this.#connection !== undefined) return this.#connection
     this.#connecting ??= this.#connect().finally(() => (this.#connecting = undefined))
     return this.#connecting
   }
 
-  async #connect(): Promise<Connection> {
+  async #connect(): Promise<Connection | undefined> {
     const { name, vdisk } = this.#options
     if (this.#session > 0) this.counts.reconnects++
     for (;;) {
@@ -391,6 +407,7 @@ export class Client {
         return this.#connection
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
+        if (this.#givesUp) return undefined
         await this.#pause(this.#chance.between(10, 300))
       }
     }

@@ -20,6 +20,8 @@ test('I9: what waits to be sent, and operations under way, are bounded', () => {
 test('I9: a log keeps to its share of the disk, and what it may take beyond', () => {
   assert.equal(logFault('n1', 32 * MiB, 96 * MiB, 4 * MiB), undefined)
   assert.match(logFault('n1', 33 * MiB, 96 * MiB, 4 * MiB)!, /the log on n1 takes/)
+  assert.equal(logFault('n1', 6 * MiB, 6 * MiB, MiB), undefined)
+  assert.match(logFault('n1', 7 * MiB, 6 * MiB, MiB)!, /the log on n1 takes/)
 })
 
 test('I9: undrained bytes are bounded by node, and by what a node takes over', () => {

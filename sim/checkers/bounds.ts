@@ -16,6 +16,8 @@ export const operationsMax = peerLimits.handledMax
 
 /** What fences, restarts and copies may take beyond the log's share, so that a full log can be emptied (physical-log.ts). */
 const extraSegments = 2
+/** A log has as many, however small its disk. */
+const leastSegments = 4
 
 export function socketFault(from: string, to: string, waitingBytes: number): string | undefined {
   if (waitingBytes <= socketBytesMax) return undefined
@@ -34,7 +36,8 @@ export function logFault(
   capacityBytes: number,
   segmentBytes: number,
 ): string | undefined {
-  const most = Math.floor(capacityBytes * oplogShare) + extraSegments * segmentBytes
+  const share = Math.max(Math.floor(capacityBytes * oplogShare), leastSegments * segmentBytes)
+  const most = share + extraSegments * segmentBytes
   if (logBytes <= most) return undefined
   return `the log on ${disk} takes ${logBytes} bytes, and ${most} are its share`
 }

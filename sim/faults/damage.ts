@@ -5,13 +5,14 @@
  * Extent groups are hurt anywhere: checksums lie in Medusa, and another copy is whole. Of a log only what lies below a
  * later synced batch is hurt: a lost write at its tail looks like one that never ended, and no log can tell the two
  * apart when it alone is asked (DESIGN section 7, Restart). So a log's write is let through, and undone once enough
- * others have followed it: what the page cache showed meanwhile is what a real one shows until it is dropped. Never two
- * neighbouring batches: what both say of each other would be gone, and the log rightly refuses service.
+ * others have followed it: what the page cache showed meanwhile is what a real one shows until it is dropped. Two
+ * neighbouring batches are hurt by a trouble of its own: what both say of each other is gone, the log rightly refuses
+ * service, and somebody has to replace the disk.
  */
 import type { NodeId } from '../../src/base/ids.ts'
 import { decodeSuperblock, superblockName } from '../../src/disk/superblock.ts'
 import { groupsFolder } from '../../src/stargate/extent-store/group-file.ts'
-import { disksOfNode, pathOfDisk } from '../cluster.ts'
+import { disksOfNode, pathOfDisk, type Tier } from '../cluster.ts'
 import type { SimFile, SimNode } from '../sim-disk.ts'
 import type { Begin, FaultKit, Kind } from './fault-kit.ts'
 import type { DiskHook } from './disks.ts'
@@ -20,9 +21,11 @@ export const damageTroubles = {
   loss: { what: 'a machine and its disks are gone for good', weight: 1 },
   'blank disk': { what: 'disks are replaced by empty ones while their machine is off', weight: 1 },
   'group rot': { what: 'a byte of a copy of an extent group rots', weight: 3 },
+  'group file lost': { what: 'a copy of an extent group is gone from its folder', weight: 1 },
   'group write lost': { what: 'a write of an extent group is reported done and is not', weight: 2 },
   'group write misdirected': { what: 'a write of an extent group lands elsewhere', weight: 2 },
   'log rot': { what: 'a byte in the middle of a log rots', weight: 2 },
+  'log stretch lost': { what: 'neighbouring writes of a log are gone, and its disk is replaced', weight: 1 },
   'log write lost': { what: 'a write in the middle of a log turns out never to have been', weight: 2 },
   'log write misdirected': { what: 'a write of a log turns out to lie over another', weight: 2 },
 } as const satisfies Record<string, Kind>
@@ -93,8 +96,14 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     const state = states.get(name)
     if (state !== undefined) state.writes = []
   })
+  /** Machines whose log can't be used any more, until a person replaces the disk. */
+  const broken = new Set<NodeId>()
   kit.onCalm(() => {
     for (const state of states.values()) state.group = state.log = undefined
+    for (const name of broken) {
+      cluster.end(name, 'power cut')
+      replace(name, ['flash'])
+    }
   })
   let losses = 0
 
@@ -107,6 +116,31 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
       const folder = `${pathOfDisk(tier)}/${groupsFolder}`
       return [...pathsUnder(cluster.world.disk(name).find(folder), folder)]
     })
+
+  const replace = (name: NodeId, tiers: readonly Tier[]): void => {
+    kit.log(`${tiers.join(' and ')} of ${name} are replaced by empty ones`)
+    for (const tier of tiers) {
+      const file = fileAt(name, `${pathOfDisk(tier)}/${superblockName}`)
+      if (file !== undefined) {
+        const bytes = Buffer.alloc(file.content.size)
+        file.content.read(bytes, 0)
+        damage.replaced(decodeSuperblock(bytes, pathOfDisk(tier)).incarnation)
+      }
+      cluster.replaceDisk(name, tier)
+    }
+    if (tiers.includes('flash')) broken.delete(name)
+  }
+
+  /** Two that lie side by side, and that later batches vouch for. */
+  const neighboursOf = (writes: readonly LogWrite[]): readonly LogWrite[] | undefined => {
+    const i = writes.findIndex(
+      (write, i) =>
+        i < writes.length - writesAfter &&
+        writes[i + 1].path === write.path &&
+        writes[i + 1].position === write.position + write.bytes,
+    )
+    return i < 0 ? undefined : writes.slice(i, i + 2)
+  }
 
   /** A place in the log that later batches vouch for, none of whose neighbours is hurt. */
   const middleOf = (writes: readonly LogWrite[], but?: LogWrite): LogWrite | undefined => {
@@ -202,17 +236,8 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
       const name = kit.oneBad()
       if (name === undefined) return false
       const tiers = [disksOfNode, ['flash'] as const, ['hdd'] as const][chance.below(3)]
-      kit.log(`${tiers.join(' and ')} of ${name} are replaced by empty ones`)
       kit.end(name, chance.happens(0.5) ? 'power cut' : 'silent power cut', 10_000)
-      for (const tier of tiers) {
-        const file = fileAt(name, `${pathOfDisk(tier)}/${superblockName}`)
-        if (file !== undefined) {
-          const bytes = Buffer.alloc(file.content.size)
-          file.content.read(bytes, 0)
-          damage.replaced(decodeSuperblock(bytes, pathOfDisk(tier)).incarnation)
-        }
-        cluster.replaceDisk(name, tier)
-      }
+      replace(name, tiers)
       kit.hit('blank disk')
       return true
     },
@@ -230,6 +255,20 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
       kit.hit('group rot')
       return true
     },
+    'group file lost': () => {
+      const name = kit.oneBad()
+      const paths = name === undefined ? [] : groupFiles(name)
+      if (name === undefined || paths.length === 0) return false
+      const path = kit.one(paths)
+      // Noticed where it was not open: a file system that was mended in a start has put it elsewhere.
+      kit.end(name, 'power cut', 3_000)
+      if (fileAt(name, path) === undefined) return true
+      kit.log(`${path} of ${name} is gone`)
+      cluster.world.disk(name).erase(path)
+      damage.hurt(name, path)
+      kit.hit('group file lost')
+      return true
+    },
     'group write lost': () => arm('group', 'lost'),
     'group write misdirected': () => arm('group', 'misdirected'),
     'log rot': () => {
@@ -242,6 +281,28 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
       cluster.world.disk(name).flipByte(write.path, position)
       write.hurt = true
       kit.hit('log rot')
+      return true
+    },
+    'log stretch lost': () => {
+      const name = kit.oneBad()
+      const state = name === undefined ? undefined : states.get(name)
+      const writes = state === undefined ? undefined : neighboursOf(state.writes)
+      if (name === undefined || writes === undefined || broken.has(name)) return false
+      kit.end(name, 'kill', 2_000)
+      for (const { path, position, bytes } of writes) {
+        const file = fileAt(name, path)
+        if (file === undefined) continue
+        file.content.damaged = true
+        file.content.overwrite(position, Buffer.alloc(bytes))
+      }
+      kit.log(`${writes.length} writes from ${writes[0].position} of ${writes[0].path} of ${name} are gone`)
+      kit.hit('log stretch lost')
+      broken.add(name)
+      kit.later(chance.between(2_500, 10_000), () => {
+        if (!broken.has(name) || !cluster.notLost().includes(name)) return
+        kit.end(name, 'power cut', 3_000)
+        replace(name, ['flash'])
+      })
       return true
     },
     'log write lost': () => arm('log', 'lost'),

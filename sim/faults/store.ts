@@ -12,6 +12,7 @@ export const storeTroubles = {
   'store slow': { what: 'the store takes long over every request', weight: 2 },
   'store out of reach': { what: 'some nodes do not reach the store', weight: 2 },
   'store answer lost': { what: 'the store makes a change, and its answer is lost', weight: 4 },
+  'store change late': { what: 'a change is made after its sender was cut off, and asked again', weight: 3 },
 } as const satisfies Record<string, Kind>
 
 export type StoreTrouble = keyof typeof storeTroubles
@@ -25,6 +26,13 @@ const changes = new Set([
   'zeus.delete',
   'zeus.open-session',
 ])
+
+/**
+ * Well below the grace before what is deleted is forgotten: a first row of a group that comes later than that comes back
+ * for good (docs/vdisk-protocol.md, what is left).
+ */
+const lateMsMost = 1_000
+const repeatedAfterMs = [45, 60] as const
 
 export function storeFaults(kit: FaultKit<StoreTrouble>, ways: FeltWays): Record<StoreTrouble, Begin> {
   const { cluster, chance } = kit
@@ -45,8 +53,23 @@ export function storeFaults(kit: FaultKit<StoreTrouble>, ways: FeltWays): Record
     }
   }
 
+  /** So many changes from now on, one is caught on its way. */
+  let late: number | undefined
+
+  cluster.delayStoreRequest = (kind) => {
+    if (late === undefined || kind !== 'medusa.change' || --late > 0) return undefined
+    late = undefined
+    // Often just as its sender, connected anew, has found that it was not made.
+    const ms = chance.happens(0.5) ? chance.between(...repeatedAfterMs) : chance.between(1, lateMsMost)
+    kit.log(`a change takes effect ${Math.round(ms)} ms late, and its sender is cut off`)
+    kit.hit('store change late')
+    world.after(0, () => world.network.reset(storeName, undefined))
+    return { request: new Promise((resolve) => world.after(ms, resolve)) }
+  }
+
   kit.onCalm(() => {
     losing = undefined
+    late = undefined
     world.thaw(storeName)
     cluster.startStore()
   })
@@ -95,6 +118,10 @@ export function storeFaults(kit: FaultKit<StoreTrouble>, ways: FeltWays): Record
         ways.feel('dropped', storeName, name, felt)
       }
       kit.later(forMs, () => cutOff.forEach((name) => world.heal(name, storeName)))
+      return true
+    },
+    'store change late': () => {
+      late = 1 + chance.below(20)
       return true
     },
     'store answer lost': () => {

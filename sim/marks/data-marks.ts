@@ -44,9 +44,6 @@ export const dataMarks: readonly Mark[] = [
     'a stream of an older session left its groups':
       'for (const group of used) ¶, this.#giveUp(group)\n      throw error\n    }\n    // From here on',
   }),
-  ...marks('stargate/vdisk-controller/page-reader.ts', {
-    'a copy had moved while it was read': '¶; place = now\n',
-  }),
   ...marks('stargate/extent-store/verified-read.ts', {
     'a page did not match its checksum': '¶, left.push(bad)',
     'a copy was not there': "if (hasCode(error, 'NOT_FOUND')) {\n        ¶, reader.badCopy(",

@@ -19,8 +19,6 @@ export const ownerMarks: readonly Mark[] = [
     'a write waited too long for its copies':
       'if (entry.settle !== undefined && entry.arrivedAt <= since)\n        ¶, this.#settle(',
     'a seal had to wait': 'this.#acknowledged !== this.#last) return ¶, false',
-    'a write came while its log was sealed':
-      "if (this.#last > this.#acknowledged) ¶, void this.#reopen('a write came",
   }),
   ...marks('stargate/vdisk-controller/takeover.ts', {
     'a taker met a closed row': 'open.end !== undefined) return ¶, { entries',
@@ -30,7 +28,6 @@ export const ownerMarks: readonly Mark[] = [
     'a taker met a higher epoch at a replica':
       "if (hasCode(error, 'FENCED') || !(error instanceof NdfsError)) throw ¶, error\n      failures.push",
     'a taker had to read from another replica': '¶; failure = error\n',
-    'a taker found records missing that were acknowledged': 'if (mark > last)\n    throw ¶, new NdfsError(',
   }),
   ...marks('stargate/vdisk-controller/vdisk-row.ts', {
     'a taker met a row of its epoch or a higher one':
@@ -89,10 +86,6 @@ export const ownerMarks: readonly Mark[] = [
   }),
   ...marks('zeus/sqlite-zeus.ts', {
     'a claim met a live owner': "this.#lives(last))\n        throw ¶, new NdfsError(\n          'IN_USE'",
-    'a watcher got everything anew':
-      '[¶ where since !== 0]; return { full: true, changes: present.map(changeOf) }',
-    'a session was missed that showed itself':
-      'if (!this.#lives({ node, incarnation }))\n        throw ¶, new NdfsError(',
   }),
   ...marks('zeus/store-zeus-session.ts', {
     'a node lost its session': "¶; this.#stop('lost')",
