@@ -12,7 +12,7 @@
  *
  * What a run is made of is drawn from its seed: see `planOf`.
  */
-import { messageOf, NdfsError } from '../src/base/errors.ts'
+import { hasCode, messageOf, NdfsError } from '../src/base/errors.ts'
 import type { NodeId, VDiskId } from '../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../src/base/units.ts'
 import { Checkers } from './checkers/checkers.ts'
@@ -113,31 +113,31 @@ export function planOf(seed: number): Plan {
     // Quicker than in a real cluster mostly, so that drains, releases and sweeps meet the rest.
     pace: {
       drainBeginsAtBytes: [128 * KiB, 1 * MiB, 32 * MiB][chance.below(3)],
-      drainAgeMs: [500, 3_000, 10_000][chance.below(3)],
-      idleReleaseMs: [2_000, 5_000, 15_000][chance.below(3)],
-      freeAgainMs: [2_000, 10_000][chance.below(2)],
+      drainAgeMs: [500, 2_000, 4_000][chance.below(3)],
+      idleReleaseMs: [1_000, 2_000, 5_000][chance.below(3)],
+      freeAgainMs: [1_000, 5_000][chance.below(2)],
       sweepMs: [3_000, 10_000][chance.below(2)],
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,
     beyondPromise: false,
-    operator: chance.happens(0.3),
+    operator: chance.happens(0.2),
   }
   return { ...plan, ...themeOf(chance, plan) }
 }
 
-/** One run in nine is about something that would be met too seldom. */
+/** One run in sixteen is about something that would be met too seldom. */
 function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
   const draw = chance.below(100)
   // Much goes straight to extent groups.
-  if (draw < 5) return { streamShare: 0.05, sectors: 4096, vdisks: 1, operator: false }
-  if (draw < 9) {
+  if (draw < 2) return { streamShare: 0.04, sectors: 4096, vdisks: 1, operator: false }
+  if (draw < 5) {
     const troubles = { ...plan.troubles }
     for (const kind of destroying) troubles[kind] = 2 * allTroubles[kind]
     return { beyondPromise: true, troubles, operator: false }
   }
   // There is less room than is written to, so that guests are told so.
-  if (draw < 11) {
+  if (draw < 6) {
     const capacityBytes = { flash: 4 * plan.oplogSegmentBytes + 2 * MiB, hdd: 2 * MiB }
     return { capacityBytes, sectors: 8192, vdisks: 3, beyondPromise: true, operator: false }
   }
@@ -392,13 +392,16 @@ class Run {
   async #readAll(cluster: Cluster, node: NodeId, vdisk: string, history: SectorHistory): Promise<void> {
     const { world } = cluster
     const opened = await this.#answered(cluster.node(node)!.router.open(vdisk))
-    if (opened === undefined) return
+    if (opened instanceof NdfsError) return
     const size = this.#plan.sectors * sectorBytes
     for (let at = 0; at < size; at += readAtOnceBytes) {
       const target = Buffer.alloc(Math.min(readAtOnceBytes, size - at))
       const calledAt = world.now
       const reading = Promise.resolve(opened.read(vDiskOffset(at), target)).then(() => target)
-      if ((await this.#answered(reading)) === undefined) continue
+      const read = await this.#answered(reading)
+      // What is bad is bad; where nobody serves the vDisk, the rest would be waited for as long.
+      if (hasCode(read, 'CORRUPT_EXTENT')) continue
+      if (read instanceof NdfsError) break
       const first = at / sectorBytes
       history.reads.push({
         first,
@@ -411,12 +414,12 @@ class Run {
     opened.close()
   }
 
-  /** Undefined for an error, where one is a right answer. */
-  async #answered<T>(asked: Promise<T>): Promise<T | undefined> {
+  /** Or the error, where one is a right answer. */
+  async #answered<T>(asked: Promise<T>): Promise<T | NdfsError> {
     try {
       return await asked
     } catch (error) {
-      if (this.#plan.beyondPromise && error instanceof NdfsError) return undefined
+      if (this.#plan.beyondPromise && error instanceof NdfsError) return error
       throw error
     }
   }
