@@ -91,7 +91,7 @@ export interface SimulateOptions {
 /** What the seed says: each run another size, with other troubles, so that rare ones meet alone and together. */
 export function planOf(seed: number): Plan {
   const chance = new SeededChance(seed, 'plan')
-  const nodes = [3, 3, 3, 3, 4, 4, 4, 5, 6, 7][chance.below(10)]
+  const nodes = [3, 3, 3, 3, 3, 4, 4, 5, 6, 7][chance.below(10)]
   const copies = chance.happens(0.25) ? 3 : 2
   const troubles: Partial<Record<Trouble, number>> = {}
   for (const [kind, weight] of Object.entries(allTroubles))
@@ -103,9 +103,9 @@ export function planOf(seed: number): Plan {
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
     sectors: [256, 512, 1024, 4096][chance.below(4)],
-    hardTimesMs: chance.between(2_500, 6_000),
+    hardTimesMs: chance.between(2_000, 5_000),
     troubles,
-    troubleEveryMs: [50, [1_200, 2_500, 5_000][chance.below(3)]],
+    troubleEveryMs: [50, [900, 1_600, 3_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
     lossesMax: Math.min(copies - 1, nodes - copies),
     oplogSegmentBytes: [512 * KiB, 1 * MiB, 4 * MiB][chance.below(3)],
