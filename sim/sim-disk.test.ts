@@ -210,6 +210,21 @@ test('a kill loses nothing that was written, and stops a write under way at any 
   assert.ok(lengths.has(10) && lengths.has(20) && lengths.size > 2, [...lengths].join())
 })
 
+test('what a killed process was writing can be read, and is not synced, though the file is a durable one', async () => {
+  const seen = await afterPowerCut(
+    async ({ world, files }) => {
+      const file = await newFile(files, '/file', { durable: true })
+      await file.write([sectors('aa')], 0)
+      world.disk('n1').onOperation = () => ({ leaves: 1024 })
+      void file.write([sectors('bbb')], 0)
+      world.kill('n1')
+      assert.equal(await lettersIn(world.platform('n1').files, '/file'), 'bb')
+    },
+    (files) => lettersIn(files, '/file'),
+  )
+  assert.deepEqual(seen, ['aa', 'ab', 'ba', 'bb'])
+})
+
 test('shrinking a file cuts its end off for good', async () => {
   const seen = await afterPowerCut(
     async ({ files }) => {

@@ -45,6 +45,8 @@ export interface DiskFault {
   /** A write that lands here instead, in the same file unless another is named. */
   readonly misdirectedTo?: number
   readonly misdirectedToFile?: string
+  /** Of a write whose process is killed meanwhile so many bytes are there; left out, any number. */
+  readonly leaves?: number
   /** Called when a write was lost or went astray. */
   readonly happened?: () => void
 }

@@ -37,6 +37,8 @@ interface SizeChange {
 export interface FlyingWrite {
   readonly position: number
   bytes: Uint8Array
+  /** Its process has ended before it was done. */
+  cutShort?: boolean
 }
 
 export class FileContent {

@@ -3,8 +3,9 @@
  * and is answered later; operations under way at once end in any order.
  *
  * The effect is the machine's, the answer is the process's: a frozen process's write still reaches the disk. A kill
- * lets each operation under way have its effect at once, a write perhaps only in part, or never. Buffers being written must not change: what was handed in is compared with what was there
- * when the call was made.
+ * lets each operation under way have its effect at once, a write perhaps only in part, or never; what is written then can be
+ * read, and nothing has synced it, O_DSYNC or not. Buffers being written must not change: what was handed in is compared
+ * with what was there when the call was made.
  */
 import { posix } from 'node:path'
 import { assert, AssertionFailure } from '../src/base/assert.ts'
@@ -143,11 +144,13 @@ export class SimFiles implements Files {
 
   /** All operations under way have their effect now, or never; after a power cut none does. */
   processEnded(): void {
-    for (const { write, timer, act } of this.#underWay) {
+    for (const { write, leaves, timer, act } of this.#underWay) {
       timer.cancel()
       if (write) {
         const some = this.chance.below(write.bytes.length + 1)
-        write.bytes = write.bytes.subarray(0, [0, write.bytes.length, some][this.chance.below(3)])
+        const drawn = [0, write.bytes.length, some][this.chance.below(3)]
+        write.bytes = write.bytes.subarray(0, leaves ?? drawn)
+        write.cutShort = true
         act()
       } else if (this.chance.happens(0.5)) act()
     }
@@ -191,7 +194,7 @@ export class SimFiles implements Files {
         this.schedule.inProcess(this.process, duration - untilEffect, `${kind} done`, answer)
       }
       const timer = this.schedule.after(untilEffect, `disk ${kind}`, act)
-      const underWay: UnderWay = { write, timer, act }
+      const underWay: UnderWay = { write, leaves: fault?.leaves, timer, act }
       this.#underWay.add(underWay)
       this.disk.observer.began?.(this.process.name, kind, path, this.#underWay.size)
     })
@@ -221,6 +224,7 @@ export class SimFiles implements Files {
 
 interface UnderWay {
   readonly write: FlyingWrite | undefined
+  readonly leaves: number | undefined
   readonly timer: Timer
   readonly act: () => void
 }
@@ -304,7 +308,7 @@ class SimFileHandle implements File {
     )
   }
 
-  #land({ position, bytes }: FlyingWrite, fault: DiskFault | undefined): void {
+  #land({ position, bytes, cutShort }: FlyingWrite, fault: DiskFault | undefined): void {
     const { content } = this.#file
     const { disk } = this.#files
     if (fault?.lost || fault?.misdirectedTo !== undefined) {
@@ -316,7 +320,7 @@ class SimFileHandle implements File {
       }
       content.grow(position + bytes.length)
       fault.happened?.()
-    } else content.land(position, bytes, this.#options.durable)
+    } else content.land(position, bytes, this.#options.durable && cutShort !== true)
   }
 
   sync(): Promise<void> {
