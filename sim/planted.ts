@@ -6,7 +6,6 @@
  */
 import { parseArgs } from 'node:util'
 import { plantedBugs } from './planted/bugs.ts'
-import { unfoundBugs } from './planted/unfound-bugs.ts'
 import { caughtBy, findBug, type Found } from './planted/find-bug.ts'
 
 const { values } = parseArgs({
@@ -15,8 +14,6 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '200' },
     starts: { type: 'string', default: '1' },
     table: { type: 'boolean', default: false },
-    /** Those instead that nobody has found yet. */
-    unfound: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 })
@@ -29,9 +26,7 @@ const median = (numbers: readonly number[]): number => {
 }
 
 const rows: string[] = []
-for (const bug of (values.unfound ? unfoundBugs : plantedBugs).filter(({ name }) =>
-  name.includes(values.only),
-)) {
+for (const bug of plantedBugs.filter(({ name }) => name.includes(values.only))) {
   const tries: Found[] = []
   for (const start of bug.scenario === undefined ? starts : [0]) {
     const tried = await findBug(bug, start, seedsMax)

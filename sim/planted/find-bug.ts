@@ -129,6 +129,7 @@ const checks: readonly (readonly [RegExp, string])[] = [
   [/map, groups and files agree/, 'I3, by map, groups and files at rest'],
   [/nothing is left of deleted/, 'I7, by what is left of deleted vDisks'],
   [/idle vDisks are given up/, 'progress: logs do not become empty'],
+  [/Cannot (?:reach|serve) vDisk/, 'progress: nobody can serve the vDisk'],
   [/what was waited for did not happen/, 'progress: the cluster does not heal'],
   [/^the process ended/, 'the process ended'],
 ]

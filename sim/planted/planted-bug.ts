@@ -32,13 +32,6 @@ const busy: Partial<Plan> = {
   lossesMax: 0,
 }
 
-/** Power goes, often everywhere at once, while much is being written. */
-export const powerCuts: Partial<Plan> = {
-  ...busy,
-  troubles: { 'power cut': 5, 'all at once': 5, kill: 3 },
-  troubleEveryMs: [50, 1_000],
-}
-
 /** Owners that are cut off from some, and still have clients: who reads what when another takes over. */
 export const isolation: Partial<Plan> = {
   ...busy,
@@ -46,13 +39,6 @@ export const isolation: Partial<Plan> = {
   readersPerVDisk: 3,
   troubles: { isolate: 4, cut: 2, freeze: 3, 'slow way': 2 },
   troubleEveryMs: [100, 3_000],
-}
-
-/** The same, with nodes that restart meanwhile and forget what they had not put down. */
-export const restarts: Partial<Plan> = {
-  ...busy,
-  troubles: { isolate: 4, cut: 2, kill: 4 },
-  troubleEveryMs: [50, 1_500],
 }
 
 /** What is at rest changes, and disks lie about what they wrote: never all copies of anything. */

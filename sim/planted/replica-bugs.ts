@@ -1,5 +1,5 @@
 /** Planted bugs of the replica's side of the log: what is on stable media, what replay believes, who may append. */
-import { isolation, powerCuts, patch, type PlantedBug } from './planted-bug.ts'
+import { isolation, patch, type PlantedBug } from './planted-bug.ts'
 
 const physicalLog = 'stargate/oplog/physical-log.ts'
 const replicaLog = 'stargate/oplog/replica-log.ts'
@@ -83,19 +83,5 @@ export const replicaBugs: readonly PlantedBug[] = [
       ),
     ],
     seed: 1,
-  },
-  {
-    name: 'torn tail trusted',
-    breaks: 'I2',
-    does: "A record's checksum is not looked at, so that a write cut short by a crash passes for a record.",
-    patches: [
-      patch(
-        'stargate/oplog/record.ts',
-        'if (crc32c(source.subarray(at + 4, at + bytes)) !== source.readUInt32LE(at)) return undefined',
-        'if (source.readUInt32LE(at) === 0) return undefined',
-      ),
-    ],
-    plan: powerCuts,
-    seed: 19,
   },
 ]

@@ -303,4 +303,37 @@ export const scenarioBugs: readonly PlantedBug[] = [
     ],
     scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'C11: a replica that was restarted' },
   },
+  {
+    name: 'torn tail trusted',
+    breaks: 'I2',
+    does: "A record's checksum is not looked at, so that a write cut short by a crash passes for a record.",
+    patches: [
+      patch(
+        'stargate/oplog/record.ts',
+        'if (crc32c(source.subarray(at + 4, at + bytes)) !== source.readUInt32LE(at)) return undefined',
+        'if (source.readUInt32LE(at) === 0) return undefined',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C4: of a write that' },
+  },
+  {
+    name: 'synced mark ahead of the sync',
+    breaks: 'progress',
+    does: 'A batch says that it is synced itself, so that a torn one passes for damage of what was promised.',
+    patches: [patch('stargate/oplog/physical-log.ts', 'synced: this.#end,', 'synced: this.#end + bytes,')],
+    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C4: of a write that' },
+  },
+  {
+    name: 'replayed tail not made durable',
+    breaks: 'I1',
+    does: 'What replay read is vouched for without being put on stable media first.',
+    patches: [
+      patch(
+        'stargate/oplog/physical-log.ts',
+        'else await this.#makeDurable()',
+        'else await Promise.resolve()',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'I1: a log says' },
+  },
 ]

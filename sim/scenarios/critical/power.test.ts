@@ -1,6 +1,7 @@
 /** Histories in which power goes, or a log is damaged, and what was acknowledged has to be in what is left. */
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
+import { MiB, pageBytes } from '../../../src/base/units.ts'
 import type { SimNode } from '../../sim-disk.ts'
 import { sectorBytes, stampMarker } from '../../sector-stamps.ts'
 import type { Asked } from './guest.ts'
@@ -111,5 +112,55 @@ for (const seed of [1, 2])
         const { episodes } = stage.row
         return episodes.length === 1 && !episodes[0].replicas.some(({ node }) => node === peers[0])
       })
+      stage.cluster.lose(owner)
+    }))
+
+/** Appends to the logs of these nodes take long, and a kill leaves the header of what is being written and a part of its records. */
+function cutAppendsShort(stage: Stage, nodes: readonly NodeId[], leaves: number): void {
+  for (const node of nodes)
+    stage.onDisk(node, ({ kind, path }) =>
+      kind === 'write' && path.includes('/oplog/') ? { delayMs: 50, leaves } : undefined,
+    )
+}
+
+for (const seed of [1, 2])
+  test(`C4: of a write that the end of all processes cut short nothing is read, and the vDisk is served, seed ${seed}`, () =>
+    Stage.tell({ seed }, async (stage) => {
+      const guest = stage.guest('guest')
+      for (const sectors of [1, 3, 5]) {
+        await guest.open(stage.cluster.names[0])
+        await stage.answer(guest.write(0, 8))
+        await stage.pass(20)
+        cutAppendsShort(stage, stage.cluster.names, pageBytes + sectors * sectorBytes)
+        guest.write(0, 8)
+        await stage.pass(2)
+        for (const node of stage.cluster.names) stage.cluster.end(node, 'kill')
+        await stage.calm()
+        await stage.readEverywhere()
+      }
+    }))
+
+for (const seed of [1, 2, 3])
+  test(`I1: a log says of nothing that it was synced because it could be read, seed ${seed}`, () =>
+    Stage.tell({ seed }, async (stage) => {
+      const guest = stage.guest('guest')
+      await guest.open(stage.cluster.names[0])
+      await stage.answer(guest.write(0, 8))
+      const { owner, peers, others } = stage.roles()
+      const [peer] = peers
+      await guest.open(owner)
+      // Nobody but the two can have a replica.
+      for (const other of others) stage.cluster.end(other, 'kill')
+      cutAppendsShort(stage, [peer], 1 * MiB)
+      const write = guest.write(8, 8)
+      await stage.pass(10)
+      // All of the write is in the page cache of the peer's machine, and nowhere else.
+      stage.cluster.end(peer, 'kill')
+      stage.onDisk(peer, () => undefined)
+      stage.cluster.startNode(peer)
+      await stage.answer(write)
+      // The peer's log has gone on behind it.
+      await stage.answer(guest.write(16, 8))
+      stage.cluster.end(peer, 'power cut')
       stage.cluster.lose(owner)
     }))
