@@ -1,5 +1,5 @@
 /** Planted bugs of the owner: acknowledging, going on after a failure, taking over, reading under a lease, sessions. */
-import { isolation, lostAnswers, patch, type PlantedBug } from './planted-bug.ts'
+import { lostAnswers, patch, type PlantedBug } from './planted-bug.ts'
 
 const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
 const takeover = 'stargate/vdisk-controller/takeover.ts'
@@ -65,8 +65,10 @@ export const ownerBugs: readonly PlantedBug[] = [
         'const tails = await context.oplogs.replica(ref).fence(vdisk, (epoch - 1) as Epoch)',
       ),
     ],
-    plan: isolation,
-    seed: 8,
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: 'I4: an owner that nobody but its peer.*seed 1',
+    },
   },
   {
     name: 'reads served after the lease',
@@ -79,8 +81,10 @@ export const ownerBugs: readonly PlantedBug[] = [
         'if (grant.until + 60_000 <= now) return false',
       ),
     ],
-    plan: isolation,
-    seed: 28,
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: 'C11: an owner that is cut off reads nothing old.*seed 1',
+    },
   },
   {
     name: 'row update of unknown outcome taken as made',

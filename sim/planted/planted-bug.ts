@@ -32,15 +32,6 @@ const busy: Partial<Plan> = {
   lossesMax: 0,
 }
 
-/** Owners that are cut off from some, and still have clients: who reads what when another takes over. */
-export const isolation: Partial<Plan> = {
-  ...busy,
-  clientsPerVDisk: 2,
-  readersPerVDisk: 3,
-  troubles: { isolate: 4, cut: 2, freeze: 3, 'slow way': 2 },
-  troubleEveryMs: [100, 3_000],
-}
-
 /** What is at rest changes, and disks lie about what they wrote: never all copies of anything. */
 export const damage: Partial<Plan> = {
   ...busy,

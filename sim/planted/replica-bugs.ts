@@ -1,5 +1,5 @@
 /** Planted bugs of the replica's side of the log: what is on stable media, what replay believes, who may append. */
-import { isolation, patch, type PlantedBug } from './planted-bug.ts'
+import { patch, type PlantedBug } from './planted-bug.ts'
 
 const physicalLog = 'stargate/oplog/physical-log.ts'
 const replicaLog = 'stargate/oplog/replica-log.ts'
@@ -68,8 +68,10 @@ export const replicaBugs: readonly PlantedBug[] = [
         'void 0\n    if (vdisk.fenced < epoch) {',
       ),
     ],
-    plan: isolation,
-    seed: 8,
+    scenario: {
+      file: 'sim/scenarios/critical/leases.test.ts',
+      tests: 'I4: an owner that nobody but its peer.*seed 1',
+    },
   },
   {
     name: 'record freed before it was drained',

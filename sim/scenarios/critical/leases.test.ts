@@ -1,4 +1,5 @@
 /** Histories in which an owner that was replaced might go on answering reads. */
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
 import type { Guest } from './guest.ts'
@@ -106,6 +107,28 @@ for (const seed of [1, 2]) {
       letClaim()
       await takeOver(stage, taker)
       await stage.pass(1_000)
+      await calmAndRead(stage, stop)
+    }))
+
+  test(`I4: an owner that nobody but its peer hears gets no write acknowledged after the fence, seed ${seed}`, () =>
+    Stage.tell({ seed, nodes: 4 }, async (stage) => {
+      const guest = stage.guest('guest')
+      // Placement likes the last node best: it comes only for the new owner's episode.
+      const last = stage.cluster.names.at(-1)!
+      stage.cluster.end(last, 'kill')
+      await stage.pass(1_000)
+      const { owner, peer, taker, stop } = await atOwner(stage, guest)
+      const letClaim = await forgottenButGranted(stage, owner, peer)
+      stage.cluster.startNode(last)
+      await stage.until('the last node runs', () => stage.cluster.node(last) !== undefined)
+      await stage.pass(1_500)
+      letClaim()
+      await takeOver(stage, taker)
+      const next = stage.row.episodes.at(-1)!.replicas.map(({ node }) => node)
+      assert.ok(!next.includes(peer), 'the fence is all that the peer hears of the new owner')
+      // Whether it is acknowledged does not matter; what the guest was told has to be true.
+      const write = guest.write(8, 8)
+      await stage.untilOr(() => write.settled, 1_000)
       await calmAndRead(stage, stop)
     }))
 
