@@ -4,7 +4,7 @@ import { findPatchFaults } from './patches/source-patch.ts'
 import { plantedBugs } from './planted/bugs.ts'
 import { findBug } from './planted/find-bug.ts'
 
-/** The first seed found it when it was written down; the source has changed since, and with it what each seed means. */
+/** Most are found by the first or second; all by a handful, so that a change of the source, and with it of what seeds mean, harms none. */
 const seedsMax = 25
 
 test('there are enough planted bugs, each with a name of its own, and all can be planted', () => {
@@ -19,11 +19,10 @@ test('there are enough planted bugs, each with a name of its own, and all can be
 describe('a planted bug is found', { concurrency: 2 }, () => {
   for (const bug of plantedBugs)
     test(bug.name, async () => {
-      const first = bug.seed ?? 1
-      const { found } = await findBug(bug, first, seedsMax)
+      const { found } = await findBug(bug, 1, seedsMax)
       assert.ok(
         found,
-        `${bug.scenario === undefined ? `no seed from ${first} to ${first + seedsMax - 1}` : 'no scenario'} finds it: ${bug.does}`,
+        `${bug.scenario === undefined ? `no seed from 1 to ${seedsMax}` : 'no scenario'} finds it: ${bug.does}`,
       )
     })
 })

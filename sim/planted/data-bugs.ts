@@ -1,5 +1,5 @@
 /** Planted bugs of data at rest: draining, the map, extent groups and their files, the cache, what is freed. */
-import { damage, failingDisks, streams, patch, type PlantedBug } from './planted-bug.ts'
+import { damage, failingDisks, failingWrites, streams, patch, type PlantedBug } from './planted-bug.ts'
 
 const drain = 'stargate/vdisk-controller/drain.ts'
 const localExtents = 'stargate/extent-store/local-extents.ts'
@@ -26,14 +26,12 @@ export const dataBugs: readonly PlantedBug[] = [
         '    packed.push(group), await writing\n    return group',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'group files not synced',
     breaks: 'I3',
     does: "The bytes of a group's file are not synced before its row says that it is whole.",
     patches: [patch(localExtents, 'await Promise.all([file.sync(), opened.named])', 'await opened.named')],
-    seed: 1,
   },
   {
     name: 'index trimmed beyond the drain',
@@ -46,7 +44,6 @@ export const dataBugs: readonly PlantedBug[] = [
         'index.trim(result.pages, vdiskLog.acknowledged)',
       ),
     ],
-    seed: 2,
   },
   {
     name: 'coalescing picks the older byte',
@@ -59,7 +56,6 @@ export const dataBugs: readonly PlantedBug[] = [
         'paint(target(i), [...plan.paint].reverse()))\n  const good',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'base of a ragged write not read',
@@ -72,7 +68,6 @@ export const dataBugs: readonly PlantedBug[] = [
         'const { at } = mapped()\n  return { base: hole, at, paint: fragments }',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'discard leaves the edges',
@@ -85,7 +80,7 @@ export const dataBugs: readonly PlantedBug[] = [
         'void firstWhole\n    void pastWhole',
       ),
     ],
-    seed: 39,
+    scenario: { file: 'sim/scenarios/critical/draining.test.ts', tests: 'I2: of a large zero' },
   },
   {
     name: 'stream completes ragged edges',
@@ -104,7 +99,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: streams,
-    seed: 3,
   },
   {
     name: 'cache keyed without the page',
@@ -117,7 +111,6 @@ export const dataBugs: readonly PlantedBug[] = [
         'group * pagesPerGroupMax + (page & 0x3fe)',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'checksum not checked',
@@ -131,7 +124,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: damage,
-    seed: 2,
   },
   {
     name: 'failed sync tried again',
@@ -145,7 +137,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: failingDisks,
-    seed: 6,
   },
   {
     name: 'failed write keeps its disk in service',
@@ -158,8 +149,7 @@ export const dataBugs: readonly PlantedBug[] = [
         "throw new NdfsError('UNAVAILABLE', messageOf(error))",
       ),
     ],
-    plan: failingDisks,
-    seed: 3,
+    plan: failingWrites,
   },
   {
     name: 'files removed before the row says so',
@@ -173,7 +163,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: failingDisks,
-    seed: 1,
   },
   {
     name: 'deleted without a grace',
@@ -187,7 +176,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: failingDisks,
-    seed: 1,
   },
   {
     name: 'pinned groups taken for dead',
@@ -201,7 +189,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: streams,
-    seed: 1,
   },
   {
     name: 'compaction replaces what moved on',
@@ -215,7 +202,6 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: streams,
-    seed: 1,
   },
   {
     name: 'copies on one node',
@@ -233,7 +219,6 @@ export const dataBugs: readonly PlantedBug[] = [
         'first(({ block }) => blocks.has(block)) ||',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'group file names not synced',
@@ -246,6 +231,5 @@ export const dataBugs: readonly PlantedBug[] = [
         'const named = Promise.resolve(folder)',
       ),
     ],
-    seed: 1,
   },
 ]

@@ -1,5 +1,5 @@
 /** Planted bugs of the owner: acknowledging, going on after a failure, taking over, reading under a lease, sessions. */
-import { lostAnswers, patch, type PlantedBug } from './planted-bug.ts'
+import { lateDrains, lostAnswers, patch, standstill, type PlantedBug } from './planted-bug.ts'
 
 const vdiskLog = 'stargate/vdisk-controller/vdisk-log.ts'
 const takeover = 'stargate/vdisk-controller/takeover.ts'
@@ -16,7 +16,6 @@ export const ownerBugs: readonly PlantedBug[] = [
         'for (const link of current.links.slice(0, 1)) if (link.synced < synced) synced = link.synced',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'acknowledged before the own replica has synced',
@@ -29,7 +28,6 @@ export const ownerBugs: readonly PlantedBug[] = [
         'for (const link of current.links.slice(1)) if (link.synced < synced) synced = link.synced',
       ),
     ],
-    seed: 2,
   },
   {
     name: 'tail not appended again',
@@ -39,7 +37,6 @@ export const ownerBugs: readonly PlantedBug[] = [
       patch(vdiskLog, 'first: (end + 1) as Sequence,', 'first: this.#last as Sequence,'),
       patch(vdiskLog, 'sent: end,', 'sent: this.#last - 1,'),
     ],
-    seed: 1,
   },
   {
     name: 'takeover drops what lies behind the mark',
@@ -52,7 +49,6 @@ export const ownerBugs: readonly PlantedBug[] = [
         'last = Math.max(mark, tail === undefined ? 0 : 0)',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'takeover without a fence',
@@ -98,7 +94,6 @@ export const ownerBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: lostAnswers,
-    seed: 1,
   },
   {
     name: 'row update of unknown outcome taken as not made',
@@ -106,7 +101,6 @@ export const ownerBugs: readonly PlantedBug[] = [
     does: 'A change of a row whose answer was lost is sent anew, and its own first sending counts as a conflict.',
     patches: [patch('medusa/medusa.ts', 'mayHaveBeenMade = true\n', 'mayHaveBeenMade = false\n')],
     plan: lostAnswers,
-    seed: 3,
   },
   {
     name: 'compare-and-set dropped',
@@ -119,6 +113,19 @@ export const ownerBugs: readonly PlantedBug[] = [
         'if (now.version < 0)',
       ),
     ],
-    seed: 36,
+    plan: standstill,
+  },
+  {
+    name: 'write gate lets everything in',
+    breaks: 'I9',
+    does: 'Writes are let in however many undrained bytes the node holds in memory.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/write-gate.ts',
+        'return bytes === 0 || this.#undrainedBytes + this.#givenBytes < this.#bytesMax',
+        'return bytes >= 0',
+      ),
+    ],
+    plan: lateDrains,
   },
 ]

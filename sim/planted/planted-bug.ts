@@ -1,7 +1,7 @@
 /**
  * A planted bug: a small change of the source that breaks a promise. A simulator that does not find it has a hole.
  */
-import { KiB } from '../../src/base/units.ts'
+import { KiB, MiB } from '../../src/base/units.ts'
 import type { SourcePatch } from '../patches/source-patch.ts'
 import type { Plan } from '../simulate.ts'
 
@@ -16,8 +16,6 @@ export interface PlantedBug {
   readonly patches: readonly SourcePatch[]
   /** What a run must be like for this bug to show soon; whatever the seed says where nothing is said here. */
   readonly plan?: Partial<Plan>
-  /** A seed that finds it under this plan. */
-  readonly seed?: number
   /** The directed scenario that finds it, where seeds would meet its history too seldom: a test file, and names of tests in it. */
   readonly scenario?: { readonly file: string; readonly tests: string }
 }
@@ -51,6 +49,22 @@ export const failingDisks: Partial<Plan> = {
   troubleEveryMs: [50, 1_200],
 }
 
+/** Nothing but writes that fail: what their disks do afterwards is seen more often where little else happens. */
+export const failingWrites: Partial<Plan> = {
+  ...failingDisks,
+  troubles: { 'failed write': 6 },
+  troubleEveryMs: [50, 600],
+}
+
+/** Owners and the store stand still or are not heard, and go on later with what they had meant to do. */
+export const standstill: Partial<Plan> = {
+  ...busy,
+  vdisks: 3,
+  clientsPerVDisk: 2,
+  troubles: { freeze: 4, 'store slow': 3, cut: 3, isolate: 3 },
+  troubleEveryMs: [50, 1_000],
+}
+
 /** The store does what it was asked, and nobody hears of it. */
 export const lostAnswers: Partial<Plan> = {
   ...busy,
@@ -67,6 +81,30 @@ export const streams: Partial<Plan> = {
   hardTimesMs: 4_000,
   troubles: { kill: 2, 'slow disk': 3, cut: 1 },
   troubleEveryMs: [100, 2_000],
+}
+
+/** Logs are small, and so their segments are used again and again, while nodes end and replay what is there. */
+export const smallLogs: Partial<Plan> = {
+  ...streams,
+  sectors: 1024,
+  streamShare: 0.04,
+  oplogSegmentBytes: 512 * KiB,
+  troubles: { kill: 4, 'power cut': 4 },
+  troubleEveryMs: [50, 1_500],
+}
+
+/** Much is written, and no drain begins by itself: only want of room makes one. */
+export const lateDrains: Partial<Plan> = {
+  ...streams,
+  streamShare: 0.3,
+  pace: {
+    drainBeginsAtBytes: 32 * MiB,
+    drainAgeMs: 60_000,
+    idleReleaseMs: 60_000,
+    freeAgainMs: 2_000,
+    sweepMs: 3_000,
+  },
+  troubles: { kill: 2, 'slow disk': 3 },
 }
 
 export const patch = (file: string, find: string, replace: string): SourcePatch => ({

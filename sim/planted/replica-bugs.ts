@@ -1,5 +1,5 @@
 /** Planted bugs of the replica's side of the log: what is on stable media, what replay believes, who may append. */
-import { patch, type PlantedBug } from './planted-bug.ts'
+import { patch, smallLogs, type PlantedBug } from './planted-bug.ts'
 
 const physicalLog = 'stargate/oplog/physical-log.ts'
 const replicaLog = 'stargate/oplog/replica-log.ts'
@@ -16,7 +16,6 @@ export const replicaBugs: readonly PlantedBug[] = [
         'new AppendRequest(this.#log, id, vdisk, target, records, acknowledged, resolve, reject),\n      ), resolve()',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'log is written without a sync',
@@ -29,7 +28,6 @@ export const replicaBugs: readonly PlantedBug[] = [
         'return await disk.open(segmentName(slot), { direct: true })',
       ),
     ],
-    seed: 1,
   },
   {
     name: 'older use of a segment believed',
@@ -42,7 +40,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         'header.generation <= place.generation &&',
       ),
     ],
-    seed: 14,
+    plan: smallLogs,
   },
   {
     name: 'freed segment used again at once',
@@ -55,7 +53,7 @@ export const replicaBugs: readonly PlantedBug[] = [
         "slot.newest.delete(vdisk)\n      if (slot.state === 'live' && slot.newest.size === 0) slot.state = 'free'",
       ),
     ],
-    seed: 3,
+    plan: smallLogs,
   },
   {
     name: 'fence not kept by the replica',
@@ -84,6 +82,5 @@ export const replicaBugs: readonly PlantedBug[] = [
         'prefix.push(entry)\n    }\n    this.#context.oplogs.free((this.#current?.links ?? []).map((link) => link.ref), this.#context.row.vdisk, (prefix.at(-1)?.sequence ?? 0) as Sequence); return prefix',
       ),
     ],
-    seed: 1,
   },
 ]

@@ -68,6 +68,16 @@ test('C6: streams whose pieces begin and end inside pages keep each other’s by
     stage.cluster.end(stage.owners()[0], 'kill')
   }))
 
+test('I2: of a large zero the pages at its ends, which it covers in part, are zero too', () =>
+  Stage.tell({ seed, sectors: 2048 }, async (stage) => {
+    const guest = stage.guest('guest')
+    await guest.open(stage.cluster.names[0])
+    for (let at = 0; at < 2048; at += 128) await stage.answer(guest.write(at, 128))
+    await stage.answer(guest.zero(3, 1_042))
+    await stage.readAll(stage.owners()[0])
+    await stage.answer(stage.drain(stage.owners()[0]))
+  }))
+
 function groupFiles(node: SimNode | undefined, path: string): string[] {
   if (node?.kind === 'file') return [path]
   return [...(node?.names ?? [])].flatMap(([name, inside]) => groupFiles(inside, `${path}/${name}`))
