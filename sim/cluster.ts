@@ -31,7 +31,7 @@ export interface ClusterOptions {
   readonly cacheBytes: number
   /** When background work is done; left out, as in a real cluster. */
   readonly pace?: NodePace
-  /** Left out: see `capacityOfDisk`. */
+  /** Left out, as large as `capacityOfDisk` says. */
   readonly capacityBytes?: Partial<Record<Tier, number>>
   /** Left out: each node is a block of its own. */
   readonly blockOf?: (node: NodeId) => string
@@ -51,7 +51,7 @@ const restartAfterMs = 500
 export const disksOfNode = ['flash', 'hdd'] as const
 export type Tier = (typeof disksOfNode)[number]
 
-export const capacityOfDisk = (tier: Tier): number => (tier === 'flash' ? flashBytes : hddBytes)
+const capacityOfDisk = (tier: Tier): number => (tier === 'flash' ? flashBytes : hddBytes)
 
 export const pathOfDisk = (tier: Tier): string => `/disks/${tier}`
 
@@ -107,8 +107,7 @@ export class Cluster {
         // Where the file systems are mounted: there before any of ours, and for good.
         await platform.files.makeDirectory('/disks')
         await platform.files.syncDirectory('/')
-        for (const tier of disksOfNode)
-          await formatNew(platform, name, tier, this.#options.capacityBytes?.[tier])
+        for (const tier of disksOfNode) await formatNew(platform, name, tier, this.capacityOf(tier))
       })
       this.world.kill(name)
     }
@@ -145,6 +144,10 @@ export class Cluster {
     return () => this.#onEnded.delete(callback)
   }
 
+  capacityOf(tier: Tier): number {
+    return this.#options.capacityBytes?.[tier] ?? capacityOfDisk(tier)
+  }
+
   startNode(name: NodeId): void {
     const machine = this.#machine(name)
     if (machine.lost || machine.running?.alive === true) return
@@ -154,7 +157,7 @@ export class Cluster {
       for (const tier of machine.blank) {
         const names = await platform.files.list(pathOfDisk(tier))
         if (names?.includes(superblockName) !== true)
-          await formatNew(platform, name, tier, this.#options.capacityBytes?.[tier])
+          await formatNew(platform, name, tier, this.capacityOf(tier))
       }
       const node = await startNode({
         platform,
@@ -273,7 +276,7 @@ class ObservedStoreEngine extends ImmediateStoreEngine {
   }
 }
 
-const formatNew = (platform: Platform, name: NodeId, tier: Tier, capacityBytes = capacityOfDisk(tier)) =>
+const formatNew = (platform: Platform, name: NodeId, tier: Tier, capacityBytes: number) =>
   formatDisk(platform, {
     path: pathOfDisk(tier),
     cluster: clusterId,

@@ -239,12 +239,7 @@ class Run {
     })
     this.#cluster = cluster
     const { world } = cluster
-    const checkers = new Checkers(cluster, {
-      copies: this.#plan.copies,
-      oplogSegmentBytes,
-      requestBytesMax,
-      ...(capacityBytes === undefined ? {} : { capacityBytes }),
-    })
+    const checkers = new Checkers(cluster, { copies: this.#plan.copies, oplogSegmentBytes, requestBytesMax })
     await world.play(() => this.#createVDisks(cluster, checkers))
     check()
 

@@ -11,7 +11,7 @@ import { decodeControl } from '../../src/base/control.ts'
 import type { NodeId, VDiskId } from '../../src/base/ids.ts'
 import type { MedusaCalls } from '../../src/medusa/medusa-requests.ts'
 import type { ZeusCalls } from '../../src/zeus/zeus-requests.ts'
-import { capacityOfDisk, type Cluster, disksOfNode, pathOfDisk, type Tier } from '../cluster.ts'
+import { type Cluster, disksOfNode, pathOfDisk } from '../cluster.ts'
 import type { SectorHistory, SectorWrite } from '../sector-history.ts'
 import type { DiskObserver, SimDirectory } from '../sim-disk.ts'
 import type { ClientObserver } from '../workload.ts'
@@ -35,8 +35,6 @@ export interface CheckersOptions {
   readonly oplogSegmentBytes: number
   /** The largest that a client sends. */
   readonly requestBytesMax: number
-  /** Of the disks, where it is not the usual one. */
-  readonly capacityBytes?: Record<Tier, number>
 }
 
 export class Checkers {
@@ -57,10 +55,6 @@ export class Checkers {
     cluster.onStoreRequest = (kind, body, answer) => this.#storeAnswered(kind, body, answer)
     cluster.world.network.onWaiting = (from, to, bytes) => this.#judge('I9', socketFault(from, to, bytes))
     for (const node of cluster.names) cluster.world.disk(node).observer = this.#observerOf(node)
-  }
-
-  #capacityOf(tier: Tier): number {
-    return this.#options.capacityBytes?.[tier] ?? capacityOfDisk(tier)
   }
 
   /** What the clients of one vDisk tell. */
@@ -87,7 +81,7 @@ export class Checkers {
       this.#judge('I9', undrainedFault(name, undrainedBytes, { most, hosted, requestBytesMax }))
       const log = this.#cluster.world.disk(name).find(`${pathOfDisk('flash')}/oplog`)
       if (log?.kind === 'directory')
-        this.#judge('I9', logFault(name, bytesIn(log), this.#capacityOf('flash'), oplogSegmentBytes))
+        this.#judge('I9', logFault(name, bytesIn(log), this.#cluster.capacityOf('flash'), oplogSegmentBytes))
     }
     for (const vdisk of this.#metadata.states.keys()) this.#lookAtLogs(vdisk)
   }
@@ -98,7 +92,7 @@ export class Checkers {
     const reserves = new Map(
       disksOfNode.map((tier) => [
         tier,
-        new SpaceReserve(`${node}, ${tier}`, this.#capacityOf(tier), (path, content) => {
+        new SpaceReserve(`${node}, ${tier}`, this.#cluster.capacityOf(tier), (path, content) => {
           const file = disk.find(path)
           return file?.kind === 'file' && file.content === content
         }),
