@@ -232,4 +232,17 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
   },
+  {
+    name: 'guests let into the reserve',
+    breaks: 'I10',
+    does: 'Guests may fill a disk to its last byte.',
+    patches: [
+      patch(
+        'disk/disk-space.ts',
+        'this.#guestBytesMax = Math.floor(capacityBytes * guestShare)',
+        'this.#guestBytesMax = capacityBytes',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/space.test.ts', tests: 'I10: streams fill' },
+  },
 ]

@@ -16,7 +16,7 @@ import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
 import type { VDiskState } from '../../../src/stargate/vdisk-controller/rows.ts'
 import type { HostedDescription } from '../../../src/stargate/vdisk-controller/vdisk-controller.ts'
-import { Cluster } from '../../cluster.ts'
+import { Cluster, type ClusterOptions } from '../../cluster.ts'
 import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
 import { Checkers } from '../../checkers/checkers.ts'
 import {
@@ -41,6 +41,7 @@ export interface StageOptions {
   readonly sectors?: number
   /** Small logs hold writes back long before they become a stream. */
   readonly oplogSegmentBytes?: number
+  readonly capacityBytes?: ClusterOptions['capacityBytes']
   readonly trace?: (line: string) => void
 }
 
@@ -90,20 +91,14 @@ export class Stage {
   }
 
   static async #begin(options: StageOptions, bug: () => void): Promise<Stage> {
-    const {
-      seed,
-      nodes = 3,
-      copies = 2,
-      vdisks = 1,
-      sectors = 512,
-      oplogSegmentBytes = 1 * MiB,
-      trace,
-    } = options
+    const { seed, nodes = 3, copies = 2, vdisks = 1, sectors = 512, trace } = options
+    const { oplogSegmentBytes = 1 * MiB, capacityBytes = {} } = options
     const cluster = await Cluster.start({
       seed,
       nodes,
       oplogSegmentBytes,
       cacheBytes: 256 * KiB,
+      capacityBytes,
       ...(trace === undefined ? {} : { trace }),
     })
     const checkers = new Checkers(cluster, { copies, oplogSegmentBytes, requestBytesMax })
