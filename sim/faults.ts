@@ -57,6 +57,8 @@ export class Faults {
   readonly counts = new Map<Trouble, number>()
   /** What bad machines have lost. */
   readonly damage: Damage
+  /** To be called when all is calm: disks that no restart brings back into service are replaced. */
+  readonly mend: () => void
   readonly #options: FaultOptions
   readonly #chance: SeededChance
   readonly #kit: FaultKit<Trouble>
@@ -76,6 +78,7 @@ export class Faults {
     const disks = diskFaults(kit)
     const damage = damageFaults(kit)
     this.damage = damage.damage
+    this.mend = damage.mend
     this.#begin = {
       ...processFaults(kit),
       ...networkFaults(kit, ways),

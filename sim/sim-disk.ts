@@ -94,6 +94,7 @@ export class SimDisk {
   #root = newDirectory()
   #sequence = 0
   #unsynced: NameChange[] = []
+  readonly #lost = new Set<string>()
   readonly #onDurable = (content: FileContent, position: number, bytes: Uint8Array): void =>
     this.observer.durable?.(content, position, bytes)
 
@@ -234,6 +235,16 @@ export class SimDisk {
     directory.durableNames.delete(name)
     const isUnder = (change: NameChange): boolean => change.directory === directory && change.name === name
     this.#unsynced = this.#unsynced.filter((change) => !isUnder(change))
+  }
+
+  /** The file is gone, which was never asked for: a file system that was mended has put it elsewhere. */
+  lose(path: string): void {
+    this.erase(path)
+    this.#lost.add(path)
+  }
+
+  hasLost(path: string): boolean {
+    return this.#lost.has(path)
   }
 
   powerCut(chance: SeededChance): void {

@@ -138,8 +138,10 @@ function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
   }
   // There is less room than is written to, so that guests are told so.
   if (draw < 6) {
-    const capacityBytes = { flash: 4 * plan.oplogSegmentBytes + 2 * MiB, hdd: 2 * MiB }
-    return { capacityBytes, sectors: 8192, vdisks: 3, beyondPromise: true, operator: false }
+    return {
+      ...{ nodes: 3, vdisks: 3, sectors: 8192, streamShare: 0.03, operator: false, beyondPromise: true },
+      ...{ oplogSegmentBytes: 512 * KiB, capacityBytes: { flash: 8 * MiB, hdd: 4 * MiB } },
+    }
   }
   return {}
 }
@@ -166,6 +168,8 @@ const hardTimesMoreMs = 20_000
 /** Longer than any takeover, and any wait for copies, may take once all is quiet. */
 const quietLimitMs = 300_000
 const readAtOnceBytes = 256 * KiB
+/** For an answer that may never come. */
+const patienceMs = 20_000
 
 /** Rejects where something went wrong, with what and when. */
 export async function simulate({ seed, plan: given, trace }: SimulateOptions): Promise<Outcome> {
@@ -272,6 +276,8 @@ class Run {
     for (const one of atWork) one.stop()
     await world.play(() => working, quietLimitMs)
     checkAll()
+    await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
+    faults.mend()
     await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
     for (const node of cluster.notLost())
       for (const [vdisk, history] of this.#histories) {
@@ -409,12 +415,17 @@ class Run {
     opened.close()
   }
 
-  /** Or the error, where one is a right answer. */
+  /** Or the error, where one is a right answer, and as right as none in a long time. */
   async #answered<T>(asked: Promise<T>): Promise<T | NdfsError> {
+    if (!this.#plan.beyondPromise) return asked
+    const none = new NdfsError('TIMED_OUT', 'no answer')
+    const patience = new Promise<NdfsError>((resolve) =>
+      this.#cluster!.world.after(patienceMs, () => resolve(none)),
+    )
     try {
-      return await asked
+      return await Promise.race([asked, patience])
     } catch (error) {
-      if (this.#plan.beyondPromise && error instanceof NdfsError) return error
+      if (error instanceof NdfsError) return error
       throw error
     }
   }

@@ -19,7 +19,7 @@ export function placeOfCopy(id: GroupId, { disk, number }: CopyRef): { root: str
 /** What is wrong with a copy's file; nothing, where the disk is known to have damaged it. */
 export function copyFaultOn(disk: SimDisk, path: string, { checksums }: GroupRow): string | undefined {
   const file = disk.find(path)
-  if (file?.kind !== 'file') return 'which is not there'
+  if (file?.kind !== 'file') return disk.hasLost(path) ? undefined : 'which is not there'
   const { content } = file
   if (content.damaged) return undefined
   if (!disk.isDurablyNamed(path, content)) return 'whose name a power cut may take away'

@@ -87,6 +87,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
   readonly begin: Record<DamageTrouble, Begin>
   readonly hook: DiskHook
   readonly damage: Damage
+  readonly mend: () => void
 } {
   const { cluster, chance } = kit
   const damage = new Damage()
@@ -96,14 +97,10 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     const state = states.get(name)
     if (state !== undefined) state.writes = []
   })
-  /** Machines whose log can't be used any more, until a person replaces the disk. */
+  /** Machines whose log was made useless, until a person replaces the disk. */
   const broken = new Set<NodeId>()
   kit.onCalm(() => {
     for (const state of states.values()) state.group = state.log = undefined
-    for (const name of broken) {
-      cluster.end(name, 'power cut')
-      replace(name, ['flash'])
-    }
   })
   let losses = 0
 
@@ -264,7 +261,7 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
       kit.end(name, 'power cut', 3_000)
       if (fileAt(name, path) === undefined) return true
       kit.log(`${path} of ${name} is gone`)
-      cluster.world.disk(name).erase(path)
+      cluster.world.disk(name).lose(path)
       damage.hurt(name, path)
       kit.hit('group file lost')
       return true
@@ -308,7 +305,17 @@ export function damageFaults(kit: FaultKit<DamageTrouble>): {
     'log write lost': () => arm('log', 'lost'),
     'log write misdirected': () => arm('log', 'misdirected'),
   }
-  return { begin, hook, damage }
+  /** What a person does who sees that a log can't be used any more. */
+  const mend = (): void => {
+    for (const name of cluster.notLost()) {
+      const unusable = cluster.node(name)?.replicas.some(({ inService }) => !inService)
+      if (unusable !== true || !kit.bad.has(name)) continue
+      cluster.end(name, 'power cut')
+      replace(name, ['flash'])
+      cluster.startNode(name)
+    }
+  }
+  return { begin, hook, damage, mend }
 }
 
 const overlap = (a: LogWrite, b: LogWrite): boolean =>
