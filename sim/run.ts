@@ -1,5 +1,5 @@
 /**
- * `npm run sim -- [--seed FIRST] [--runs K] [--trace FILE]`: simulated clusters, one seed after the other.
+ * `npm run sim -- [--seed FIRST] [--runs K] [--minutes M] [--trace FILE]`: simulated clusters, one seed after the other.
  *
  *  1. One seed is one run: the same code and the same seed give the same events, told by their hash.
  *  2. The first failure ends it, with its seed and the command that replays it; `--keep-going` looks for more.
@@ -19,6 +19,8 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string' },
     runs: { type: 'string', default: '1' },
+    /** After so many no further run is begun. */
+    minutes: { type: 'string' },
     trace: { type: 'string' },
     'only-logs': { type: 'boolean', default: false },
     workers: { type: 'string', default: String(availableParallelism()) },
@@ -36,6 +38,7 @@ const wholeNumber = (name: string, given: string): number => {
 const first =
   values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : wholeNumber('seed', values.seed)
 const runs = wholeNumber('runs', values.runs)
+const minutes = values.minutes === undefined ? Infinity : wholeNumber('minutes', values.minutes)
 const progressEveryMs = 10_000
 /** Runs leave little behind: a large nursery, so that it is not looked through as often. */
 const workerFlags = ['--max-semi-space-size=32']
@@ -82,7 +85,7 @@ async function runInWorkers(): Promise<void> {
     new Promise((resolve, reject) => {
       let seed = next
       const giveNext = (): void => {
-        if (stopping || next >= first + runs) {
+        if (stopping || next >= first + runs || performance.now() > minutes * 60_000) {
           worker.disconnect()
           return resolve()
         }

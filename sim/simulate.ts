@@ -274,11 +274,12 @@ class Run {
     this.#trace?.(`${world.now.toFixed(4)} quiet`)
     faults.calm()
     for (const one of atWork) one.stop()
+    const allServe = (): boolean => cluster.serving().length === cluster.notLost().length
+    await world.run(allServe, quietLimitMs)
+    faults.mend()
     await world.play(() => working, quietLimitMs)
     checkAll()
-    await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
-    faults.mend()
-    await world.run(() => cluster.serving().length === cluster.notLost().length, quietLimitMs)
+    await world.run(allServe, quietLimitMs)
     for (const node of cluster.notLost())
       for (const [vdisk, history] of this.#histories) {
         await world.play(() => this.#readAll(cluster, node, vdisk, history), quietLimitMs)

@@ -232,11 +232,12 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
-    const { zeus, peers, view } = this.#options
+    const { zeus, peers } = this.#options
     if ((await zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
     const setting: NodeSetting = { cacheBytes }
     await zeus.set(`setting/${id}`, setting)
-    if (view.sessions.has(id as NodeId))
+    // Asked now: a node that began a moment ago may have read the setting before.
+    if ((await zeus.get(`session/${id}`)) !== undefined)
       await peers.call(id as NodeId, 'management.set', [encodeControl(setting)])
     return this.showNode(id)
   }
