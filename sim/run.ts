@@ -41,7 +41,7 @@ const runs = wholeNumber('runs', values.runs)
 const minutes = values.minutes === undefined ? Infinity : wholeNumber('minutes', values.minutes)
 const progressEveryMs = 10_000
 /** Runs leave little behind: a large nursery, so that it is not looked through as often. */
-const workerFlags = ['--max-semi-space-size=32']
+const workerFlags = ['--max-semi-space-size=64']
 
 if (runs === 1 || values.trace !== undefined) await runHere()
 else await runInWorkers()

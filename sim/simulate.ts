@@ -99,7 +99,7 @@ export function planOf(seed: number): Plan {
   const plan: Plan = {
     nodes,
     copies,
-    vdisks: [1, 1, 2, 2, 3][chance.below(5)],
+    vdisks: [1, 1, 1, 2, 3][chance.below(5)],
     clientsPerVDisk: 1 + chance.below(3),
     handsMost: 1 + chance.below(4),
     sectors: [256, 512, 1024, 4096][chance.below(4)],
@@ -108,7 +108,7 @@ export function planOf(seed: number): Plan {
     troubleEveryMs: [50, [900, 1_600, 3_000][chance.below(3)]],
     // Enough nodes stay for writes to go on, and one copy of everything.
     lossesMax: Math.min(copies - 1, nodes - copies),
-    oplogSegmentBytes: [512 * KiB, 1 * MiB, 4 * MiB][chance.below(3)],
+    oplogSegmentBytes: [512 * KiB, 1 * MiB, 2 * MiB][chance.below(3)],
     cacheBytes: [256 * KiB, 4 * MiB][chance.below(2)],
     // Quicker than in a real cluster mostly, so that drains, releases and sweeps meet the rest.
     pace: {
@@ -130,7 +130,7 @@ export function planOf(seed: number): Plan {
 function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
   const draw = chance.below(100)
   // Much goes straight to extent groups.
-  if (draw < 2) return { streamShare: 0.04, sectors: 4096, vdisks: 1, operator: false }
+  if (draw < 1) return { streamShare: 0.04, sectors: 4096, vdisks: 1, operator: false }
   if (draw < 5) {
     const troubles = { ...plan.troubles }
     for (const kind of destroying) troubles[kind] = 2 * allTroubles[kind]
