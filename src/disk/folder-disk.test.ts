@@ -50,6 +50,9 @@ interface Faults {
   read?: string
   open?: string
   syncDirectory?: string
+  /** Called before a folder is made. */
+  makingDirectory?: () => void
+  syncingDirectory?: () => void
 }
 
 const faulty = (code: string | undefined): void => {
@@ -72,7 +75,12 @@ function withFaults(platform: Platform, faults: Faults): Platform {
       faulty(faults.open),
       wrap(await platform.files.open(...given))
     ),
-    syncDirectory: async (path: string) => (faulty(faults.syncDirectory), platform.files.syncDirectory(path)),
+    syncDirectory: async (path: string) => {
+      faults.syncingDirectory?.()
+      faulty(faults.syncDirectory)
+      await platform.files.syncDirectory(path)
+    },
+    makeDirectory: async (path: string) => (faults.makingDirectory?.(), platform.files.makeDirectory(path)),
   }
   return { ...platform, files }
 }
@@ -326,6 +334,22 @@ test('a failed sync of a folder takes the disk out of service', async () => {
     assert.equal(opened.state, 'failed')
     assert.equal(opened.space().usedBytes, 0)
   })
+})
+
+test('nothing is synced in folders of a disk that fails while they are made (I6, sim seed 205913)', async () => {
+  for (const make of [
+    (opened: Disk) => opened.create('new/f', 1, 'guest'),
+    (opened: Disk) => opened.makeFolders('', ['a', 'b']),
+  ])
+    await withDisk(async (opened, _path, faults) => {
+      let synced = 0
+      faults.makingDirectory = () => {
+        opened.fail(new Error('another file could not be written'))
+        faults.syncingDirectory = () => void synced++
+      }
+      await assert.rejects(make(opened), { code: 'DISK_FAILED' })
+      assert.equal(synced, 0)
+    })
 })
 
 test('a full file system under the disk is no failure: OUT_OF_SPACE, and it goes on', async () => {

@@ -326,6 +326,7 @@ class FolderDisk implements Disk {
     try {
       await this.#makeFolder(folder)
       await Promise.all(names.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`))))
+      this.assertInService()
       await this.#files.syncDirectory(this.#pathOf(folder))
     } catch (error) {
       throw this.failedToChange(error, `make folders in ${folder}`)
@@ -347,6 +348,8 @@ class FolderDisk implements Disk {
     const parent = folder.lastIndexOf('/')
     if (parent > 0) await this.#makeFolder(folder.slice(0, parent))
     await this.#files.makeDirectory(this.#pathOf(folder))
+    // It may have failed meanwhile: nothing is synced there any more (I6).
+    this.assertInService()
     try {
       await this.#files.syncDirectory(this.#pathOf(folder.slice(0, Math.max(parent, 0))))
     } catch (error) {
