@@ -32,7 +32,15 @@ function fetched(version: string, folder: string): string {
   const name = `node-linux-${process.arch}`
   const { status, stderr } = spawnSync(
     'npm',
-    ['install', '--no-save', '--no-audit', '--no-fund', '--prefix', join(folder, version), `${name}@${version}`],
+    [
+      'install',
+      '--no-save',
+      '--no-audit',
+      '--no-fund',
+      '--prefix',
+      join(folder, version),
+      `${name}@${version}`,
+    ],
     { cwd: folder, encoding: 'utf8' },
   )
   if (status !== 0) throw new Error(`Node.js ${version} could not be fetched:\n${stderr}`)

@@ -109,8 +109,9 @@ export class MedusaStory {
     })
   }
 
-  group(group: GroupId, row: GroupRow): string | undefined {
-    return this.change(groupPartition(group), { put: [{ key: groupRowKey, value: encodeGroupRow(row) }] })
+  group(group: GroupId, row: GroupRow, odd: { epoch?: number } = {}): string | undefined {
+    const put = [{ key: groupRowKey, value: encodeGroupRow(row) }]
+    return this.change(groupPartition(group), { put }, odd)
   }
 
   /** The first pages of the first vBlock are those of the groups. */

@@ -54,6 +54,15 @@ test('I3: a row that names a file that is not there, or that a power cut may tak
   }
 })
 
+test('I3: a late row of an owner that was followed is excused where its successor has forgotten the group', async () => {
+  const { copyOn, medusa } = await begun()
+  const copy = copyOn('n1-hdd-0')
+  medusa.state(stateWith(), { epoch: 2 })
+  assert.equal(medusa.group(id, groupRow('a', [copy]), { epoch: 1 }), undefined)
+  medusa.plan(groupId(2), [copy])
+  assert.match(medusa.group(groupId(2), groupRow('a', [copy]), { epoch: 1 })!, /which is not there/)
+})
+
 test('I3: a row whose checksums are not those of the file is found', async () => {
   const { world, copyOn, medusa } = await begun()
   const copy = copyOn('n1-hdd-0')

@@ -11,7 +11,7 @@
  *
  * What a disk has damaged, and what is gone with its disk, is excused: that is what the other copies are for.
  */
-import { type GroupId, sameDisk, type VDiskId } from '../../src/base/ids.ts'
+import { type Epoch, type GroupId, sameDisk, type VDiskId } from '../../src/base/ids.ts'
 import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
 import type { Holding } from '../../src/stargate/oplog/oplog.ts'
 import {
@@ -20,6 +20,7 @@ import {
   partRowKey,
   stateRowKey,
   type VDiskState,
+  vdiskPartition,
 } from '../../src/stargate/vdisk-controller/rows.ts'
 import type { SimDisk } from '../sim-disk.ts'
 import { copyFaultOn, holdsDisk, placeOfCopy } from './copy-files.ts'
@@ -39,9 +40,10 @@ export class DurableFirst {
     return this.#groupFault(made) ?? this.#mapFault(made) ?? this.#drainedFault(made)
   }
 
-  #groupFault({ group }: MadeChange): string | undefined {
+  #groupFault({ group, change }: MadeChange): string | undefined {
     if (group?.after.state !== 'whole') return undefined
     const { id, before, after } = group
+    if (this.#isForgotten(id, change.epoch)) return undefined
     for (const copy of after.copies) {
       const known = before?.copies.some((one) => sameDisk(one, copy) && one.number === copy.number)
       const fault = known === true ? undefined : this.#copyFault(id, copy, after)
@@ -49,6 +51,15 @@ export class DurableFirst {
         return `the row of group ${id} names its copy ${copy.number} on ${copy.disk}, ${fault}`
     }
     return undefined
+  }
+
+  /**
+   * The row comes from an owner that was followed by another, which has freed the group and forgotten it: nothing names the
+   * row, and nothing ever will (docs/vdisk-protocol.md, "Known limits").
+   */
+  #isForgotten(id: GroupId, epoch: Epoch): boolean {
+    const vdisk = Number(id.split('-')[0]) as VDiskId
+    return !this.#metadata.planned.has(id) && this.#metadata.static(vdiskPartition(vdisk)).epoch > epoch
   }
 
   #copyFault(id: GroupId, copy: CopyRef, row: GroupRow): string | undefined {
