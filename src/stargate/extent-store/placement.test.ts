@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { DiskId, Incarnation, NodeId } from '../../base/ids.ts'
-import type { Tier } from '../../disk/disk.ts'
+import type { SpacePurpose, Tier } from '../../disk/disk.ts'
 import { isMixed, place, type Candidate, type PlacementRequest } from './placement.ts'
 
 const candidate = (
@@ -128,5 +128,77 @@ test('copies lie on distinct nodes, in as many live blocks as there are, on one 
       },
     ),
     { seed: 20_261_121, numRuns: 500 },
+  )
+})
+
+const anyCluster = fc.record({
+  nodes: fc.array(
+    fc.record({
+      block: fc.integer({ min: 1, max: 4 }),
+      disks: fc.array(
+        fc.record({
+          tier: fc.constantFrom<Tier>('flash', 'hdd'),
+          free: fc.oneof(fc.constant(0), fc.nat(90)),
+          live: fc.integer({ min: 0, max: 4 }).map((chance) => chance > 0),
+        }),
+        { maxLength: 2 },
+      ),
+      suspect: fc.integer({ min: 0, max: 3 }).map((chance) => chance === 0),
+    }),
+    { minLength: 1, maxLength: 6 },
+  ),
+  copies: fc.integer({ min: 1, max: 3 }),
+  bytes: fc.integer({ min: 1, max: 40 }),
+  purpose: fc.constantFrom<SpacePurpose>('guest', 'maintenance'),
+  tier: fc.constantFrom<Tier>('flash', 'hdd'),
+})
+
+/** Every choice of so many candidates on distinct nodes. */
+function* choices(from: readonly Candidate[], count: number): Generator<Candidate[]> {
+  if (count === 0) yield []
+  else
+    for (const [i, one] of from.entries())
+      for (const others of choices(
+        from.slice(i + 1).filter(({ ref }) => ref.node !== one.ref.node),
+        count - 1,
+      ))
+        yield [one, ...others]
+}
+
+test('no other choice has fewer suspects, nor as few and more blocks, nor as many blocks and more of the tier', () => {
+  fc.assert(
+    fc.property(anyCluster, ({ nodes: described, copies, bytes, purpose, tier }) => {
+      const candidates = described.flatMap(({ block, disks }, node) =>
+        disks.map(({ tier: of, free, live }, disk) => {
+          const one = candidate(`n${node}`, `b${block}`, of, free, live)
+          return { ...one, ref: { ...one.ref, disk: `n${node}-${of}-${disk}` as DiskId } }
+        }),
+      )
+      const avoid = described.flatMap(({ suspect }, node) => (suspect ? [`n${node}` as NodeId] : []))
+      const wanted = { ...request, owner: 'n0' as NodeId, copies, bytes, purpose, tier, avoid }
+      const roomIn = ({ space }: Candidate) =>
+        purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+      const usable = candidates.filter((one) => one.live && roomIn(one) >= bytes)
+      const nodesUsable = new Set(usable.map(({ ref }) => ref.node)).size
+      const worth = (choice: readonly Candidate[]): number[] => [
+        choice.filter(({ ref }) => !avoid.includes(ref.node)).length,
+        new Set(choice.map(({ block }) => block)).size,
+        choice.filter((one) => one.tier === tier).length,
+      ]
+
+      const chosen = place(wanted, candidates)
+      assert.ok(
+        chosen.every((one) => usable.includes(one)),
+        'a disk that is full, or gone, was chosen',
+      )
+      assert.equal(new Set(chosen.map(({ ref }) => ref.node)).size, Math.min(copies, nodesUsable))
+      assert.equal(chosen.length, Math.min(copies, nodesUsable))
+      const best = [...choices(usable, chosen.length)]
+        .map(worth)
+        .reduce((a, b) => ((a.map((part, i) => part - b[i]).find((by) => by !== 0) ?? 0) >= 0 ? a : b))
+      assert.deepEqual(worth(chosen), best)
+      assert.deepEqual(place(wanted, candidates.toReversed()), chosen, 'the order of candidates matters')
+    }),
+    { seed: 20_261_121, numRuns: 1000 },
   )
 })

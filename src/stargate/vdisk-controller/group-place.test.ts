@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { hasCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
 import { asVDisk, diskRef, TestNode, TestWorld } from './fixtures.test.ts'
@@ -95,4 +96,51 @@ test('a group that finds too few disks says whether nodes are down or space is s
     (error) => hasCode(error, 'TOO_FEW_REPLICAS'),
   )
   world.close()
+})
+
+const anyLogDisks = fc.record({
+  nodes: fc.array(
+    fc.record({
+      block: fc.integer({ min: 1, max: 4 }),
+      disks: fc.integer({ min: 0, max: 2 }),
+      failedAt: fc.integer({ min: 0, max: 8 }),
+    }),
+    { minLength: 1, maxLength: 7 },
+  ),
+  copies: fc.integer({ min: 1, max: 3 }),
+  spread: fc.nat(20),
+  owner: fc.integer({ min: 0, max: 6 }),
+})
+
+test("in any cluster a log lies on distinct nodes and in as many blocks as those have that didn't fail a moment ago", () => {
+  fc.assert(
+    fc.property(anyLogDisks, ({ nodes, copies, spread, owner }) => {
+      const candidates = nodes.flatMap(({ block, disks }, node) =>
+        Array.from({ length: disks }, (_, disk) => {
+          const one = candidate(`n${node}`, `b${block}`)
+          return { ...one, ref: { ...one.ref, disk: `n${node}-flash-${disk}` as never } }
+        }),
+      )
+      const suspects = nodes
+        .map(({ failedAt }, node) => ({ node: n(`n${node}`), failedAt }))
+        .filter(({ failedAt }) => failedAt >= 6)
+        .sort((a, b) => a.failedAt - b.failedAt)
+        .map(({ node }) => node)
+      const chosen = placeLog(copies, spread, n(`n${owner}`), candidates, suspects)
+      const blockOf = new Map(candidates.map(({ ref, block }) => [ref.node, block]))
+      const usable = [...blockOf.keys()]
+      const sound = usable.filter((node) => !suspects.includes(node))
+      const chosenSound = chosen.filter(({ node }) => sound.includes(node))
+      const blocksOf = (among: readonly NodeId[]) => new Set(among.map((node) => blockOf.get(node))).size
+
+      assert.equal(chosen.length, Math.min(copies, usable.length))
+      assert.equal(new Set(nodesOf(chosen)).size, chosen.length)
+      assert.equal(chosenSound.length, Math.min(copies, sound.length))
+      assert.equal(blocksOf(chosenSound.map(({ node }) => node)), Math.min(copies, blocksOf(sound)))
+      if (sound.includes(n(`n${owner}`))) assert.equal(chosen[0].node, `n${owner}`)
+      const reversed = placeLog(copies, spread, n(`n${owner}`), candidates.toReversed(), suspects)
+      assert.deepEqual(reversed, chosen, 'the order of candidates matters')
+    }),
+    { seed: 20_261_121, numRuns: 1000 },
+  )
 })
