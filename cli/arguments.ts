@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from 'commander'
 import { parseSize } from '../src/base/units.ts'
 import type { DiskWish } from '../src/local/local.ts'
+import { nodeIdPattern } from '../src/management/management.ts'
 
 export function sizeArgument(text: string): number {
   const bytes = parseSize(text)
@@ -36,6 +37,12 @@ export function vDiskArgument(text: string): VDiskArgument {
   if (!container || !name || rest.length > 0)
     throw new InvalidArgumentError('Write CONTAINER/NAME, such as vms/disk1.')
   return { container, name }
+}
+
+export function blockArgument(text: string): string {
+  if (!new RegExp(nodeIdPattern).test(text))
+    throw new InvalidArgumentError('Write small letters, digits and -, such as b1 or rack-7.')
+  return text
 }
 
 /** `30s`, `3m`, or seconds alone. */

@@ -12,7 +12,7 @@ import type {
   NodeInfo,
   VDiskInfo,
 } from '../src/management/management.ts'
-import { countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
+import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
@@ -146,10 +146,20 @@ function addNodeCommands(node: Command, program: Program): void {
     const shown = await (await clientFor(options)).get<NodeInfo>(nodePath(id))
     consoleOutput(options.json).result(shown, nodeFacts(shown))
   })
-  leaf(node, 'set <node>', 'changes settings of a node, at once')
-    .requiredOption('--cache <size>', 'the limit of its extent cache, such as 4GiB', sizeArgument)
-    .action(async (id: string, { cache, ...options }: Common & { cache: number }) => {
-      const body = { cacheBytes: cache }
+  const set = leaf(node, 'set <node>', 'changes settings of a node, at once')
+    .option('--cache <size>', 'the limit of its extent cache, such as 4GiB', sizeArgument)
+    .option(
+      '--block <block>',
+      'the chassis that it is in: copies lie in as many blocks as there are',
+      blockArgument,
+    )
+    .action(async (id: string, { cache, block, ...options }: Common & { cache?: number; block?: string }) => {
+      if (cache === undefined && block === undefined)
+        set.error('error: name --cache or --block', { exitCode: 2 })
+      const body = {
+        ...(cache === undefined ? {} : { cacheBytes: cache }),
+        ...(block === undefined ? {} : { block }),
+      }
       const changed = await (await clientFor(options)).change<NodeInfo>('PATCH', nodePath(id), body)
       consoleOutput(options.json).result(changed, nodeFacts(changed))
     })

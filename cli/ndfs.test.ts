@@ -82,6 +82,9 @@ test('ndfs shows status, nodes and disks, and sets the cache of a node', async (
   assert.match((await withApi('node list')).out, /^n2 {4}b2 {5}down/m)
   assert.match((await withApi('disk list')).out, /^n1-flash-0 {2}n1 {4}flash/m)
   assert.match((await withApi('node set n1 --cache 4GiB')).out, /^cache {7}0B of 4GiB$/m)
+  const moved = (await withApi('node set n1 --block rack-7')).out
+  assert.match(moved, /^block {7}rack-7$/m)
+  assert.match(moved, /^cache {7}0B of 4GiB$/m)
 })
 
 test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
@@ -95,6 +98,8 @@ test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
     ['up --disk tape:1GiB', /flash:10GiB/],
     ['up --nodes 0', /from 1 to/],
     ['node', /Usage: ndfs node/],
+    ['node set n1', /name --cache or --block/],
+    ['node set n1 --block Rack/7', /such as b1 or rack-7/],
     ['status --api nonsense --frob', /unknown option/],
   ] as const) {
     const { code, error } = await withApi(args)

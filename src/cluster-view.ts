@@ -9,6 +9,7 @@ import type {
   NodeValue,
   Owner,
   SessionValue,
+  SettingValue,
   VDiskNameValue,
   Versioned,
   Watch,
@@ -21,6 +22,7 @@ export class ClusterView implements Locations {
   readonly owners = new Map<VDiskId, Owner>()
   readonly vdisks = new Map<string, VDiskNameValue>()
   readonly containers = new Map<string, ContainerValue>()
+  readonly settings = new Map<NodeId, SettingValue>()
   readonly #zeus: Zeus
   readonly #watches: readonly Watch[]
   #change = Promise.withResolvers<void>()
@@ -46,6 +48,7 @@ export class ClusterView implements Locations {
       }),
       zeus.watch('vdisk/', this.#keep<string, VDiskNameValue>('vdisk/', this.vdisks)),
       zeus.watch('container/', this.#keep<string, ContainerValue>('container/', this.containers)),
+      zeus.watch('setting/', this.#keep<NodeId, SettingValue>('setting/', this.settings)),
     ]
   }
 
@@ -63,6 +66,11 @@ export class ClusterView implements Locations {
 
   async vdiskNamedNow(name: string): Promise<VDiskId | undefined> {
     return ((await this.#zeus.get(`vdisk/${name}`))?.value as VDiskNameValue | undefined)?.id
+  }
+
+  /** The block that an operator put the node in, else the one that its own configuration names. */
+  blockOf(node: NodeId): string | undefined {
+    return this.settings.get(node)?.block ?? this.nodes.get(node)?.block
   }
 
   owner(vdisk: VDiskId): Owner | undefined {

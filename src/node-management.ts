@@ -34,7 +34,7 @@ import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import type { HostedDescription } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
-import type { ContainerValue, NodeValue, Owner, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+import type { ContainerValue, NodeValue, Owner, SettingValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 export interface NodeManagementOptions {
   readonly platform: Platform
@@ -66,11 +66,6 @@ interface NodeAnswer {
   }[]
 }
 
-/** What an operator set for a node; it outlives the node's process. */
-interface NodeSetting {
-  readonly cacheBytes: number
-}
-
 /** A node that doesn't answer by then is shown without what only it knows. */
 const askTimeoutMs = 2000
 
@@ -81,22 +76,26 @@ export class NodeManagement implements ManagementTarget {
 
   constructor(options: NodeManagementOptions) {
     this.#options = options
-    const { peers, router, cache } = options
+    const { peers, router } = options
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
       encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
     ])
     peers.handle('management.set', 'terminal', (request) => {
-      cache.limitBytes = decodeControl<NodeSetting>(request.body).cacheBytes
+      this.#apply(decodeControl<SettingValue>(request.body))
       return []
     })
   }
 
   /** Takes up what an operator has set for this node earlier. */
   async applySettings(): Promise<void> {
-    const { zeus, node, cache } = this.#options
-    const setting = (await zeus.get(`setting/${node}`))?.value as NodeSetting | undefined
-    if (setting !== undefined) cache.limitBytes = setting.cacheBytes
+    const { zeus, node } = this.#options
+    this.#apply((await zeus.get(`setting/${node}`))?.value as SettingValue | undefined)
+  }
+
+  /** The block is not among it: each node hears of every node's through its watch. */
+  #apply(setting: SettingValue | undefined): void {
+    if (setting?.cacheBytes !== undefined) this.#options.cache.limitBytes = setting.cacheBytes
   }
 
   async health(): Promise<Health> {
@@ -231,15 +230,29 @@ export class NodeManagement implements ManagementTarget {
     return info
   }
 
-  async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
+  async changeNode(id: string, change: NodeChange): Promise<NodeInfo> {
     const { zeus, peers } = this.#options
     if ((await zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
-    const setting: NodeSetting = { cacheBytes }
-    await zeus.set(`setting/${id}`, setting)
+    const setting = await this.#changeSetting(id, change)
     // Asked now: a node that began a moment ago may have read the setting before.
-    if ((await zeus.get(`session/${id}`)) !== undefined)
+    if (change.cacheBytes !== undefined && (await zeus.get(`session/${id}`)) !== undefined)
       await peers.call(id as NodeId, 'management.set', [encodeControl(setting)])
     return this.showNode(id)
+  }
+
+  /** What is not named stays as somebody else sets it at the same time. */
+  async #changeSetting(id: string, change: NodeChange): Promise<SettingValue> {
+    const { zeus } = this.#options
+    for (;;) {
+      const before = await zeus.get(`setting/${id}`)
+      const setting: SettingValue = { ...(before?.value as SettingValue | undefined), ...change }
+      try {
+        await zeus.set(`setting/${id}`, setting, before?.version ?? 0)
+        return setting
+      } catch (error) {
+        if (!hasCode(error, 'CONFLICT')) throw error
+      }
+    }
   }
 
   async listDisks(): Promise<readonly DiskInfo[]> {
@@ -410,7 +423,9 @@ export class NodeManagement implements ManagementTarget {
 
   async #nodes(): Promise<{ info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[]> {
     const { view, zeus } = this.#options
-    const nodes = await zeus.list('node/')
+    const [nodes, settings] = await Promise.all([zeus.list('node/'), zeus.list('setting/')])
+    const blockSetFor = (id: NodeId): string | undefined =>
+      (settings.find(({ key }) => key === `setting/${id}`)?.value as SettingValue | undefined)?.block
     return Promise.all(
       nodes.map(async ({ key, value: shown }) => {
         const id = key.slice('node/'.length) as NodeId
@@ -419,7 +434,7 @@ export class NodeManagement implements ManagementTarget {
         const answer = session === undefined ? undefined : await this.#ask(id)
         const info: NodeInfo = {
           id,
-          block: value.block,
+          block: blockSetFor(id) ?? value.block,
           state: session === undefined ? 'down' : 'up',
           addresses: { http: value.http, peer: value.peer, nbd: value.nbd },
           ...(answer === undefined ? {} : { cache: answer.cache }),

@@ -41,6 +41,7 @@ export interface NodeOptions {
   readonly clusterId: string
   readonly key: Buffer
   readonly node: NodeId
+  /** Where no operator has put it in another since. */
   readonly block: string
   readonly storeAddress: Address
   readonly listen: {
@@ -132,13 +133,14 @@ export async function startNode(options: NodeOptions) {
   const medusa = new StoreMedusa(peers, storeNode)
   const view = new ClusterView(zeus)
 
+  const ownBlock = (): string => view.settings.get(node)?.block ?? block
   const otherDisks = (): KnownDisk[] =>
     [...view.nodes].flatMap(([name, value]) => {
       if (name === node) return []
       const session = view.sessions.get(name)
       return value.disks.map((disk) => ({
         ref: { node: name, disk: disk.id as DiskId, incarnation: disk.incarnation as Incarnation },
-        block: value.block,
+        block: view.blockOf(name) ?? value.block,
         tier: disk.tier,
         live:
           session?.disks.some(
@@ -152,7 +154,9 @@ export async function startNode(options: NodeOptions) {
     platform: here,
     peers,
     node,
-    block,
+    get block() {
+      return ownBlock()
+    },
     clusterId,
     disks,
     epochOf: (vdisk) => controller.epochOf(vdisk),
@@ -175,7 +179,7 @@ export async function startNode(options: NodeOptions) {
     pace,
     undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes * undrainedShareMax)),
     logCandidates: () => [
-      ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block }] : [])),
+      ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block: ownBlock() }] : [])),
       ...otherDisks().flatMap((disk) =>
         disk.live && disk.tier === 'flash' ? [{ ref: disk.ref, block: disk.block }] : [],
       ),

@@ -109,6 +109,10 @@ test('a second up on the directory is refused', async () => {
 test('a setting of another node takes effect through any node', async () => {
   await done('node', 'set', 'n2', '--cache', '64MiB', '--api', (await node('n1')).http)
   assert.match(await done('node', 'show', 'n2', '--dir', dir), /of 64MiB$/m)
+  await done('node', 'set', 'n2', '--block', 'rack-7', '--api', (await node('n1')).http)
+  const shown = await done('node', 'show', 'n2', '--api', (await node('n3')).http)
+  assert.match(shown, /^block +rack-7$/m)
+  assert.match(shown, /of 64MiB$/m)
 })
 
 test('a killed node has no process in cluster.json, the others are asked, and node start brings it back', async () => {

@@ -266,10 +266,7 @@ function printHowToUse(nodes: readonly NodeConfig[], dir: string, output: Output
     `Faster, on this machine: nbd+unix:///vms/disk1?socket=${nbdSocket}`,
     `To outlive a node: npx ndfs connect vms/disk1 --dir ${dir} --socket PATH`,
     'Nodes:',
-    ...nodes.map(
-      ({ node, block, listen }) =>
-        `  ${node} in block ${block}: API http://${listen.http}, NBD ${listen.nbd}`,
-    ),
+    ...nodes.map(({ node, listen }) => `  ${node}: API http://${listen.http}, NBD ${listen.nbd}`),
     '',
   ]
   for (const line of lines) output.line(line)

@@ -124,6 +124,10 @@ test('the HTTP API shows status, nodes and disks, and changes the cache of a nod
   assert.equal((await ask('GET', '/api/v1/disks')).json<unknown[]>().length, 2)
   const changed = await ask('PATCH', '/api/v1/nodes/n1', { headers: bearer, body: { cacheBytes: 4096 } })
   assert.equal(changed.json<{ cache: { limitBytes: number } }>().cache.limitBytes, 4096)
+  const moved = await ask('PATCH', '/api/v1/nodes/n1', { headers: bearer, body: { block: 'rack-7' } })
+  assert.equal(moved.json<{ block: string }>().block, 'rack-7')
+  const nothing = await ask('PATCH', '/api/v1/nodes/n1', { headers: bearer, body: {} })
+  assert.equal(nothing.status, 400)
 })
 
 test('a request that changes something is refused without the token, and with a wrong one', async () => {

@@ -190,7 +190,15 @@ export const vDiskChangeSchema = Type.Object(
 export type VDiskChange = Static<typeof vDiskChangeSchema>
 
 export const nodeChangeSchema = Type.Object(
-  { cacheBytes: bytes('The limit of its extent cache; takes effect at once.') },
+  {
+    cacheBytes: Type.Optional(bytes('The limit of its extent cache; takes effect at once.')),
+    block: Type.Optional(
+      Type.String({
+        pattern: nodeIdPattern,
+        description: 'The chassis that it is in: what is placed from then on goes by it.',
+      }),
+    ),
+  },
   { ...closed, minProperties: 1 },
 )
 export type NodeChange = Static<typeof nodeChangeSchema>

@@ -161,9 +161,13 @@ export class MemoryTarget implements ManagementTarget {
     return node
   }
 
-  async changeNode(id: string, { cacheBytes }: NodeChange): Promise<NodeInfo> {
+  async changeNode(id: string, { cacheBytes, block }: NodeChange): Promise<NodeInfo> {
     const node = await this.showNode(id)
-    const changed = { ...node, cache: { limitBytes: cacheBytes, usedBytes: 0 } }
+    const changed = {
+      ...node,
+      ...(cacheBytes === undefined ? {} : { cache: { limitBytes: cacheBytes, usedBytes: 0 } }),
+      ...(block === undefined ? {} : { block }),
+    }
     this.#nodes.set(id, changed)
     return changed
   }

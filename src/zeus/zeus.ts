@@ -120,6 +120,12 @@ export interface DiskValue {
   readonly capacityBytes: number
   readonly state: 'online' | 'failed'
 }
+/** `setting/NODE`: what an operator set for a node; it outlives the node's process. */
+export interface SettingValue {
+  readonly cacheBytes?: number
+  /** In place of the one that the node's own configuration names. */
+  readonly block?: string
+}
 export interface SessionValue extends NodeValue {
   readonly incarnation: Incarnation
   /** Milliseconds since 1970. */

@@ -39,6 +39,7 @@ export interface ExtentStoreOptions {
   readonly platform: Platform
   readonly peers: Peers
   readonly node: NodeId
+  /** Read anew for each placement: an operator may move the node to another. */
   readonly block: string
   readonly clusterId: string
   /** This node's disks that hold extent groups. */
