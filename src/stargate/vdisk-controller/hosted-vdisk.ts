@@ -42,6 +42,7 @@ import { type LogEntry, VDiskLog } from './vdisk-log.ts'
 import { VDiskMap } from './vdisk-map.ts'
 import { VDiskReads } from './vdisk-reads.ts'
 import type { VDiskRow } from './vdisk-row.ts'
+import type { HeldByLog } from './vdisk-survey.ts'
 import type { WriteGate } from './write-gate.ts'
 import { homeOf, WriteStreams } from './write-home.ts'
 
@@ -560,6 +561,11 @@ export class HostedVDiskController implements HostedVDisk {
   #suspectDisk(disk: string): void {
     const candidate = this.#context.extents.candidates().find(({ ref }) => ref.disk === disk)
     if (candidate !== undefined) this.#suspect(candidate.ref.node)
+  }
+
+  /** What only its log holds, and where. */
+  held(): readonly HeldByLog[] {
+    return this.#log.held()
   }
 
   describe(): HostedDescription {

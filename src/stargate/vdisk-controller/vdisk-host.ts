@@ -20,6 +20,7 @@ import type { ClaimReason, Zeus } from '../../zeus/zeus.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import type { OplogReplica, Oplogs, Tail } from '../oplog/oplog.ts'
+import type { CopySurvey } from './copy-levels.ts'
 import { GroupIndex } from './group-index.ts'
 import { type LogCandidate, placeLog, Suspects } from './group-place.ts'
 import { GroupLedger } from './group-ledger.ts'
@@ -33,6 +34,7 @@ import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './
 import type { VDiskState } from './rows.ts'
 import { epochOfEpisode } from './vdisk-log.ts'
 import { VDiskRow } from './vdisk-row.ts'
+import { type SurveyQuestion, VDiskSurveys } from './vdisk-survey.ts'
 import { WriteGate } from './write-gate.ts'
 
 export interface VDiskHostOptions {
@@ -73,6 +75,7 @@ const everything = Number.MAX_SAFE_INTEGER as Sequence
 export class VDiskHost implements VDiskController {
   readonly #options: VDiskHostOptions
   readonly #access: MedusaAccess
+  readonly #surveys: VDiskSurveys
   readonly #places = new GroupPlaces()
   readonly #grants: { wake(): void }
   /** Recoveries under way: each reads a whole undrained log into memory. */
@@ -108,6 +111,7 @@ export class VDiskHost implements VDiskController {
     const { platform, medusa, oplogs, extents } = options
     this.#options = options
     this.#access = { platform, medusa }
+    this.#surveys = new VDiskSurveys(medusa)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
     extents.onBadCopy = (access, copy, reason) => this.#badCopy(access.vdisk, access.group, copy, reason)
     this.#grants = oplogs.keepGranted(
@@ -404,6 +408,13 @@ export class VDiskHost implements VDiskController {
     if (state === undefined) return undefined
     const newest = state.episodes.every(({ end }) => end !== undefined && end <= state.drained)
     return { state, newest }
+  }
+
+  /** What would be left of the vDisk after which losses: see vdisk-survey.ts. Whoever owns it. */
+  survey(vdisk: VDiskId, question: SurveyQuestion): Promise<CopySurvey> {
+    const hosted = this.#hosted.get(vdisk)
+    const told = hosted === undefined ? undefined : { epoch: hosted.epoch, held: hosted.held() }
+    return this.#surveys.survey(vdisk, question, told)
   }
 
   statistics(): VDiskControllerStatistics {

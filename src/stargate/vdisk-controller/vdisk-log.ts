@@ -29,6 +29,7 @@ import {
 import type { ReadLease } from './read-lease.ts'
 import type { Episode, VDiskState } from './rows.ts'
 import { isOwnershipOver, type VDiskRow } from './vdisk-row.ts'
+import type { HeldByLog } from './vdisk-survey.ts'
 
 /** What the owner knows of one undrained record. */
 export interface LogEntry extends Omit<RecordHeader, 'epoch' | 'episode' | 'episodeFirst' | 'acknowledged'> {
@@ -157,6 +158,22 @@ export class VDiskLog {
     return current?.named
       ? { id: current.id, first: current.first, replicas: current.links.map((link) => link.ref) }
       : undefined
+  }
+
+  /** What no map names yet, by the replicas that all of it is on: of each episode that the row names, what it still holds. */
+  held(): HeldByLog[] {
+    const held: HeldByLog[] = []
+    for (const { first, end, replicas } of this.#context.row.state.episodes) {
+      let bytes = 0
+      const from = Math.max(first, this.#drained + 1)
+      for (let sequence = from; sequence <= Math.min(end ?? this.#last, this.#last); sequence++) {
+        const { kind, payloadBytes } = this.#entry(sequence)
+        // The first one of an episode tells nothing of the vDisk.
+        if (kind !== 'open') bytes += payloadBytes + entryBytes
+      }
+      if (bytes > 0) held.push({ replicas, bytes })
+    }
+    return held
   }
 
   /** Gives the record the next sequence at once; resolves when it is acknowledged. */

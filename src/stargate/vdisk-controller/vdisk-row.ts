@@ -75,13 +75,13 @@ export class VDiskRow implements Ownership {
   }
 
   /** The state as the row has it, for whoever doesn't own the vDisk: all but the map and the log, and a moment old. */
-  static async peek(access: MedusaAccess, vdisk: VDiskId): Promise<VDiskState | undefined> {
+  static async peek(access: Pick<MedusaAccess, 'medusa'>, vdisk: VDiskId): Promise<VDiskState | undefined> {
     return (await VDiskRow.peekWithEpoch(access, vdisk))?.state
   }
 
   /** The same, with the epoch that the row had then: no change under a lower one is made any more. */
   static async peekWithEpoch(
-    access: MedusaAccess,
+    access: Pick<MedusaAccess, 'medusa'>,
     vdisk: VDiskId,
   ): Promise<{ epoch: Epoch; state: VDiskState } | undefined> {
     const { static: seen, rows } = await access.medusa.get(vdiskPartition(vdisk), [stateRowKey])
