@@ -76,6 +76,8 @@ test('ndfs makes, lists, shows, resizes and deletes', async () => {
 
 test('ndfs shows status, nodes and disks, and sets the cache of a node', async () => {
   const { out } = await withApi('status')
+  assert.match(out, /^one copy of 1GiB left: vms\/disk1; n2 is down\n/)
+  assert.match(out, /^- copies of 1GiB/m)
   assert.match(out, /^health {6}degraded$/m)
   assert.match(out, /^! n2 is down/m)
   assert.equal((JSON.parse((await withApi('node list --json')).out) as unknown[]).length, 2)

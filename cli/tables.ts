@@ -131,6 +131,8 @@ export const disksTable = (disks: readonly DiskInfo[]): string =>
 export function statusText(status: ClusterStatus): string {
   const { flash, hdd } = status.capacity
   return [
+    status.survival.sentence,
+    '',
     facts([
       ['cluster', status.cluster],
       ['health', status.health],
@@ -148,5 +150,8 @@ export function statusText(status: ClusterStatus): string {
     '',
     nodesTable(status.nodes),
     ...(status.problems.length > 0 ? ['', ...status.problems.map((problem) => `! ${problem}`)] : []),
+    '',
+    'What is missing to survive more:',
+    ...status.survival.missing.map((missing) => `- ${missing}`),
   ].join('\n')
 }

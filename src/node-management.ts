@@ -6,6 +6,8 @@ import { decodeControl, encodeControl } from './base/control.ts'
 import { hasCode, messageOf, NdfsError } from './base/errors.ts'
 import type { NodeId, VDiskId } from './base/ids.ts'
 import { formatSize } from './base/units.ts'
+import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
+import { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Disk } from './disk/disk.ts'
 import type {
@@ -73,10 +75,12 @@ const nameOf = ({ container, name }: VDiskName): string => `${container}/${name}
 
 export class NodeManagement implements ManagementTarget {
   readonly #options: NodeManagementOptions
+  readonly #survey: ClusterSurvey
 
   constructor(options: NodeManagementOptions) {
     this.#options = options
-    const { peers, router } = options
+    const { platform, node, view, zeus, peers, controller, router } = options
+    this.#survey = new ClusterSurvey({ clock: platform.clock, node, view, zeus, peers, controller })
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
       encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
@@ -261,10 +265,11 @@ export class NodeManagement implements ManagementTarget {
 
   async status(): Promise<ClusterStatus> {
     const { clusterId, version } = this.#options
-    const [nodes, containers, vdisks] = await Promise.all([
+    const [nodes, containers, vdisks, survival] = await Promise.all([
       this.#nodes(),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
+      survivalOfCluster(this.#survey, this.#options.zeus),
     ])
     const disks = disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {
@@ -277,21 +282,26 @@ export class NodeManagement implements ManagementTarget {
     const offline = vdisks.filter((vdisk) => vdisk.state === 'offline')
     const problems = [
       ...nodes.flatMap(({ info }) =>
-        info.state === 'down'
-          ? [
-              `${info.id} is down: what lies there has fewer copies than asked for. \`ndfs node start ${info.id}\``,
-            ]
+        info.state === 'down' ? [`${info.id} is down: \`ndfs node start ${info.id}\``] : [],
+      ),
+      ...nodes.flatMap(({ info, answer }) =>
+        info.state === 'up' && answer === undefined
+          ? [`${info.id} lives, and does not answer ${this.#options.node}`]
           : [],
       ),
       ...disks.flatMap((disk) =>
         disk.state === 'failed' ? [`disk ${disk.id} of ${disk.node} has failed: replace it`] : [],
       ),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
+      ...survival.unknown.map(({ vdisk, reason }) => `${vdisk}: what it survives is not known: ${reason}`),
     ]
+    const isCritical = offline.length > 0 || survival.level === 'unreadable'
+    const isDegraded = problems.length > 0 || survival.shortBytes > 0
     return {
       cluster: clusterId,
       version,
-      health: offline.length > 0 ? 'critical' : problems.length > 0 ? 'degraded' : 'ok',
+      health: isCritical ? 'critical' : isDegraded ? 'degraded' : 'ok',
+      survival,
       problems,
       nodes: nodes.map(({ info }) => info),
       capacity: { flash: capacity('flash'), hdd: capacity('hdd') },
@@ -303,7 +313,7 @@ export class NodeManagement implements ManagementTarget {
 
   // --- numbers ---------------------------------------------------------------------------------------------------
 
-  statistics(): readonly Sample[] {
+  async statistics(): Promise<readonly Sample[]> {
     const { cache, controller, extents, replicas, nbd, admission, disks } = this.#options
     const samples: Sample[] = []
     const add = (
@@ -400,7 +410,7 @@ export class NodeManagement implements ManagementTarget {
     add('counter', 'nbd_read_bytes_total', 'Bytes that NBD clients read.', front.readBytes)
     add('counter', 'nbd_written_bytes_total', 'Bytes that NBD clients wrote.', front.writtenBytes)
     add('counter', 'nbd_errors_total', 'NBD requests that were answered with an error.', front.errors)
-    return samples
+    return [...samples, ...(await survivalSamples(this.#survey, this.#options.view))]
   }
 
   // ---------------------------------------------------------------------------------------------------------------

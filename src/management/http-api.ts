@@ -194,7 +194,7 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
     },
   )
   app.get('/metrics', { schema: { summary: 'The numbers of this node.' } }, async (_, reply) =>
-    reply.type(scrape.contentType).send(await scrape.text(target.statistics())),
+    reply.type(scrape.contentType).send(await scrape.text(await target.statistics())),
   )
   app.get('/api/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 

@@ -10,6 +10,9 @@
  * Not here: the data path, and who may ask (http-api.ts holds the door).
  */
 import Type, { type Static } from 'typebox'
+import { survivalSchema } from './survival.ts'
+
+export type { Survival } from './survival.ts'
 
 /** A container's name, and the part of a vDisk's name after the `/`. */
 export const namePattern = '^[a-z0-9][a-z0-9._-]{0,62}$'
@@ -120,6 +123,7 @@ export const clusterStatusSchema = Type.Object(
       description:
         '`degraded`: all data is served, not all of it as protected as asked for; `critical`: some is not served.',
     }),
+    survival: survivalSchema,
     problems: Type.Array(Type.String(), { description: 'One sentence each: what is wrong, and what to do.' }),
     nodes: Type.Array(nodeInfoSchema),
     capacity: Type.Object(
@@ -247,7 +251,7 @@ export interface ManagementTarget {
   listDisks(): Promise<readonly DiskInfo[]>
 
   /** The numbers of this node alone, as they are now: pulled, never pushed. */
-  statistics(): readonly Sample[]
+  statistics(): Promise<readonly Sample[]>
 }
 
 /** What the body of every answer that is not a success holds. */

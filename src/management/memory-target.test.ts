@@ -59,6 +59,17 @@ export class MemoryTarget implements ManagementTarget {
       cluster: 'c0ffee',
       version: '0.1.0',
       health: 'degraded',
+      survival: {
+        sentence: 'one copy of 1GiB left: vms/disk1; n2 is down',
+        level: 'one copy',
+        missing: ['copies of 1GiB, which has fewer than asked for: n2 is gone'],
+        bytes: { unreadable: 0, 'one copy': 1 * GiB, disk: 0, node: 0, block: 0 },
+        atMost: [],
+        shortBytes: 1 * GiB,
+        misplacedBytes: 0,
+        unknown: [],
+        metadata: 'one disk',
+      },
       problems: ['n2 is down: start it with `ndfs node start n2`.'],
       nodes: [...this.#nodes.values()],
       capacity: {
@@ -187,7 +198,7 @@ export class MemoryTarget implements ManagementTarget {
     ]
   }
 
-  statistics(): readonly Sample[] {
+  async statistics(): Promise<readonly Sample[]> {
     const help = 'Requests that guests sent.'
     return [
       { name: 'nbd_requests_total', help, kind: 'counter', labels: { command: 'read' }, value: 7 },

@@ -31,8 +31,8 @@ export interface CopySurvey {
   readonly shortBytes: number
   /** What lies in fewer blocks than it could, with as many copies and the blocks that live. */
   readonly misplacedBytes: number
-  /** Some bytes were not counted one by one: there are no more than this. */
-  readonly atMost: boolean
+  /** Levels of which some bytes were not counted one by one: there are no more than this. */
+  readonly atMost: readonly CopyLevel[]
 }
 
 /** Where so many copies lie. */
@@ -86,7 +86,7 @@ export class SurveySum {
   #weakest: CopyLevel | undefined
   #shortBytes = 0
   #misplacedBytes = 0
-  #atMost = false
+  readonly #atMost = new Set<CopyLevel>()
 
   /** `wanted`: how many copies there should be. */
   add({ level, copies, misplaced }: Standing, bytes: number, wanted: number, atMost = false): void {
@@ -94,7 +94,7 @@ export class SurveySum {
     this.#weakest = weaker(this.#weakest, level)
     if (copies < wanted) this.#shortBytes += bytes
     if (misplaced) this.#misplacedBytes += bytes
-    this.#atMost ||= atMost
+    if (atMost) this.#atMost.add(level)
   }
 
   addSurvey(survey: CopySurvey): void {
@@ -102,7 +102,7 @@ export class SurveySum {
     this.#weakest = weaker(this.#weakest, survey.weakest)
     this.#shortBytes += survey.shortBytes
     this.#misplacedBytes += survey.misplacedBytes
-    this.#atMost ||= survey.atMost
+    for (const level of survey.atMost) this.#atMost.add(level)
   }
 
   get survey(): CopySurvey {
@@ -111,7 +111,7 @@ export class SurveySum {
       weakest: this.#weakest,
       shortBytes: this.#shortBytes,
       misplacedBytes: this.#misplacedBytes,
-      atMost: this.#atMost,
+      atMost: copyLevels.filter((level) => this.#atMost.has(level)),
     }
   }
 }

@@ -41,12 +41,15 @@ export async function readGroupSets(
     const read = await readOnce(medusa, vdisk, copies)
     if (read !== undefined) return read
   }
-  throw new NdfsError(
+  throw tooBusy(vdisk)
+}
+
+export const tooBusy = (vdisk: VDiskId): NdfsError =>
+  new NdfsError(
     'UNAVAILABLE',
     `Cannot survey vDisk ${vdisk}: its index of groups changes faster than it can be read`,
     { vdisk },
   )
-}
 
 async function readOnce(
   medusa: Pick<Medusa, 'scan'>,

@@ -19,6 +19,9 @@ import type { VDiskOffset } from '../../base/units.ts'
 import type { ClaimReason } from '../../zeus/zeus.ts'
 import type { Maybe, Run } from '../io/io.ts'
 
+// What may be lost, and what is left then, is part of this contract: pure functions of pictures.
+export * from './copy-levels.ts'
+
 /**
  * Whom a request comes from, for requests that may have been sent twice. A request is refused with STALE_SESSION where
  * a newer number of the same sender was seen before it got its place in the vDisk's order (C10, F3).

@@ -139,7 +139,7 @@ test('log that may hold something counts by its replicas: open, or sealed beyond
   assert.equal((await rows.survey(allFour)).weakest, undefined)
   rows.state({ episodes: [episode(5, 11, 'n1', 'n9'), episode(12, undefined, 'n1', 'n3')] })
   const { weakest, atMost } = await rows.survey(allFour)
-  assert.deepEqual([weakest, atMost], ['one copy', true])
+  assert.deepEqual([weakest, atMost], ['one copy', ['one copy', 'block']])
   rows.state({ episodes: [episode(12, undefined, 'n8', 'n9')] })
   assert.equal((await rows.survey(allFour)).weakest, 'unreadable')
   rows.world.close()
@@ -151,7 +151,7 @@ test('an owner knows what its log holds, for as long as the row has its epoch', 
   assert.equal((await rows.survey(allFour, { epoch, held: [] })).weakest, undefined)
   const held = [{ replicas: [diskRef('n1'), diskRef('n2')], bytes: 512 }]
   const told = await rows.survey(allFour, { epoch, held })
-  assert.deepEqual([told.weakest, told.bytes.node, told.atMost], ['node', 512, false])
+  assert.deepEqual([told.weakest, told.bytes.node, told.atMost], ['node', 512, []])
   const earlier = await rows.survey(allFour, { epoch: asEpoch(2), held: [] })
   assert.equal(earlier.weakest, 'one copy')
   rows.world.close()
@@ -196,7 +196,7 @@ test('an owner’s survey has what is acknowledged: on its log’s replicas, the
 
   await run(served.write(vDiskOffset(0), Buffer.alloc(8192, 1), []))
   const written = await survey(without())
-  assert.deepEqual([written.weakest, written.atMost], ['block', false])
+  assert.deepEqual([written.weakest, written.atMost], ['block', []])
   assert.ok(written.bytes.block >= 8192 && written.bytes.block < 12_288)
   const [peer] = served.describe().episode!.replicas.filter(({ node }) => node !== 'n1')
   assert.equal((await survey(without(peer.node))).weakest, 'one copy')
@@ -204,7 +204,7 @@ test('an owner’s survey has what is acknowledged: on its log’s replicas, the
   // Another node, which can't ask the owner, has only the rows: nothing better.
   const other = new TestNode(world, 'n2').host
   const fromRows = await run(other.survey(vdisk, questionOf(without(peer.node))))
-  assert.deepEqual([fromRows.weakest, fromRows.atMost], ['one copy', true])
+  assert.deepEqual([fromRows.weakest, fromRows.atMost], ['one copy', ['one copy']])
 
   await run(served.drain())
   const drained = await survey(without())

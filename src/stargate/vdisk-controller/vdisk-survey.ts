@@ -15,7 +15,7 @@ import type { DiskRef, Epoch, GroupId, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import { type CopySurvey, type DiskPicture, type Standing, standings, SurveySum } from './copy-levels.ts'
-import { type GroupSets, isAt, readGroupSets } from './group-sets.ts'
+import { type GroupSets, isAt, readGroupSets, tooBusy } from './group-sets.ts'
 import { decodeGroupRow, groupPartition, groupRowKey, groupsOfPartition, type VDiskState } from './rows.ts'
 import { VDiskRow } from './vdisk-row.ts'
 import { undrainedBytesPerVDiskMax } from './write-gate.ts'
@@ -37,6 +37,7 @@ const groupsKeptMax = 1_000_000
 /** Rows of endangered groups that the surveys of one question read; the others are counted as full. */
 const rowsReadMax = 256
 const readsAtOnce = 16
+const triesMax = 4
 
 /** One question: a picture of the disks, and how many rows may still be read for it. */
 export interface SurveyQuestion {
@@ -54,6 +55,8 @@ export class VDiskSurveys {
   /** Least recently used first. */
   readonly #kept = new Map<VDiskId, GroupSets>()
   #groupsKept = 0
+  /** Long ones outlive the question that they were begun for: the next one finds what they read. */
+  readonly #reading = new Map<VDiskId, Promise<GroupSets>>()
 
   constructor(medusa: Medusa) {
     this.#medusa = medusa
@@ -112,17 +115,33 @@ export class VDiskSurveys {
 
   /** As of now: what was read before is read again where the index has changed. */
   async #groupSets(vdisk: VDiskId, copies: number): Promise<GroupSets> {
-    const kept = this.#kept.get(vdisk)
-    if (kept !== undefined) {
-      const now = await this.#medusa.get(groupsOfPartition(vdisk), [])
-      if (isAt(kept.at, now.static)) {
-        this.#keep(vdisk, kept)
-        return kept
+    for (let tries = 0; tries < triesMax; tries++) {
+      const kept = this.#kept.get(vdisk)
+      if (kept !== undefined) {
+        const now = await this.#medusa.get(groupsOfPartition(vdisk), [])
+        if (isAt(kept.at, now.static)) {
+          this.#keep(vdisk, kept)
+          return kept
+        }
       }
+      const underWay = this.#reading.get(vdisk)
+      if (underWay === undefined) return this.#read(vdisk, copies)
+      // It was begun before we came: what it has is kept, and looked at like anything that is.
+      await underWay
     }
-    const read = await readGroupSets(this.#medusa, vdisk, copies)
-    this.#keep(vdisk, read)
-    return read
+    throw tooBusy(vdisk)
+  }
+
+  async #read(vdisk: VDiskId, copies: number): Promise<GroupSets> {
+    const reading = readGroupSets(this.#medusa, vdisk, copies)
+    this.#reading.set(vdisk, reading)
+    try {
+      const read = await reading
+      this.#keep(vdisk, read)
+      return read
+    } finally {
+      this.#reading.delete(vdisk)
+    }
   }
 
   #keep(vdisk: VDiskId, sets: GroupSets): void {
