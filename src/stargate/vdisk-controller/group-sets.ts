@@ -1,13 +1,20 @@
 /**
- * The index of one vDisk's extent groups, as it was read at one version: which groups have copies on which disks. Groups on the
- * same disks share one entry, so that weighing them costs as much as there are combinations of disks.
+ * The index of one vDisk's extent groups: which groups have copies on which disks. Groups on the same disks share one entry, so that
+ * weighing them costs as much as there are combinations of disks.
  *
  * A copy in the index counts where it names no more of them than the vDisk asks for. Where it names more, a repair is under way,
  * or was broken off: the group's row has to say which count.
+ *
+ * An index that changes while it is read in parts misses nothing, if that takes less time than a group stays in the index after nothing
+ * needs it any more (`graceMs` of reclaim.ts): what was in a group that is gone from a part not read yet was dead before the reading
+ * began, and what stands in one that came behind the place of reading was in its log, or in another group that is still there, when it
+ * began.
  */
 import { NdfsError } from '../../base/errors.ts'
 import type { DiskRef, GroupId, VDiskId } from '../../base/ids.ts'
 import type { Medusa, Static } from '../../medusa/medusa.ts'
+import type { Clock } from '../../platform/platform.ts'
+import { graceMs } from './reclaim.ts'
 import { decodePlannedCopies, groupsOfPartition } from './rows.ts'
 
 export interface GroupsOnDisks {
@@ -16,7 +23,8 @@ export interface GroupsOnDisks {
 }
 
 export interface GroupSets {
-  readonly at: Static
+  /** Undefined: it changed while it was read. */
+  readonly at: Static | undefined
   readonly sets: readonly GroupsOnDisks[]
   /** Their rows have to be read. */
   readonly unsettled: readonly GroupId[]
@@ -26,20 +34,24 @@ export interface GroupSets {
 /** Rows of one answer: about 150 KB. */
 const rowsAtOnce = 1000
 /** An index that is changed each time is that of a vDisk whose log is drained over and over. */
-const readsMax = 4
+const readsMax = 3
+/** Clocks differ by less than that. */
+const changingReadMsMax = 0.75 * graceMs
 
 export const isAt = ({ epoch, version, changeId }: Static, now: Static): boolean =>
   epoch === now.epoch && version === now.version && changeId === now.changeId
 
-/** Reads the index at one version. UNAVAILABLE where it changes faster than it can be read. */
+/** UNAVAILABLE where it changes faster than it can be read. */
 export async function readGroupSets(
   medusa: Pick<Medusa, 'scan'>,
+  clock: Clock,
   vdisk: VDiskId,
   copies: number,
 ): Promise<GroupSets> {
   for (let reads = 0; reads < readsMax; reads++) {
+    const begun = clock.now()
     const read = await readOnce(medusa, vdisk, copies)
-    if (read !== undefined) return read
+    if (read.at !== undefined || clock.now() - begun < changingReadMsMax) return read
   }
   throw tooBusy(vdisk)
 }
@@ -51,19 +63,16 @@ export const tooBusy = (vdisk: VDiskId): NdfsError =>
     { vdisk },
   )
 
-async function readOnce(
-  medusa: Pick<Medusa, 'scan'>,
-  vdisk: VDiskId,
-  copies: number,
-): Promise<GroupSets | undefined> {
+async function readOnce(medusa: Pick<Medusa, 'scan'>, vdisk: VDiskId, copies: number): Promise<GroupSets> {
   const sets = new Map<string, GroupsOnDisks>()
   const unsettled: GroupId[] = []
   let groups = 0
-  let at: Static | undefined
+  let first: Static | undefined
+  let isSame = true
   for (let after = ''; ;) {
     const part = await medusa.scan(groupsOfPartition(vdisk), { after, before: '~', limit: rowsAtOnce })
-    if (at !== undefined && !isAt(at, part.static)) return undefined
-    at = part.static
+    first ??= part.static
+    isSame &&= isAt(first, part.static)
     for (const { key, value } of part.rows) {
       const group = key as GroupId
       const disks = decodePlannedCopies(value)
@@ -80,7 +89,8 @@ async function readOnce(
           })
       }
     }
-    if (part.rows.length < rowsAtOnce) return { at, sets: [...sets.values()], unsettled, groups }
+    if (part.rows.length < rowsAtOnce)
+      return { at: isSame ? first : undefined, sets: [...sets.values()], unsettled, groups }
     after = part.rows[rowsAtOnce - 1].key
   }
 }

@@ -18,7 +18,7 @@ import type { VDiskRow } from './vdisk-row.ts'
 /** Groups freed together: one grace for all of them. */
 const groupsAtOnceMax = 256
 /** Between marking and unlinking, beside waiting for every read that was under way: for messages that are. */
-const graceMs = 2000
+export const graceMs = 2000
 
 export interface ReclaimContext {
   readonly clock: Clock

@@ -111,7 +111,7 @@ export class VDiskHost implements VDiskController {
     const { platform, medusa, oplogs, extents } = options
     this.#options = options
     this.#access = { platform, medusa }
-    this.#surveys = new VDiskSurveys(medusa)
+    this.#surveys = new VDiskSurveys(medusa, platform.clock)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
     extents.onBadCopy = (access, copy, reason) => this.#badCopy(access.vdisk, access.group, copy, reason)
     this.#grants = oplogs.keepGranted(

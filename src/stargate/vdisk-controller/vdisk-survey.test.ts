@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { hasCode } from '../../base/errors.ts'
 import type { CopyNumber, GroupId, LayerId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes, vDiskOffset } from '../../base/units.ts'
-import type { PartitionName, Row } from '../../medusa/medusa.ts'
+import type { Medusa, PartitionName, Row } from '../../medusa/medusa.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import { type CopyLevel, copyLevels, type DiskPicture, weaker } from './copy-levels.ts'
 import { asEpisode, asEpoch, asSequence, asVDisk, diskRef, TestNode, TestWorld } from './fixtures.test.ts'
@@ -42,8 +42,8 @@ class Rows {
   #changes = 0
 
   constructor(copies: 1 | 2 | 3 = 2) {
-    const { medusa } = new TestNode(this.world, 'n1')
-    this.surveys = new VDiskSurveys({
+    const { medusa, platform } = new TestNode(this.world, 'n1')
+    const watched: Medusa = {
       ...medusa,
       get: (partition, keys) => {
         this.reads.push(partition.table)
@@ -53,7 +53,8 @@ class Rows {
         this.reads.push(`${partition.table} scanned`)
         return medusa.scan(partition, options)
       },
-    })
+    }
+    this.surveys = new VDiskSurveys(watched, platform.clock)
     this.state({ copies })
   }
 
@@ -227,23 +228,32 @@ test('of a vDisk at rest nothing is read but two versions, and a change of the i
   rows.world.close()
 })
 
-test('an index that changes while it is read is read anew, and is unknown where that never ends', async () => {
+test('an index that changes while it is read is taken where that is quick, and not kept; else it is read anew, or unknown', async () => {
   const rows = new Rows()
+  const { clock } = rows.world
   for (let counter = 1; counter <= 1500; counter++) rows.index(groupId(counter), copiesOn('n1', 'n3'))
   let changes = 1
-  const medusa = new TestNode(rows.world, 'n2').medusa
-  const surveys = new VDiskSurveys({
+  let takesMs = 0
+  const { medusa, platform } = new TestNode(rows.world, 'n2')
+  const changing: Medusa = {
     ...medusa,
-    get: (...asked) => medusa.get(...asked),
     scan: async (...asked) => {
       const part = await medusa.scan(...asked)
+      await clock.sleep(takesMs)
+      // One whose place was read already.
       if (changes-- > 0) rows.index(groupId(1), copiesOn('n1', 'n2'))
       return part
     },
-  })
-  const survey = () => rows.world.clock.run(surveys.survey(vdisk, questionOf(live(allFour))))
-  // What stood behind the place where it was read already is not missed.
+  }
+  const surveys = new VDiskSurveys(changing, platform.clock)
+  const survey = () => clock.run(surveys.survey(vdisk, questionOf(live(allFour))))
+  assert.equal((await survey()).weakest, 'block', 'as it was when the survey began')
   assert.equal((await survey()).weakest, 'node')
+
+  rows.index(groupId(1), copiesOn('n1', 'n3'))
+  takesMs = 1000
+  changes = 1
+  assert.equal((await survey()).weakest, 'node', 'read anew')
   rows.index(groupId(1), copiesOn('n1', 'n3'))
   changes = Infinity
   await assert.rejects(survey(), (error) => hasCode(error, 'UNAVAILABLE'))

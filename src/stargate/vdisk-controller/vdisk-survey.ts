@@ -14,6 +14,7 @@ import { NdfsError } from '../../base/errors.ts'
 import type { DiskRef, Epoch, GroupId, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
+import type { Clock } from '../../platform/platform.ts'
 import { type CopySurvey, type DiskPicture, type Standing, standings, SurveySum } from './copy-levels.ts'
 import { type GroupSets, isAt, readGroupSets, tooBusy } from './group-sets.ts'
 import { decodeGroupRow, groupPartition, groupRowKey, groupsOfPartition, type VDiskState } from './rows.ts'
@@ -52,14 +53,16 @@ export const questionOf = (picture: DiskPicture): SurveyQuestion => ({
 
 export class VDiskSurveys {
   readonly #medusa: Medusa
+  readonly #clock: Clock
   /** Least recently used first. */
   readonly #kept = new Map<VDiskId, GroupSets>()
   #groupsKept = 0
   /** Long ones outlive the question that they were begun for: the next one finds what they read. */
   readonly #reading = new Map<VDiskId, Promise<GroupSets>>()
 
-  constructor(medusa: Medusa) {
+  constructor(medusa: Medusa, clock: Clock) {
     this.#medusa = medusa
+    this.#clock = clock
   }
 
   /**
@@ -119,7 +122,7 @@ export class VDiskSurveys {
       const kept = this.#kept.get(vdisk)
       if (kept !== undefined) {
         const now = await this.#medusa.get(groupsOfPartition(vdisk), [])
-        if (isAt(kept.at, now.static)) {
+        if (kept.at !== undefined && isAt(kept.at, now.static)) {
           this.#keep(vdisk, kept)
           return kept
         }
@@ -133,7 +136,7 @@ export class VDiskSurveys {
   }
 
   async #read(vdisk: VDiskId, copies: number): Promise<GroupSets> {
-    const reading = readGroupSets(this.#medusa, vdisk, copies)
+    const reading = readGroupSets(this.#medusa, this.#clock, vdisk, copies)
     this.#reading.set(vdisk, reading)
     try {
       const read = await reading
