@@ -20,6 +20,7 @@ import type { ClaimReason, Zeus } from '../../zeus/zeus.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import type { OplogReplica, Oplogs, Tail } from '../oplog/oplog.ts'
+import { BadCopies } from './bad-copies.ts'
 import type { CopySurvey } from './copy-levels.ts'
 import { GroupIndex } from './group-index.ts'
 import { type LogCandidate, placeLog, Suspects } from './group-place.ts'
@@ -76,6 +77,8 @@ export class VDiskHost implements VDiskController {
   readonly #options: VDiskHostOptions
   readonly #access: MedusaAccess
   readonly #surveys: VDiskSurveys
+  /** Of vDisks that are hosted here. */
+  readonly #badCopies = new Map<VDiskId, BadCopies>()
   readonly #places = new GroupPlaces()
   readonly #grants: { wake(): void }
   /** Recoveries under way: each reads a whole undrained log into memory. */
@@ -278,6 +281,7 @@ export class VDiskHost implements VDiskController {
       over: (vdisk, error) => {
         if (this.#hosted.get(vdisk.id) === vdisk) {
           this.#hosted.delete(vdisk.id)
+          this.#badCopies.delete(vdisk.id)
           this.#deleting.delete(vdisk.id)
         }
         // Nobody has taken it, and it isn't being given up in order: it needs an owner, here as well as anywhere.
@@ -413,7 +417,11 @@ export class VDiskHost implements VDiskController {
   /** What would be left of the vDisk after which losses: see vdisk-survey.ts. Whoever owns it. */
   survey(vdisk: VDiskId, question: SurveyQuestion): Promise<CopySurvey> {
     const hosted = this.#hosted.get(vdisk)
-    const told = hosted === undefined ? undefined : { epoch: hosted.epoch, held: hosted.held() }
+    const bad = this.#badCopies.get(vdisk)
+    const told =
+      hosted === undefined
+        ? undefined
+        : { epoch: hosted.epoch, held: hosted.held(), ...(bad === undefined ? {} : { bad }) }
     return this.#surveys.survey(vdisk, question, told)
   }
 
@@ -433,7 +441,11 @@ export class VDiskHost implements VDiskController {
       reason,
     })
     const hosted = this.#hosted.get(vdisk)
-    if (hosted !== undefined) void hosted.repairCopy(group, copy)
+    if (hosted === undefined) return
+    let bad = this.#badCopies.get(vdisk)
+    if (bad === undefined) this.#badCopies.set(vdisk, (bad = new BadCopies()))
+    bad.add(group, copy)
+    void hosted.repairCopy(group, copy)
   }
 
   #logFailure(what: string, vdisk: VDiskId, error: unknown): void {

@@ -6,9 +6,11 @@ import type { CopyNumber, GroupId, LayerId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes, vDiskOffset } from '../../base/units.ts'
 import type { Medusa, PartitionName, Row } from '../../medusa/medusa.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
+import { BadCopies } from './bad-copies.ts'
 import { type CopyLevel, copyLevels, type DiskPicture, weaker } from './copy-levels.ts'
 import { asEpisode, asEpoch, asSequence, asVDisk, diskRef, TestNode, TestWorld } from './fixtures.test.ts'
 import {
+  decodeGroupRow,
   encodeGroupRow,
   encodePlannedCopies,
   encodeVDiskState,
@@ -166,6 +168,46 @@ test('a copy that a repair has planned does not count before the row names it, a
   rows.row(groupId(1), copiesOn('n1', 'n3'), 10)
   assert.equal((await rows.survey(allFour)).weakest, 'block', 'the row is looked at each time')
   rows.world.close()
+})
+
+test('a copy that was found to be bad is none for as long as the row names it', async () => {
+  const rows = new Rows()
+  rows.group(1, copiesOn('n1', 'n3'))
+  rows.group(2, copiesOn('n1', 'n3'))
+  const bad = new BadCopies()
+  bad.add(groupId(1), copiesOn('n1', 'n3')[1])
+  const told = { epoch, held: [], bad }
+  const found = await rows.survey(allFour, told)
+  assert.deepEqual(
+    [found.weakest, found.bytes['one copy'], found.shortBytes],
+    ['one copy', 10 * pageBytes, 10 * pageBytes],
+  )
+  const [first, second] = copiesOn('n1', 'n3')
+  rows.row(groupId(1), [first, { ...second, number: 9 as CopyNumber }], 10)
+  assert.equal((await rows.survey(allFour, told)).weakest, 'block')
+  assert.equal(bad.size, 0)
+  rows.world.close()
+})
+
+test('a bad copy that can’t be made good now is said', async () => {
+  const world = new TestWorld(1)
+  const node = new TestNode(world, 'n1')
+  const run = <T>(work: Promise<T>): Promise<T> => world.clock.run(work)
+  await run(node.host.create(vdisk, 'c/v', 2 ** 26, 2))
+  const served = await run(node.host.claim(vdisk, 'free'))
+  await run(served.write(vDiskOffset(0), Buffer.alloc(8192, 1), []))
+  await run(served.drain())
+  const disks = [...world.logs.values(), ...world.extents.values()]
+  const picture: DiskPicture = { live: disks.map(({ ref, block }) => ({ ...ref, block })), failed: [] }
+  const survey = () => run(node.host.survey(vdisk, questionOf(picture)))
+  const [[group, rows]] = [...world.table('group')]
+  const { copies } = decodeGroupRow(rows.get(groupRowKey)!)
+  const access = { vdisk, group: group as GroupId, epoch: served.epoch, copies }
+  assert.equal((await survey()).weakest, 'block')
+  world.extents.get(copies[1].node)!.state = 'gone'
+  node.extents.onBadCopy(access, copies[1], 'rot')
+  assert.equal((await survey()).weakest, 'one copy')
+  world.close()
 })
 
 test('a group that is being deleted is nobody’s loss; an open one is, where the log may name it', async () => {

@@ -15,6 +15,7 @@ import type { DiskRef, Epoch, GroupId, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Clock } from '../../platform/platform.ts'
+import { BadCopies } from './bad-copies.ts'
 import { type CopySurvey, type DiskPicture, type Standing, standings, SurveySum } from './copy-levels.ts'
 import { type GroupSets, isAt, readGroupSets, tooBusy } from './group-sets.ts'
 import { decodeGroupRow, groupPartition, groupRowKey, groupsOfPartition, type VDiskState } from './rows.ts'
@@ -31,6 +32,8 @@ export interface HeldByLog {
 export interface ToldByOwner {
   readonly epoch: Epoch
   readonly held: readonly HeldByLog[]
+  /** Copies that were found to be bad: those that a row still names don't count. */
+  readonly bad?: BadCopies
 }
 
 /** Groups of all indexes that are kept: about 40 bytes each. */
@@ -79,7 +82,7 @@ export class VDiskSurveys {
     const isTold = told?.epoch === epoch
     const held = isTold ? told.held : heldByRow(state)
     for (const { replicas, bytes } of held) sum.add(question.standing(replicas), bytes, state.copies, !isTold)
-    await this.#addGroups(sum, vdisk, state, held.length > 0, question)
+    await this.#addGroups(sum, vdisk, state, held.length > 0, question, told?.bad)
     return sum.survey
   }
 
@@ -89,11 +92,15 @@ export class VDiskSurveys {
     { copies }: VDiskState,
     isLogHeld: boolean,
     question: SurveyQuestion,
+    bad: BadCopies = new BadCopies(),
   ): Promise<void> {
     const { sets, unsettled } = await this.#groupSets(vdisk, copies)
     const toRead: { readonly group: GroupId; readonly planned: Standing | undefined }[] = []
     for (const group of unsettled) toRead.push({ group, planned: undefined })
-    for (const { disks, groups } of sets) {
+    for (const { disks, groups: all } of sets) {
+      const groups = bad.size === 0 ? all : all.filter((group) => !bad.has(group))
+      if (groups.length < all.length)
+        for (const group of all) if (bad.has(group)) toRead.push({ group, planned: question.standing(disks) })
       const standing = question.standing(disks)
       const isEndangered = standing.level === 'unreadable' || standing.level === 'one copy'
       // Where one copy was asked for, all of it is endangered for good.
@@ -110,7 +117,8 @@ export class VDiskSurveys {
       if (rows.length > 0) {
         const row = decodeGroupRow(rows[0].value)
         const bytes = row.checksums.length * pageBytes
-        if (row.state === 'whole') sum.add(question.standing(row.copies), bytes, copies)
+        const good = bad.goodOf(group, row.copies)
+        if (row.state === 'whole') sum.add(question.standing(good), bytes, copies)
       } else if (isLogHeld && planned !== undefined) sum.add(planned, groupBytesMax, copies, true)
       // Else it is open, and the log names nothing that is: no byte of it was acknowledged.
     })
