@@ -29,6 +29,8 @@ export class ClusterView implements Locations {
   /** A node's process began or ended, as Zeus has it; `now` undefined: it ended. */
   onSession: (node: NodeId, now: SessionValue | undefined, before: SessionValue | undefined) => void = () =>
     undefined
+  /** What an operator has set for a node has changed. */
+  onSetting: (node: NodeId) => void = () => undefined
 
   constructor(zeus: Zeus) {
     this.#zeus = zeus
@@ -48,7 +50,10 @@ export class ClusterView implements Locations {
       }),
       zeus.watch('vdisk/', this.#keep<string, VDiskNameValue>('vdisk/', this.vdisks)),
       zeus.watch('container/', this.#keep<string, ContainerValue>('container/', this.containers)),
-      zeus.watch('setting/', this.#keep<NodeId, SettingValue>('setting/', this.settings)),
+      zeus.watch('setting/', (key, now) => {
+        this.#keep<NodeId, SettingValue>('setting/', this.settings)(key, now)
+        this.onSetting(key.slice('setting/'.length) as NodeId)
+      }),
     ]
   }
 

@@ -85,21 +85,13 @@ export class NodeManagement implements ManagementTarget {
     peers.handle('management.opens', 'terminal', (request) => [
       encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
     ])
-    peers.handle('management.set', 'terminal', (request) => {
-      this.#apply(decodeControl<SettingValue>(request.body))
-      return []
-    })
   }
 
-  /** Takes up what an operator has set for this node earlier. */
-  async applySettings(): Promise<void> {
-    const { zeus, node } = this.#options
-    this.#apply((await zeus.get(`setting/${node}`))?.value as SettingValue | undefined)
-  }
-
-  /** The block is not among it: each node hears of every node's through its watch. */
-  #apply(setting: SettingValue | undefined): void {
-    if (setting?.cacheBytes !== undefined) this.#options.cache.limitBytes = setting.cacheBytes
+  /** Takes up what operators have set for this node, as far as it has heard. */
+  applySettings(): void {
+    const { view, node, cache } = this.#options
+    const cacheBytes = view.settings.get(node)?.cacheBytes
+    if (cacheBytes !== undefined) cache.limitBytes = cacheBytes
   }
 
   async health(): Promise<Health> {
@@ -235,24 +227,20 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async changeNode(id: string, change: NodeChange): Promise<NodeInfo> {
-    const { zeus, peers } = this.#options
-    if ((await zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
-    const setting = await this.#changeSetting(id, change)
-    // Asked now: a node that began a moment ago may have read the setting before.
-    if (change.cacheBytes !== undefined && (await zeus.get(`session/${id}`)) !== undefined)
-      await peers.call(id as NodeId, 'management.set', [encodeControl(setting)])
+    if ((await this.#options.zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
+    await this.#changeSetting(id, change)
     return this.showNode(id)
   }
 
   /** What is not named stays as somebody else sets it at the same time. */
-  async #changeSetting(id: string, change: NodeChange): Promise<SettingValue> {
+  async #changeSetting(id: string, change: NodeChange): Promise<void> {
     const { zeus } = this.#options
     for (;;) {
       const before = await zeus.get(`setting/${id}`)
       const setting: SettingValue = { ...(before?.value as SettingValue | undefined), ...change }
       try {
         await zeus.set(`setting/${id}`, setting, before?.version ?? 0)
-        return setting
+        return
       } catch (error) {
         if (!hasCode(error, 'CONFLICT')) throw error
       }
@@ -434,20 +422,25 @@ export class NodeManagement implements ManagementTarget {
   async #nodes(): Promise<{ info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[]> {
     const { view, zeus } = this.#options
     const [nodes, settings] = await Promise.all([zeus.list('node/'), zeus.list('setting/')])
-    const blockSetFor = (id: NodeId): string | undefined =>
-      (settings.find(({ key }) => key === `setting/${id}`)?.value as SettingValue | undefined)?.block
+    const settingOf = (id: NodeId): SettingValue =>
+      (settings.find(({ key }) => key === `setting/${id}`)?.value as SettingValue | undefined) ?? {}
     return Promise.all(
       nodes.map(async ({ key, value: shown }) => {
         const id = key.slice('node/'.length) as NodeId
         const value = shown as NodeValue
         const session = view.sessions.get(id)
+        const setting = settingOf(id)
         const answer = session === undefined ? undefined : await this.#ask(id)
+        // It hears of what was set a moment later.
+        const limitBytes = setting.cacheBytes ?? answer?.cache.limitBytes
         const info: NodeInfo = {
           id,
-          block: blockSetFor(id) ?? value.block,
+          block: setting.block ?? value.block,
           state: session === undefined ? 'down' : 'up',
           addresses: { http: value.http, peer: value.peer, nbd: value.nbd },
-          ...(answer === undefined ? {} : { cache: answer.cache }),
+          ...(answer === undefined || limitBytes === undefined
+            ? {}
+            : { cache: { ...answer.cache, limitBytes } }),
           vdisks: answer?.vdisks ?? 0,
           ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
         }

@@ -326,10 +326,12 @@ export async function startNode(options: NodeOptions) {
     }
   await openSession()
   await view.caughtUp()
+  management.applySettings()
+  view.onSetting = (name) => {
+    if (name === node) management.applySettings()
+  }
   await spaces.refresh()
   curator.start()
-
-  await management.applySettings()
 
   return {
     node,

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
-import { MiB } from '../../../src/base/units.ts'
+import { KiB, MiB } from '../../../src/base/units.ts'
+import type { NodeInfo } from '../../../src/management/management.ts'
 import { findMetadataFaults } from '../../metadata-check.ts'
 import { type Request, Scene } from './support.ts'
 
@@ -114,4 +115,27 @@ test('all nodes lose power and start again in any order, one of them later: all 
     cluster.startNode(missing)
     await scene.finish({ empty: true })
   }
+})
+
+test('what is set for a node while Zeus does not hear of it holds when its session is back (seed 2505128686)', async () => {
+  const scene = await Scene.begin({ nodes: 3 })
+  const { cluster, world } = scene
+  const [far, near] = cluster.names
+  world.cut(far, 'store')
+  await scene.wait(4_000)
+  let told: NodeInfo | undefined
+  await world.play(async () => {
+    told = await cluster.node(near)!.management.changeNode(far, { cacheBytes: 64 * KiB })
+  })
+  assert.equal(told?.state, 'down')
+  await scene.heal()
+  await scene.wait(4_000)
+  await world.play(async () => {
+    const { management } = cluster.node(far)!
+    told = await management.showNode(far)
+    const samples = await management.statistics()
+    assert.equal(samples.find(({ name }) => name.endsWith('extent_cache_limit_bytes'))?.value, 64 * KiB)
+  })
+  assert.equal(told.cache?.limitBytes, 64 * KiB)
+  await scene.finish()
 })
