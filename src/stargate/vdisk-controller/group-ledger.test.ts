@@ -53,6 +53,19 @@ test('a group is dead when no entry names it and nobody uses it, and is given ou
   assert.equal(ledger.known, 3)
 })
 
+test('groups that can not be freed keep nobody else waiting (seed 2505129210)', () => {
+  const ledger = new GroupLedger()
+  for (const group of [1, 2, 3]) ledger.registered(group)
+  ledger.countedAll()
+  const given: number[] = []
+  for (let round = 0; round < 3; round++) {
+    const [group] = ledger.takeDead(1)
+    given.push(group)
+    ledger.spared(group)
+  }
+  assert.deepEqual(given, [1, 2, 3])
+})
+
 test('changes during the count are counted once: by the scan where it has yet to come, else by themselves (I7)', () => {
   const ledger = new GroupLedger()
   for (const group of [1, 2, 3]) ledger.registered(group)

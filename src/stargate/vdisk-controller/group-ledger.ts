@@ -88,9 +88,10 @@ export class GroupLedger {
     this.#known.delete(group)
   }
 
-  /** It could not be freed now (a copy's node is down): it will be given out again. */
+  /** It could not be freed now (a copy's node is down): it will be given out again, when all others have been. */
   spared(group: GroupHandle): void {
     this.#freeing.delete(group)
+    if (this.#known.delete(group)) this.#known.add(group)
   }
 
   /** Pages that the map names, by group; of groups that nothing else holds on to. */

@@ -133,22 +133,24 @@ export async function freeEverything(context: {
   let emptyOnce = false
   while (row.alive) {
     try {
-      const ids: GroupId[] = []
-      for await (const id of index.all()) {
-        ids.push(id)
-        if (ids.length === groupsAtOnceMax) break
+      let found = 0
+      let freed = 0
+      // All of them, whatever becomes of the first ones: copies that can't be reached stand in nobody else's way.
+      for await (const ids of inBatches(index.all(), groupsAtOnceMax)) {
+        found += ids.length
+        for (const id of ids) await index.markDeleting(id)
+        await Promise.all([settled(), platform.clock.sleep(graceMs)])
+        freed += (await index.finishDeletion(ids)).length
       }
-      if (ids.length === 0) {
-        // What was on its way when it was deleted has arrived by the second look.
-        if (emptyOnce) return true
-        emptyOnce = true
-        await settled()
+      if (found > 0) {
+        emptyOnce = false
+        if (freed === 0) await platform.clock.sleep(pace.freeAgainMs)
         continue
       }
-      for (const id of ids) await index.markDeleting(id)
-      await Promise.all([settled(), platform.clock.sleep(graceMs)])
-      const gone = await index.finishDeletion(ids)
-      if (gone.length === 0) await platform.clock.sleep(pace.freeAgainMs)
+      // What was on its way when it was deleted has arrived by the second look.
+      if (emptyOnce) return true
+      emptyOnce = true
+      await settled()
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return false
@@ -159,4 +161,15 @@ export async function freeEverything(context: {
     }
   }
   return false
+}
+
+async function* inBatches(ids: AsyncIterable<GroupId>, most: number): AsyncGenerator<GroupId[]> {
+  let batch: GroupId[] = []
+  for await (const id of ids) {
+    batch.push(id)
+    if (batch.length < most) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
 }
