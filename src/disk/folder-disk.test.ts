@@ -352,6 +352,19 @@ test('nothing is synced in folders of a disk that fails while they are made (I6,
     })
 })
 
+test('nothing is written on a disk that fails while the size of a file is looked up (I6, sim seed 665)', async () => {
+  await withDisk(async (opened, path) => {
+    const created = await opened.create('f', 6, 'guest')
+    await created.write([Buffer.from('before')], 0)
+    await created.close()
+    const file = await opened.open('f')
+    const writing = file.write([Buffer.from('behind')], 0)
+    opened.fail(new Error('another file could not be synced'))
+    await assert.rejects(writing, { code: 'DISK_FAILED' })
+    assert.equal(await readFile(`${path}/f`, 'utf8'), 'before')
+  })
+})
+
 test('a full file system under the disk is no failure: OUT_OF_SPACE, and it goes on', async () => {
   await withDisk(async (opened, _path, faults) => {
     const file = await opened.create('f', 4096, 'guest')

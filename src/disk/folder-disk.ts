@@ -463,10 +463,11 @@ class FolderDiskFile implements DiskFile {
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
-    this.#disk.assertInService()
     let end = position
     for (const buffer of buffers) end += buffer.length
     if (!this.#count.isKnown(this.name)) this.#count.learn(this.name, await this.size())
+    // I6: from here nothing is waited for, until the write has begun.
+    this.#disk.assertInService()
     this.#count.growTo(this.name, end)
     try {
       await this.#file.write(buffers, position)
