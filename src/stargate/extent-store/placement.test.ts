@@ -3,7 +3,14 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { DiskId, Incarnation, NodeId } from '../../base/ids.ts'
 import type { SpacePurpose, Tier } from '../../disk/disk.ts'
-import { isMixed, place, type Candidate, type PlacementRequest } from './placement.ts'
+import {
+  isMixed,
+  place,
+  placeCopy,
+  type Candidate,
+  type CopyPlacementRequest,
+  type PlacementRequest,
+} from './placement.ts'
 
 const candidate = (
   node: string,
@@ -70,6 +77,39 @@ test('a node that failed a moment ago is chosen last, but is chosen (F10)', () =
   const avoid = ['n2' as NodeId]
   assert.deepEqual(nodes(place({ ...request, avoid }, candidates)), ['n1', 'n3'])
   assert.deepEqual(nodes(place({ ...request, avoid, copies: 3 }, candidates)), ['n1', 'n3', 'n2'])
+})
+
+test('another copy goes beside those that there are: to no node of theirs, to another block, to the emptiest disk', () => {
+  const candidates = [
+    candidate('n1', 'a', 'flash', 60),
+    candidate('n2', 'b', 'flash', 60),
+    candidate('n3', 'a', 'flash', 80),
+    candidate('n4', 'c', 'flash', 30),
+    candidate('n5', 'c', 'flash', 40),
+  ]
+  const wish: CopyPlacementRequest = {
+    tier: 'flash',
+    bytes: 4,
+    owner: 'n1' as NodeId,
+    avoid: [],
+    beside: [candidates[0].ref],
+    underWay: () => 0,
+  }
+  const chosen = (more: Partial<CopyPlacementRequest>, among = candidates) =>
+    placeCopy({ ...wish, ...more }, among)?.ref.node
+  assert.equal(chosen({}), 'n2')
+  const underWay = ({ node }: { node: string }) => (node === 'n2' ? 25 : 0)
+  assert.equal(chosen({ underWay }), 'n5')
+  assert.equal(chosen({ beside: [candidates[3].ref] }), 'n1', 'the owner’s own')
+  const nearlyFull = (free: number) => [candidate('n2', 'b', 'flash', free - 10)]
+  assert.equal(chosen({}, nearlyFull(9)), 'n2')
+  assert.equal(chosen({}, nearlyFull(8)), undefined, 'a twentieth of the disk is for drains (I10)')
+  const down = [candidate('n2', 'b', 'hdd', 60), candidate('n2', 'b', 'flash', 60, false)]
+  assert.equal(
+    chosen({ beside: [candidate('n2', 'b', 'flash', 0).ref] }, down),
+    undefined,
+    'it may come back (I1)',
+  )
 })
 
 const anyCandidates = fc.uniqueArray(

@@ -54,6 +54,45 @@ export function place(request: PlacementRequest, candidates: readonly Candidate[
   return chosen
 }
 
+/** Of a group that lost a copy: what is asked of the disk for another. */
+export interface CopyPlacementRequest {
+  readonly tier: Tier
+  readonly bytes: number
+  readonly owner: NodeId
+  readonly avoid: readonly NodeId[]
+  /**
+   * The group's other copies: never a node of one of them, also where that is down. It may come back with its copy, and two
+   * copies would lie on one node (I1).
+   */
+  readonly beside: readonly DiskRef[]
+  /** Bytes on their way to the disk that its space does not show yet: many copies at once go to many disks. */
+  readonly underWay: (disk: DiskRef) => number
+}
+
+/** Repair leaves as much of each disk to drains, which would have to stop without: half of what guests leave (I10, M20). */
+export const repairReserveShare = 0.05
+
+/** Chosen as in `place`, beside the copies that there are; undefined where no disk has room. */
+export function placeCopy(
+  request: CopyPlacementRequest,
+  candidates: readonly Candidate[],
+): Candidate | undefined {
+  const { beside, bytes, underWay } = request
+  const holds = ({ ref }: Candidate): boolean => beside.some(({ node }) => node === ref.node)
+  const blocks = new Set(candidates.filter((one) => one.live && holds(one)).map(({ block }) => block))
+  const wish: PlacementRequest = { ...request, copies: 1, purpose: 'maintenance' }
+  let best: { readonly candidate: Candidate; readonly after: Candidate } | undefined
+  for (const candidate of candidates) {
+    const { space, ref, live } = candidate
+    const usedBytes = space.usedBytes + underWay(ref)
+    const reserveBytes = space.capacityBytes * repairReserveShare
+    if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue
+    const after = { ...candidate, space: { ...space, usedBytes } }
+    if (best === undefined || compare(wish, blocks, after, best.after) < 0) best = { candidate, after }
+  }
+  return best?.candidate
+}
+
 /** See `Placement.mixed`. */
 export const isMixed = (request: PlacementRequest, chosen: readonly Candidate[]): boolean =>
   chosen.some(({ tier }) => tier !== request.tier)
