@@ -13,6 +13,7 @@ import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
 import type { Disk } from './disk/disk.ts'
 import { openDisk } from './disk/folder-disk.ts'
+import { GoneDisks } from './gone-disks.ts'
 import type { NodeConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
 import { storeNode } from './local/store/store-process.ts'
@@ -64,10 +65,12 @@ export interface NodeOptions {
 export interface NodePace extends Pace {
   /** Between two looks for vDisks that nobody serves, and still have a log. */
   readonly sweepMs: number
+  /** A node without a session for so long is gone: what it held is made anew elsewhere. */
+  readonly goneGraceMs: number
 }
 
 /** DESIGN section 7: "at start, and every minute". */
-const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000 }
+const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000, goneGraceMs: 800 }
 
 export interface NodeAddresses {
   readonly http: Address
@@ -189,6 +192,8 @@ export async function startNode(options: NodeOptions) {
       await admission.enter(work, bytes)
       return () => admission.leave(work, bytes)
     },
+    isGone: (disk) => gone.isGone(disk),
+    isAnyGone: () => gone.isAnyGone(),
   })
   const router = new VDiskRouter({
     platform: here,
@@ -213,6 +218,19 @@ export async function startNode(options: NodeOptions) {
       await controller.claim(vdisk, 'free')
     },
     tidy: () => controller.freeDrained(),
+    needsRepair: (vdisk, losses) => controller.needsRepair(vdisk, losses),
+  })
+  const gone = new GoneDisks({
+    clock,
+    node,
+    disks,
+    graceMs: pace.goneGraceMs,
+    nodes: view.nodes,
+    sessions: view.sessions,
+    changed: (losses) => {
+      controller.disksChanged()
+      curator.disksChanged(losses)
+    },
   })
 
   for (const replica of replicas) {
@@ -239,6 +257,7 @@ export async function startNode(options: NodeOptions) {
   view.onSession = (name, now, before) => {
     if (name === node) return
     peers.setAddress(name, now?.peer)
+    gone.sessionChanged(name, now, before)
     // Another process of the node, or none: what the one before had under way is over.
     if (before !== undefined && now?.incarnation !== before.incarnation) {
       controller.replicasLost(
@@ -318,6 +337,7 @@ export async function startNode(options: NodeOptions) {
     disk.onFailed = (error) => {
       log.error(`disk ${disk.ref.disk} left service`, { reason: messageOf(error) })
       controller.replicasLost((ref) => ref.disk === disk.ref.disk, error)
+      gone.ownFailed()
       session
         ?.update(sessionValue())
         .catch((reason: unknown) =>
@@ -331,6 +351,7 @@ export async function startNode(options: NodeOptions) {
     if (name === node) management.applySettings()
   }
   await spaces.refresh()
+  gone.begin()
   curator.start()
 
   return {
@@ -345,6 +366,7 @@ export async function startNode(options: NodeOptions) {
     async close(): Promise<void> {
       closing = true
       curator.stop()
+      gone.stop()
       await nbd.close()
       await controller.close()
       await session?.end().catch(() => undefined)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Epoch, Incarnation, NodeId, VDiskId } from '../base/ids.ts'
 import type { Owner } from '../zeus/zeus.ts'
-import { assignments, unheardOf } from './assign.ts'
+import { assignments, idle, unheardOf } from './assign.ts'
 
 const node = (name: string): NodeId => name as NodeId
 const owner = (name: string, more: Partial<Owner> = {}): Owner => ({
@@ -67,4 +67,18 @@ test('what was granted to a process that never heard so is claimed by it again, 
     [1],
   )
   assert.equal(assignments(seen).size, 0)
+})
+
+test('vDisks that nobody owns are looked after by one live node each', () => {
+  const released = owner('n1', { released: true })
+  const owners = {
+    1: released,
+    2: released,
+    3: released,
+    4: owner('n2'),
+    5: { ...released, next: node('n2') },
+  }
+  const looksAfter = (name: string) => idle(view(owners, ['n2', 'n3']), node(name))
+  assert.deepEqual([looksAfter('n2'), looksAfter('n3'), looksAfter('n1')], [[2], [1, 3], []])
+  assert.deepEqual(idle(view(owners, []), node('n1')), [])
 })

@@ -44,3 +44,11 @@ export function assignments(view: OwnerlessView): Map<VDiskId, NodeId> {
   }
   return plan
 }
+
+/** Of those that were released in order and to nobody, the ones that this node looks after. */
+export function idle(view: OwnerlessView, node: NodeId): VDiskId[] {
+  const nodes = [...view.liveNodes()].sort()
+  return [...view.owners].flatMap(([vdisk, { released, next }]) =>
+    released === true && next === undefined && nodes[vdisk % nodes.length] === node ? [vdisk] : [],
+  )
+}

@@ -1,12 +1,14 @@
 /**
- * Curator does the background work (DESIGN section 9). Today that is one thing: no vDisk that still needs an owner is left without.
+ * Curator does the background work (DESIGN section 9). Today that is this: no vDisk that needs an owner is left without.
  *
  *  1. When a node's session ends, each of its vDisks is given to a live node at once, traffic or not (F11, C12): its log is then
  *     drained, and its copies are looked after.
  *  2. At start, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that never took it, or
  *     was granted to this node when the answer was lost. And what this node's logs keep of vDisks that are drained, or deleted,
  *     is freed.
- *  3. Plans are pure functions of what was read (`assign.ts`): every node makes the same plan and carries out its own part, so there is
+ *  3. vDisks that nobody owns are looked at when disks are gone or back, and given an owner where copies have to be made or
+ *     unlinked (idle-repair.ts).
+ *  4. Plans are pure functions of what was read (`assign.ts`): every node makes the same plan and carries out its own part, so there is
  *     no leader to lose; where two disagree, the claim decides.
  *
  * Not here: taking over (vDisk controller), who owns what (Zeus).
@@ -16,6 +18,7 @@ import { messageOf, NdfsError } from '../base/errors.ts'
 import type { NodeId, VDiskId } from '../base/ids.ts'
 import type { Clock, Log, Timer } from '../platform/platform.ts'
 import { assignments, type OwnerlessView, unheardOf } from './assign.ts'
+import { IdleRepair, type IdleRepairContext } from './idle-repair.ts'
 
 export interface CuratorContext {
   readonly clock: Clock
@@ -30,6 +33,7 @@ export interface CuratorContext {
   readonly claim: (vdisk: VDiskId) => Promise<void>
   /** Frees what this node's logs keep though it is drained: nobody may have been there to tell. */
   readonly tidy: () => Promise<void>
+  readonly needsRepair: IdleRepairContext['needsRepair']
 }
 
 /** How long a sweep waits for one takeover before it goes on with the next. */
@@ -39,6 +43,7 @@ const claimsAtOnceMax = 4
 
 export class Curator {
   readonly #context: CuratorContext
+  readonly #idleRepair: IdleRepair
   #timer: Timer | undefined
   #sweeping = false
   #again = false
@@ -46,6 +51,7 @@ export class Curator {
 
   constructor(context: CuratorContext) {
     this.#context = context
+    this.#idleRepair = new IdleRepair(context)
   }
 
   /** Looks now, and from then on every `sweepMs`. */
@@ -65,8 +71,14 @@ export class Curator {
     void this.#sweep()
   }
 
+  /** Disks are gone that were there (`losses`), or there that were gone. */
+  disksChanged(losses: boolean): void {
+    this.#idleRepair.changed(losses)
+  }
+
   stop(): void {
     this.#stopped = true
+    this.#idleRepair.stop()
     this.#timer?.cancel()
   }
 
@@ -86,6 +98,7 @@ export class Curator {
         })
       })
     } while (this.#again && !this.#stopped)
+    this.#idleRepair.look()
     await tidy().catch((error: unknown) => {
       if (!(error instanceof NdfsError)) throw error
       log.debug('the logs were not tidied', { reason: messageOf(error) })

@@ -503,8 +503,8 @@ test('a bad copy is rebuilt beside itself under a new number, whole, with its tr
     await flip(pathOf(world, access, index), pageBytes)
     const bad = access.copies[index]
     const number = (10 + index) as CopyNumber
-    const rebuilt = await world.store.rebuildCopy(access, bad, number, trailerFor(pages))
-    assert.deepEqual(rebuilt, { ...bad, number })
+    const rebuilt = { ...bad, number }
+    await world.store.rebuildCopy(access, rebuilt, [bad], trailerFor(pages))
     const alone = { ...access, copies: [rebuilt] }
     assert.deepEqual(await readBack(world, alone, pages), pages)
     const file = await world.disks[index].open(groupFileName(access.group, number))
@@ -514,12 +514,28 @@ test('a bad copy is rebuilt beside itself under a new number, whole, with its tr
   assert.equal(world.store.statistics().copiesRebuilt, 2)
 })
 
+test('a copy that is gone is made anew on another disk, from those that are there', async (t) => {
+  const world = await worldOf(t, 3)
+  const { access, pages } = await written({ ...world, disks: world.disks.slice(0, 2) })
+  world.network.cutOff.add('n2')
+  const rebuilt = { ...world.disks[2].ref, number: 12 as CopyNumber }
+  await world.store.rebuildCopy(access, rebuilt, [access.copies[1]], trailerFor(pages))
+  assert.deepEqual(await readBack(world, { ...access, copies: [rebuilt] }, pages), pages)
+  world.network.cutOff.add('n3')
+  const other = { ...rebuilt, number: 13 as CopyNumber }
+  await assert.rejects(
+    world.store.rebuildCopy(access, other, [access.copies[1]], trailerFor(pages)),
+    (error) => hasCode(error, 'PEER_UNREACHABLE') && error.facts.node === 'n3',
+  )
+})
+
 test('a copy is rebuilt from two that are both bad, in different pages', async (t) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
   await flip(pathOf(world, access, 0), pageBytes)
   await flip(pathOf(world, access, 1), 2 * pageBytes)
-  const rebuilt = await world.store.rebuildCopy(access, access.copies[0], 3 as CopyNumber, trailerFor(pages))
+  const rebuilt = { ...access.copies[0], number: 3 as CopyNumber }
+  await world.store.rebuildCopy(access, rebuilt, [access.copies[0]], trailerFor(pages))
   assert.deepEqual(await readBack(world, { ...access, copies: [rebuilt] }, pages), pages)
 })
 

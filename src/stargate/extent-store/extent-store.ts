@@ -17,7 +17,7 @@
 import type { CopyNumber, DiskRef, Epoch, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
 import { KiB, type GroupPage, type VDiskPage } from '../../base/units.ts'
 import type { Disk, SpacePurpose } from '../../disk/disk.ts'
-import type { Candidate, Placement, PlacementRequest } from './placement.ts'
+import type { Candidate, CopyPlacementRequest, Placement, PlacementRequest } from './placement.ts'
 
 // Where copies go is part of this contract: a pure function of candidates.
 export * from './placement.ts'
@@ -87,10 +87,17 @@ export interface ExtentStore {
     target: Buffer,
   ): Promise<void>
   /**
-   * Puts a bad copy right in place: reads the whole copy's pages from the good ones, verified, writes a new copy file beside
-   * the bad one on the same disk under `newNumber`, synced. The caller then swaps the row and removes the old copy.
+   * Makes another copy: reads all pages of the group from those that there are, verified, and writes them to the file of
+   * `rebuilt`, which is durable when it resolves. `last`: copies that are bad or gone, and are asked last; not never, for a page
+   * of one of them may be the only good one. The caller then swaps the row. Rejects as `read` and `write` do, facts `node` and
+   * `disk` where the new copy could not be written.
    */
-  rebuildCopy(access: GroupAccess, bad: CopyRef, newNumber: CopyNumber, trailer: Trailer): Promise<CopyRef>
+  rebuildCopy(
+    access: GroupAccess,
+    rebuilt: CopyRef,
+    last: readonly CopyRef[],
+    trailer: Trailer,
+  ): Promise<void>
   /**
    * Unlinks exactly that copy, durable when it resolves; resolves also where it is not there. Nothing that was written under
    * an earlier epoch makes it anew afterwards: such a write is refused with FENCED.
@@ -102,6 +109,8 @@ export interface ExtentStore {
   candidates(): readonly Candidate[]
   /** Chooses disks for the copies of a new group from `candidates()`: see `place`. */
   place(request: PlacementRequest): Placement
+  /** Chooses a disk for one more copy: see `placeCopy`. */
+  placeCopy(request: CopyPlacementRequest): Candidate | undefined
   /** This node's disks in service. */
   local(): readonly Disk[]
   /** Called once per copy and run of pages of a read that it could not serve. A copy that can't be reached is not bad. */

@@ -18,6 +18,7 @@ import type { Platform } from '../../platform/platform.ts'
 import { badRuns, checksumsOf } from './checksums.ts'
 import type {
   Candidate,
+  CopyPlacementRequest,
   CopyRef,
   ExtentStore,
   ExtentStoreStatistics,
@@ -29,7 +30,7 @@ import type {
 import { LocalExtents, type FoundCopy } from './local-extents.ts'
 import type { EpochOf } from './epoch-guard.ts'
 import { hashFolders } from './group-file.ts'
-import { isMixed, place } from './placement.ts'
+import { isMixed, place, placeCopy } from './placement.ts'
 import { spacesOf } from './space-view.ts'
 import { decodeTrailer, encodeTrailer } from './trailer.ts'
 import { readVerified, type CopyReader } from './verified-read.ts'
@@ -141,28 +142,22 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   async rebuildCopy(
     access: GroupAccess,
-    bad: CopyRef,
-    newNumber: CopyNumber,
+    rebuilt: CopyRef,
+    last: readonly CopyRef[],
     trailer: Trailer,
-  ): Promise<CopyRef> {
+  ): Promise<void> {
     assertAccess(access)
     assert(
-      access.copies.every(({ number }) => number !== newNumber),
-      () => `copy number ${newNumber} of group ${access.group} is in use`,
+      access.copies.every(({ number }) => number !== rebuilt.number),
+      () => `copy number ${rebuilt.number} of group ${access.group} is in use`,
     )
-    const isBad = (copy: CopyRef): boolean => sameDisk(copy, bad) && copy.number === bad.number
-    // The bad copy comes last, not never: another page of it may be the only good one.
-    const copies = [...access.copies.filter((copy) => !isBad(copy)), ...access.copies.filter(isBad)]
+    const isLast = (copy: CopyRef): boolean =>
+      last.some((one) => sameDisk(one, copy) && one.number === copy.number)
+    const copies = [...access.copies.filter((copy) => !isLast(copy)), ...access.copies.filter(isLast)]
     const count = trailer.checksums.length
     const pages = Buffer.allocUnsafe(count * pageBytes)
     await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
-    const rebuilt: CopyRef = {
-      node: bad.node,
-      disk: bad.disk,
-      incarnation: bad.incarnation,
-      number: newNumber,
-    }
-    await this.#writeCopy(rebuilt, access.group, {
+    const write: CopyWrite = {
       epoch: access.epoch,
       at: groupPage(0),
       pages: [pages],
@@ -170,9 +165,18 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       pagesMax: count,
       purpose: 'maintenance',
       trailer,
+    }
+    await this.#writeCopy(rebuilt, access.group, write).catch((error: unknown) => {
+      if (!(error instanceof NdfsError)) throw error
+      const facts = { ...error.facts, node: rebuilt.node, disk: rebuilt.disk }
+      throw new NdfsError(
+        error.code,
+        `Cannot write another copy of extent group ${access.group}: ${error.message}`,
+        facts,
+        { cause: error },
+      )
     })
     this.#copiesRebuilt++
-    return rebuilt
   }
 
   async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {
@@ -214,6 +218,10 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   place(request: PlacementRequest): Placement {
     const chosen = place(request, this.candidates())
     return { disks: chosen.map(({ ref }) => ref), mixed: isMixed(request, chosen) }
+  }
+
+  placeCopy(request: CopyPlacementRequest): Candidate | undefined {
+    return placeCopy(request, this.candidates())
   }
 
   local(): readonly Disk[] {

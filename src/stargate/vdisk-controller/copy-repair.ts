@@ -1,15 +1,22 @@
 /**
- * A copy of an extent group is bad: a good one is made on the same disk under a new number, verified, the row is swapped to it,
- * and only then the bad one is unlinked (I5, M4). The index knows of the new one before its first byte is written, so that it
- * is found again, by whoever owns the vDisk then, where this repair ends in the middle. One repair of a group at a time: two at once would each judge the other's row.
+ * A copy of an extent group is bad or gone: another is made under a number of its own, verified and synced, the row is swapped to
+ * it, and only then the old one is unlinked (I5, I7, M4). A bad one is made anew on its own disk, one that is gone where placement says.
+ * docs/vdisk-protocol.md, "Repair", has each step, and what a crash behind it leaves.
+ *
+ * The index knows of the new copy before its first byte is written, so that it is found again, by whoever owns the vDisk
+ * then, where this repair ends in the middle. One repair of a group at a time: two at once would each judge the other's row.
  */
-import { messageOf, NdfsError } from '../../base/errors.ts'
-import type { CopyNumber, GroupId } from '../../base/ids.ts'
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import type { CopyNumber, DiskRef, GroupId } from '../../base/ids.ts'
 import { pageBytes } from '../../base/units.ts'
+import type { Tier } from '../../disk/disk.ts'
 import type { Chance, Log } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
-import { type GroupIndex, namesCopy } from './group-index.ts'
-import type { GroupRow } from './rows.ts'
+import { namesCopy } from './group-copies.ts'
+import type { GroupIndex } from './group-index.ts'
+import type { GroupLedger } from './group-ledger.ts'
+import type { GroupTable } from './group-table.ts'
+import type { GroupRow, PlannedCopy } from './rows.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
 export interface CopyRepairContext {
@@ -17,46 +24,124 @@ export interface CopyRepairContext {
   readonly log: Log
   readonly row: VDiskRow
   readonly index: GroupIndex
+  readonly ledger: GroupLedger
+  readonly groups: GroupTable
   readonly extents: ExtentStore
+  /** See gone-disks.ts: the disk is not there, as far as this node has heard. */
+  readonly isGone: (disk: DiskRef) => boolean
+  /** A disk for another copy beside these; throws where there is none with room. */
+  readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier) => Target
+  /** The node of this disk failed a write a moment ago. */
+  readonly suspect: (disk: string) => void
   readonly admit: (bytes: number) => Promise<() => void>
-  readonly repaired: () => void
+  readonly repaired: (what: 'bad' | 'gone', bytes: number) => void
 }
 
-/** Numbers are drawn at random above those in the row, so that what a repair that failed left behind is in nobody's way. */
+export interface Target {
+  readonly disk: DiskRef
+  readonly tier: Tier
+  /** The copy is written, or given up. */
+  readonly done: () => void
+}
+
+/** Numbers are drawn at random above those that are known, so that what a repair that failed left behind is in nobody's way. */
 const numberStepMax = 2 ** 20
+/** Attempts on other disks before a group is set aside. */
+const attemptsMax = 3
 
 export class CopyRepair {
   readonly #context: CopyRepairContext
-  readonly #underWay = new Set<GroupId>()
+  readonly #underWay = new Map<GroupId, Promise<unknown>>()
+  #stopped = false
 
   constructor(context: CopyRepairContext) {
     this.#context = context
   }
 
-  /** Repairs the copy where the row still names it. What fails is logged, and done when the copy is next met. */
+  /** Nothing is begun any more. */
+  stop(): void {
+    this.#stopped = true
+  }
+
+  /** Resolves when what is under way now has ended. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#underWay.values())
+  }
+
+  /** Repairs a bad copy where the row still names it. What fails is logged, and done when the copy is next met. */
   async repair(group: GroupId, copy: CopyRef): Promise<void> {
-    if (this.#underWay.has(group)) return
-    this.#underWay.add(group)
-    const { log, index } = this.#context
     try {
-      const row = await index.read(group)
-      if (row?.state === 'whole' && namesCopy(row.copies, copy)) await this.#rebuild(group, copy, row)
+      await this.#alone(group, async () => {
+        const row = await this.#context.index.read(group)
+        if (row?.state !== 'whole' || !namesCopy(row.copies, copy)) return
+        const done = (): void => undefined
+        await this.#replace(group, row, copy, { disk: copy, tier: row.tier, done }, 'bad')
+      })
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
-      log.error(`a bad copy of extent group ${group} could not be repaired`, {
+      this.#context.log.error(`a bad copy of extent group ${group} could not be repaired`, {
         disk: copy.disk,
         reason: messageOf(error),
       })
-    } finally {
-      this.#underWay.delete(group)
     }
   }
 
-  async #rebuild(group: GroupId, copy: CopyRef, row: GroupRow): Promise<void> {
-    const { chance, log, row: owned, index, extents, admit, repaired } = this.#context
+  /**
+   * Brings the group to full copies, on disks that are there, and unlinks what its row doesn't name; nothing where it has no row that says
+   * `whole`. Rejects with what stands in the way. False: a repair of it is under way already, or it is being freed.
+   */
+  makeFull(group: GroupId): Promise<boolean> {
+    const { index, isGone, groups, placeCopy, suspect } = this.#context
+    return this.#alone(group, async () => {
+      let replaced = 0
+      for (let attempt = 1; ;) {
+        const row = await index.read(group)
+        if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
+        const gone = row.copies.find(isGone)
+        if (gone === undefined) break
+        const beside = row.copies.filter((copy) => copy !== gone)
+        const bytes = row.checksums.length * pageBytes
+        const target = placeCopy(beside, bytes, row.tier)
+        try {
+          await this.#replace(group, row, gone, target, 'gone')
+          replaced++
+        } catch (error) {
+          const isTargets = error instanceof NdfsError && error.facts.disk === target.disk.disk
+          if (!isTargets || attempt++ === attemptsMax) throw error
+          suspect(target.disk.disk)
+        } finally {
+          target.done()
+        }
+      }
+      if (replaced === 0) await this.#settle(group)
+    })
+  }
+
+  async #alone(group: GroupId, work: () => Promise<void>): Promise<boolean> {
+    const { ledger, groups } = this.#context
+    const handle = groups.handleOf(group)
+    if (this.#stopped || this.#underWay.has(group) || ledger.isFreeing(handle)) return false
+    // Else it might be freed meanwhile, by a look at the index before the new copy was in it.
+    ledger.pin(handle)
+    const done = work().finally(() => {
+      this.#underWay.delete(group)
+      ledger.unpin(handle)
+    })
+    this.#underWay.set(group, done)
+    await done
+    return true
+  }
+
+  async #replace(
+    group: GroupId,
+    row: GroupRow,
+    old: CopyRef,
+    target: Target,
+    what: 'bad' | 'gone',
+  ): Promise<void> {
+    const { chance, log, row: owned, index, groups, extents, isGone, admit, repaired } = this.#context
     const { layer, extents: runs, checksums, copies } = row
-    const highest = Math.max(...copies.map(({ number }) => number))
-    const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
+    const bytes = checksums.length * pageBytes
     const trailer = {
       container: owned.state.name,
       layer,
@@ -65,29 +150,64 @@ export class CopyRepair {
       checksums,
       zeros: [],
     }
-    const leave = await admit(checksums.length * pageBytes)
+    const leave = await admit(bytes)
     try {
-      const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
       const planned = await index.planned(group)
-      const { node, disk, incarnation } = copy
-      if (
-        planned === undefined ||
-        !(await index.plan(group, [...planned, { node, disk, incarnation, number }]))
-      )
-        return
-      const rebuilt = await extents.rebuildCopy(access, copy, number, trailer)
-      await index.swapCopy(group, copy, rebuilt)
-      // Whatever became of the swap: the row says which are copies, and all others are unlinked, earlier repairs' too.
-      const now = await index.read(group)
-      for (const one of [...planned, copy, rebuilt])
-        if (now === undefined || !namesCopy(now.copies, one)) await extents.remove(group, one, owned.epoch)
-      if (now === undefined) return
-      await index.plan(group, now.copies)
-      if (!namesCopy(now.copies, rebuilt)) return
-      repaired()
-      log.warn(`a bad copy of extent group ${group} was repaired`, { disk: copy.disk, node: copy.node })
+      if (planned === undefined) return
+      const highest = Math.max(...[...planned, ...copies].map(({ number }) => number))
+      const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
+      const { node, disk, incarnation } = target.disk
+      const rebuilt: CopyRef = { node, disk, incarnation, number }
+      index.copies.unsettle(groups.handleOf(group))
+      if (!(await index.plan(group, [...planned, rebuilt], [rebuilt, old]))) return
+      const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
+      const last = copies.filter((copy) => copy === old || isGone(copy))
+      await extents.rebuildCopy(access, rebuilt, last, trailer)
+      const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
+      await this.#settle(group)
+      if (!swapped) return
+      repaired(what, bytes)
+      if (what === 'bad')
+        log.warn(`a bad copy of extent group ${group} was repaired`, { disk: old.disk, node: old.node })
     } finally {
       leave()
+    }
+  }
+
+  /**
+   * Unlinks every copy that the index knows of and the row does not name, whoever planned it. What can't be reached stays in the
+   * index: it is unlinked when its disk is back.
+   */
+  async #settle(group: GroupId): Promise<void> {
+    const { index, groups, isGone } = this.#context
+    const handle = groups.handleOf(group)
+    const row = await index.readFenced(group)
+    if (row?.state !== 'whole') return index.copies.forget(handle)
+    const planned = (await index.planned(group)) ?? []
+    const left: PlannedCopy[] = []
+    for (const copy of planned) {
+      if (namesCopy(row.copies, copy)) continue
+      if (isGone(copy) || !(await this.#unlinked(group, copy))) left.push({ ...copy, left: true })
+    }
+    const unnamed = planned.length - row.copies.length
+    const isNews =
+      unnamed !== left.length || planned.some((copy) => !namesCopy(row.copies, copy) && copy.left !== true)
+    if (isNews) await index.plan(group, [...row.copies, ...left], left)
+    index.copies.known(handle, row.copies, left)
+  }
+
+  async #unlinked(group: GroupId, copy: CopyRef): Promise<boolean> {
+    const { extents, log, row } = this.#context
+    try {
+      await extents.remove(group, copy, row.epoch)
+      return true
+    } catch (error) {
+      if (!(error instanceof NdfsError) || hasCode(error, 'FENCED', 'NOT_OWNER')) throw error
+      log.debug(`a copy of extent group ${group} that counts no more is not unlinked yet`, {
+        disk: copy.disk,
+        reason: messageOf(error),
+      })
+      return false
     }
   }
 }

@@ -41,6 +41,7 @@ export interface DrainScheduleContext {
   /** A guest waits for room in memory. */
   readonly isWaitedFor: () => boolean
   readonly lastUsedAt: () => number
+  readonly repair: { readonly isNeeded: boolean; readonly isUnsettled: boolean }
   readonly drained: (bytes: number) => void
   readonly compacted: (bytes: number) => void
   readonly idle: () => void
@@ -191,18 +192,20 @@ export class DrainSchedule {
 
   /**
    * An idle vDisk whose log is empty is given up: only then no episode is open, and no peer is asked for grants. What is
-   * dead is freed before, for nobody would come to look for it; but where a copy can't be reached, not for ever.
+   * dead is freed before, for nobody would come to look for it; but where a copy can't be reached, not for ever. One whose
+   * extent groups lack copies keeps its owner, who makes them anew and says why where that has to wait.
    */
   #planRelease(): void {
-    const { clock, vdiskLog, reclaimer, lastUsedAt, idle } = this.#context
+    const { clock, vdiskLog, reclaimer, lastUsedAt, repair, idle } = this.#context
     const { idleReleaseMs } = this.#context.pace
     if (this.#stopped) return
     this.#idleTimer ??= clock.after(idleReleaseMs, () => {
       this.#idleTimer = undefined
       if (this.#stopped || vdiskLog.undrainedRecords > 0) return
       const idleMs = clock.now() - lastUsedAt()
-      const isClean = !this.#cleaning && !this.#cleanUpFailed && !reclaimer.isFreeing
-      if (idleMs >= idleReleaseMs && (isClean || idleMs >= idleReleasesWaited * idleReleaseMs)) return idle()
+      const isClean = !this.#cleaning && !this.#cleanUpFailed && !reclaimer.isFreeing && !repair.isUnsettled
+      const isLong = idleMs >= idleReleasesWaited * idleReleaseMs
+      if (idleMs >= idleReleaseMs && (isClean || isLong) && !repair.isNeeded) return idle()
       if (this.#cleanUpFailed) void this.#cleanUp()
       this.#planRelease()
     })

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import Database from 'better-sqlite3'
 import { crc32c } from '../../base/crc32c.ts'
 import { NdfsError } from '../../base/errors.ts'
+import { sameDisk } from '../../base/ids.ts'
 import type {
   DiskId,
   DiskRef,
@@ -18,14 +19,20 @@ import type {
   Sequence,
   VDiskId,
 } from '../../base/ids.ts'
-import { GiB, MiB, type Millis, pageBytes } from '../../base/units.ts'
+import { GiB, groupPage, MiB, type Millis, pageBytes } from '../../base/units.ts'
 import type { Change, ChangeResult, Medusa, Partition, PartitionName } from '../../medusa/medusa.ts'
 import { medusaSchema, SqliteMedusa } from '../../medusa/sqlite-medusa.ts'
 import type { Chance, Clock, Log, Platform, Timer } from '../../platform/platform.ts'
 import type { Owner, Zeus } from '../../zeus/zeus.ts'
 import { createExtentCache } from '../extent-cache/page-cache.ts'
-import type { CopyRef, ExtentStore, GroupAccess, PlacementRequest } from '../extent-store/extent-store.ts'
-import { type Candidate, isMixed, place } from '../extent-store/placement.ts'
+import type {
+  CopyPlacementRequest,
+  CopyRef,
+  ExtentStore,
+  GroupAccess,
+  PlacementRequest,
+} from '../extent-store/extent-store.ts'
+import { type Candidate, isMixed, place, placeCopy } from '../extent-store/placement.ts'
 import {
   decodeRecord,
   type EncodedRecord,
@@ -457,6 +464,11 @@ export class TestNode {
           state === 'gone' ? [] : [{ ref, block }],
         ),
       admitMaintenance: async () => () => undefined,
+      isGone: (ref) => {
+        const disk = this.world.extents.get(ref.node)!
+        return disk.state === 'gone' || !sameDisk(disk.ref, ref)
+      },
+      isAnyGone: () => [...this.world.extents.values()].some(({ state }) => state === 'gone'),
     })
     world.logs.get(this.node)!.onFenced = (vdisk, epoch) => {
       if (this.running) host.fenced(vdisk, epoch)
@@ -689,12 +701,20 @@ export class TestNode {
           `no good copy of ${access.group}`,
         )
       },
-      rebuildCopy: async (access, bad, number) => {
-        const good = access.copies.find((copy) => copy.disk !== bad.disk)!
-        const pages = await on(good, (disk) => disk.files.get(fileName(access.group, good))!.pages)
-        const rebuilt = { ...bad, number }
-        await on(bad, (disk) => disk.files.set(fileName(access.group, rebuilt), { pages, finished: true }))
-        return rebuilt
+      rebuildCopy: async (access, rebuilt, last, trailer) => {
+        const good = access.copies.filter((copy) => !last.includes(copy))
+        const pages = Buffer.alloc(trailer.checksums.length * pageBytes)
+        const copies = [...good, ...last]
+        await store.read(
+          { ...access, copies },
+          groupPage(0),
+          trailer.checksums.length,
+          trailer.checksums,
+          pages,
+        )
+        await on(rebuilt, (disk) =>
+          disk.files.set(fileName(access.group, rebuilt), { pages, finished: true }),
+        )
       },
       remove: (group, copy) =>
         on(copy, (disk) => {
@@ -715,6 +735,7 @@ export class TestNode {
         const chosen = place(request, store.candidates())
         return { disks: chosen.map(({ ref }) => ref), mixed: isMixed(request, chosen) }
       },
+      placeCopy: (request: CopyPlacementRequest) => placeCopy(request, store.candidates()),
       local: () => [],
       onBadCopy: () => undefined,
       statistics: () => ({

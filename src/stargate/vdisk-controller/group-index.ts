@@ -3,26 +3,35 @@
  *
  *   index row (the copies planned) → files → group row `whole` → map
  *   group row `deleting` → grace → files gone → group row dropped → index row gone
+ *   a copy is bad or gone: index row (and the new copy) → its file → group row (and not the old one) → files that it doesn't name gone
  *
  * A row in the index without a group row is an *open* group, its owner's alone (M3).
  */
+import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
-import { type CopyNumber, type DiskRef, groupIdOf, type GroupId } from '../../base/ids.ts'
+import { type CopyNumber, type DiskRef, groupIdOf, type GroupId, sameDisk } from '../../base/ids.ts'
+import type { Tier } from '../../disk/disk.ts'
 import { changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
+import { diskOf, GroupCopies, namesCopy } from './group-copies.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import {
   decodeGroupRow,
+  decodeLeftBehind,
   decodePlannedCopies,
   encodeGroupRow,
+  encodeLeftBehind,
   encodePlannedCopies,
+  groupKeysEnd,
   groupPartition,
   groupRowKey,
   type GroupRow,
   groupsOfPartition,
+  leftBehindRowKey,
+  type PlannedCopy,
 } from './rows.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
@@ -39,7 +48,13 @@ export class GroupIndex {
   readonly #groups: GroupTable
   readonly #extents: ExtentStore
   readonly #ledger: GroupLedger
+  /** Where the copies of whole groups lie. */
+  readonly copies = new GroupCopies()
+  /** A group has become whole, with these copies. */
+  onWhole: (copies: readonly CopyRef[]) => void = () => undefined
   #partition: Promise<OwnedPartition> | undefined
+  /** What the row says of disks with copies that no group's row names; undefined: it was not read yet. */
+  #left: readonly DiskRef[] | undefined
   #counter = 0
 
   constructor(
@@ -117,30 +132,71 @@ export class GroupIndex {
       // Its copies may have been moved since: what the row says holds, not what the record said.
       row = seen.row
     }
-    this.#groups.remember(this.#groups.handleOf(id), row)
+    const handle = this.#groups.handleOf(id)
+    this.#groups.remember(handle, row)
+    this.copies.known(handle, row.copies)
+    this.onWhole(row.copies)
   }
 
   /** The copies that the index knows of, also those of repairs that came to nothing; undefined where it has no such group. */
-  async planned(id: GroupId): Promise<readonly CopyRef[] | undefined> {
+  async planned(id: GroupId): Promise<readonly PlannedCopy[] | undefined> {
     const partition = await this.#owned()
     const rows: readonly Row[] = await partition.read([id])
     return rows.length === 0 ? undefined : decodePlannedCopies(rows[0].value)
   }
 
-  /** Says which copies the group has or is about to have, durably: before the first byte of a new one. False where it is gone. */
-  async plan(id: GroupId, copies: readonly CopyRef[]): Promise<boolean> {
+  /**
+   * Says which copies the group has or is about to have, durably: before the first byte of a new one. `unnamed`: the disks of those
+   * that its row does not name, or soon will not. False where the group is gone.
+   */
+  async plan(
+    id: GroupId,
+    copies: readonly PlannedCopy[],
+    unnamed: readonly DiskRef[] = [],
+  ): Promise<boolean> {
     const partition = await this.#owned()
     return partition.serial.run(async () => {
-      if ((await partition.read([id])).length === 0) return false
-      await partition.change([{ key: id, value: encodePlannedCopies(copies) }])
+      const rows = await partition.read(this.#left === undefined ? [id, leftBehindRowKey] : [id])
+      this.#sawLeft(rows)
+      if (!rows.some(({ key }) => key === id)) return false
+      const before = this.#left ?? []
+      const left = [...before]
+      for (const disk of unnamed) if (!left.some((one) => sameDisk(one, disk))) left.push(diskOf(disk))
+      await partition.change([
+        { key: id, value: encodePlannedCopies(copies) },
+        ...(left.length > before.length ? [{ key: leftBehindRowKey, value: encodeLeftBehind(left) }] : []),
+      ])
+      this.#left = left
       return true
     })
   }
 
-  /** Every group with a row in the index, in pages. */
-  async *all(): AsyncGenerator<GroupId> {
+  /** Disks that may hold copies which no row names, to be told to whoever looks without owning the vDisk. */
+  async leaveBehind(disks: readonly DiskRef[]): Promise<void> {
     const partition = await this.#owned()
-    for await (const row of partition.scan('', '~')) yield row.key as GroupId
+    await partition.serial.run(async () => {
+      if (this.#left === undefined) this.#sawLeft(await partition.read([leftBehindRowKey]))
+      const before = this.#left ?? []
+      const same =
+        before.length === disks.length && disks.every((disk) => before.some((one) => sameDisk(one, disk)))
+      if (same) return
+      if (disks.length === 0) await partition.change([], [leftBehindRowKey])
+      else await partition.change([{ key: leftBehindRowKey, value: encodeLeftBehind(disks) }])
+      this.#left = [...disks]
+    })
+  }
+
+  #sawLeft(rows: readonly Row[]): void {
+    if (this.#left !== undefined) return
+    const row = rows.find(({ key }) => key === leftBehindRowKey)
+    this.#left = row === undefined ? [] : decodeLeftBehind(row.value)
+  }
+
+  /** Every group with a row in the index, and its copies there, in pages. */
+  async *all(): AsyncGenerator<{ readonly id: GroupId; readonly copies: readonly PlannedCopy[] }> {
+    const partition = await this.#owned()
+    for await (const row of partition.scan('', groupKeysEnd))
+      yield { id: row.key as GroupId, copies: decodePlannedCopies(row.value) }
   }
 
   /** The first step of deletion; nothing where no row names the group any more. */
@@ -216,20 +272,28 @@ export class GroupIndex {
     if (gone.length > 0) {
       const partition = await this.#owned()
       await partition.serial.run(() => partition.change([], gone))
+      for (const id of gone) this.copies.forget(this.#groups.handleOf(id))
     }
     return gone
   }
 
-  /** Swaps one copy for another in the row, conditionally: a bad copy that was rebuilt. False where the row has moved on. */
-  async swapCopy(id: GroupId, bad: CopyRef, rebuilt: CopyRef): Promise<boolean> {
+  /**
+   * Swaps one copy, which is bad or gone, for another on this tier, in the row and on condition that it has not changed. False where the
+   * row has moved on.
+   */
+  async swapCopy(id: GroupId, old: CopyRef, rebuilt: CopyRef, tier: Tier): Promise<boolean> {
     const seen = await this.#readRow(id)
-    if (seen === undefined || seen.row.state !== 'whole') return false
-    if (!seen.row.copies.some((copy) => copy.disk === bad.disk && copy.number === bad.number)) return false
+    if (seen === undefined || seen.row.state !== 'whole' || !namesCopy(seen.row.copies, old)) return false
+    const copies = seen.row.copies.map((copy) => (namesCopy([old], copy) ? rebuilt : copy))
+    assert(
+      new Set(copies.map(({ node }) => node)).size === copies.length,
+      () => `two copies of group ${id} on one node (I1)`,
+    )
     const row: GroupRow = {
       ...seen.row,
-      copies: seen.row.copies.map((copy) =>
-        copy.disk === bad.disk && copy.number === bad.number ? rebuilt : copy,
-      ),
+      copies,
+      // Copies come before tiers (I8).
+      ...(tier === seen.row.tier ? {} : { tier: 'hdd', mixed: true }),
     }
     const result = await changeForCertain(
       this.#access.medusa,
@@ -245,6 +309,28 @@ export class GroupIndex {
     )
     if (result.outcome === 'applied') this.#groups.remember(this.#groups.handleOf(id), row)
     return result.outcome === 'applied'
+  }
+
+  /**
+   * The group's row, which nobody under an earlier epoch changes any more: what is unlinked on its word was not named by a change that
+   * is still on its way.
+   */
+  async readFenced(id: GroupId): Promise<GroupRow | undefined> {
+    for (;;) {
+      const seen = await this.#readRow(id)
+      if (seen === undefined || seen.epoch === this.#row.epoch) return seen?.row
+      await changeForCertain(
+        this.#access.medusa,
+        this.#access.platform.clock,
+        groupPartition(id),
+        {
+          id: newChangeId(this.#access.platform.chance),
+          expected: { epoch: seen.epoch, version: seen.version },
+          epoch: this.#row.epoch,
+        },
+        () => this.#row.alive,
+      )
+    }
   }
 
   /** The group's row, read now. */
@@ -266,8 +352,3 @@ export class GroupIndex {
     return this.#partition
   }
 }
-
-export const namesCopy = (copies: readonly CopyRef[], copy: CopyRef): boolean =>
-  copies.some(
-    (one) => one.disk === copy.disk && one.incarnation === copy.incarnation && one.number === copy.number,
-  )

@@ -34,6 +34,16 @@ export class GroupLedger {
     return this.#known.size
   }
 
+  /** Pages that map entries name, as far as they were counted. */
+  pagesNamed(group: GroupHandle): number {
+    return this.#named.get(group) ?? 0
+  }
+
+  /** It is dead, and on its way out: nothing may begin with it any more. */
+  isFreeing(group: GroupHandle): boolean {
+    return this.#freeing.has(group)
+  }
+
   registered(group: GroupHandle): void {
     this.#known.add(group)
   }

@@ -5,7 +5,13 @@
 import { NdfsError } from '../../base/errors.ts'
 import type { DiskRef, NodeId } from '../../base/ids.ts'
 import type { SpacePurpose, Tier } from '../../disk/disk.ts'
-import { type ExtentStore, type Placement, trailerRoomBytes } from '../extent-store/extent-store.ts'
+import {
+  type Candidate,
+  type CopyPlacementRequest,
+  type ExtentStore,
+  type Placement,
+  trailerRoomBytes,
+} from '../extent-store/extent-store.ts'
 
 /** How long a node that failed is chosen last (F10). */
 const avoidMs = 60_000
@@ -89,6 +95,30 @@ export function placeGroup(extents: ExtentStore, wish: GroupWish): Placement {
     'OUT_OF_SPACE',
     `Cannot place ${wish.copies} copies of an extent group: disks with room are on ${placement.disks.length} nodes. Delete vDisks or add disks`,
     { copies: wish.copies, reached: placement.disks.length },
+  )
+}
+
+export interface CopyWish extends Omit<CopyPlacementRequest, 'bytes'> {
+  /** Of pages. */
+  readonly bytes: number
+}
+
+/** A disk for another copy of a group, beside those that it has. OUT_OF_SPACE or TOO_FEW_REPLICAS where there is none. */
+export function placeCopy(extents: ExtentStore, wish: CopyWish): Candidate {
+  const placed = extents.placeCopy({ ...wish, bytes: wish.bytes + trailerRoomBytes })
+  if (placed !== undefined) return placed
+  const holders = wish.beside.map(({ node }) => node)
+  const isOther = ({ ref, live }: Candidate): boolean => live && !holders.includes(ref.node)
+  if (!extents.candidates().some(isOther))
+    throw new NdfsError(
+      'TOO_FEW_REPLICAS',
+      'Cannot make another copy of an extent group: no node is up that has none. Start nodes that are down, or add one',
+      { holders },
+    )
+  throw new NdfsError(
+    'OUT_OF_SPACE',
+    'Cannot make another copy of an extent group: no disk of a node that has none has room. Delete vDisks or add disks',
+    { bytes: wish.bytes },
   )
 }
 

@@ -16,17 +16,18 @@
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef, Epoch, GroupId, NodeId, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, mapPartitionBytes, MiB, type VDiskOffset } from '../../base/units.ts'
+import type { Tier } from '../../disk/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore, Placement } from '../extent-store/extent-store.ts'
 import type { Maybe, Run } from '../io/io.ts'
 import type { Granted, GrantWanted, Oplogs } from '../oplog/oplog.ts'
 import { applyRecord, groupsNamedBy } from './apply-record.ts'
-import { CopyRepair } from './copy-repair.ts'
+import { CopyRepair, type Target } from './copy-repair.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
-import { placeGroup, type Suspects } from './group-place.ts'
+import { placeCopy, placeGroup, type Suspects } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
 import { LogIndex } from './log-index.ts'
 import type { MedusaAccess } from './owned-partition.ts'
@@ -34,13 +35,16 @@ import type { Pace } from './pace.ts'
 import { PageReader } from './page-reader.ts'
 import { ReadLease } from './read-lease.ts'
 import { freeEverything, Reclaimer } from './reclaim.ts'
+import type { RepairLine, RepairSource } from './repair-line.ts'
+import type { Episode } from './rows.ts'
 import { SenderSessions } from './sender-sessions.ts'
 import { StreamWriter } from './stream-writer.ts'
 import type { Recovered } from './takeover.ts'
-import type { HostedDescription, HostedVDisk, Sender } from './vdisk-controller.ts'
+import type { HostedDescription, HostedVDisk, RepairList, Sender } from './vdisk-controller.ts'
 import { type LogEntry, VDiskLog } from './vdisk-log.ts'
 import { VDiskMap } from './vdisk-map.ts'
 import { VDiskReads } from './vdisk-reads.ts'
+import { VDiskRepair } from './vdisk-repair.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 import type { HeldByLog } from './vdisk-survey.ts'
 import type { WriteGate } from './write-gate.ts'
@@ -67,6 +71,11 @@ export interface HostedContext {
   readonly gate: WriteGate
   readonly placeLog: (vdisk: VDiskId, copies: number) => readonly DiskRef[]
   readonly admitMaintenance: (work: 'drain' | 'repair', bytes: number) => Promise<() => void>
+  /** The disk is not there, as far as this node has heard: its node has no session, or shows it no more, or as failed. */
+  readonly isGone: (disk: DiskRef) => boolean
+  readonly isAnyGone: () => boolean
+  /** Of all vDisks that this node owns. */
+  readonly repairs: RepairLine
   /** Grants are wanted that were not before. */
   readonly wakeGrants: () => void
   readonly count: (what: HostedCount, by: number) => void
@@ -86,6 +95,8 @@ export type HostedCount =
   | 'logWrites'
   | 'groupsFreed'
   | 'copiesRepaired'
+  | 'copiesReplaced'
+  | 'repairedBytes'
   | 'compactedBytes'
 
 export class HostedVDiskController implements HostedVDisk {
@@ -103,7 +114,8 @@ export class HostedVDiskController implements HostedVDisk {
   readonly #streams = new WriteStreams()
   readonly #streamWriter: StreamWriter
   readonly #drains: DrainSchedule
-  readonly #repairs: CopyRepair
+  readonly #copies: CopyRepair
+  readonly #repair: VDiskRepair
   readonly #sessions: SenderSessions
   readonly #leaveGate: (error: Error) => void
   #phase: 'opening' | 'serving' | 'leaving' | 'deleting' | 'over' = 'opening'
@@ -192,14 +204,40 @@ export class HostedVDiskController implements HostedVDisk {
       place: () => this.#placeGroup(groupBytesMax, 'guest'),
       append: (kind, offset, length, payload) => this.#append(kind, offset, length, payload),
     })
-    const reclaimer = new Reclaimer({
+    const reclaimer: Reclaimer = new Reclaimer({
       ...shared,
       pace,
+      survey: () => this.#repair.survey(),
       partitions: () =>
         Math.max(1, Math.ceil(Math.max(this.#sizeBytes, row.state.sizeBytes) / mapPartitionBytes)),
       alive: () => this.#phase === 'serving',
       freed: (count) => context.count('groupsFreed', count),
     })
+    this.#copies = new CopyRepair({
+      ...shared,
+      chance,
+      isGone: context.isGone,
+      suspect,
+      placeCopy: (beside, bytes, tier) => this.#placeCopy(beside, bytes, tier),
+      admit: (bytes) => context.admitMaintenance('repair', bytes),
+      repaired: (what, bytes) => {
+        context.count(what === 'bad' ? 'copiesRepaired' : 'copiesReplaced', 1)
+        context.count('repairedBytes', bytes)
+        context.repairs.repaired(bytes)
+      },
+    })
+    this.#repair = new VDiskRepair({
+      ...shared,
+      copies: this.#copies,
+      isGone: context.isGone,
+      isAnyGone: context.isAnyGone,
+      wake: () => context.repairs.wake(),
+      freeDead: () => reclaimer.freeDead(),
+      over: (error) => this.#log.stop(error),
+    })
+    this.#groupIndex.onWhole = (copies) => {
+      if (copies.some(context.isGone)) this.#repair.look()
+    }
     this.#drains = new DrainSchedule({
       vdisk: this.id,
       clock,
@@ -218,6 +256,7 @@ export class HostedVDiskController implements HostedVDisk {
       keptThrough: recovered.entries.at(-1)?.sequence ?? row.state.drained,
       isWaitedFor: () => context.gate.isWaiting(this.id),
       lastUsedAt: () => this.#lastUsedAt,
+      repair: this.#repair,
       drained: (bytes) => {
         context.gate.left()
         context.count('drains', 1)
@@ -225,12 +264,6 @@ export class HostedVDiskController implements HostedVDisk {
       },
       compacted: (bytes) => context.count('compactedBytes', bytes),
       idle: () => context.idle(this),
-    })
-    this.#repairs = new CopyRepair({
-      ...shared,
-      chance,
-      admit: (bytes) => context.admitMaintenance('repair', bytes),
-      repaired: () => context.count('copiesRepaired', 1),
     })
     this.#leaveGate = context.gate.opened(
       this.id,
@@ -245,6 +278,7 @@ export class HostedVDiskController implements HostedVDisk {
     if (this.#phase !== 'opening') throw this.#refusal
     this.#phase = 'serving'
     this.#drains.plan()
+    if (this.#context.isAnyGone()) this.disksChanged()
   }
 
   get sizeBytes(): number {
@@ -408,6 +442,14 @@ export class HostedVDiskController implements HostedVDisk {
     }
   }
 
+  #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier): Target {
+    const { extents, node, suspects, platform, repairs } = this.#context
+    const avoid = suspects.now(platform.clock.now())
+    const underWay = (disk: DiskRef): number => repairs.onTheWay(disk)
+    const placed = placeCopy(extents, { tier, bytes, owner: node, avoid, beside, underWay })
+    return { disk: placed.ref, tier: placed.tier, done: repairs.sends(placed.ref, bytes) }
+  }
+
   #placeGroup(bytes: number, purpose: 'guest' | 'maintenance'): Placement {
     const { extents, node, suspects, platform } = this.#context
     const avoid = suspects.now(platform.clock.now())
@@ -419,7 +461,19 @@ export class HostedVDiskController implements HostedVDisk {
   /** A disk or a node is gone: the log goes on elsewhere at once, and what lay there is drained to full copies before all else (F11). */
   replicaLost(matches: (ref: DiskRef) => boolean, cause: Error): void {
     this.#log.replicaLost(matches, cause)
-    const sealed = this.#row.state.episodes.some(({ replicas }) => replicas.some(matches))
+    this.#drainWhere(matches)
+  }
+
+  /** What is gone has changed: what the log names is drained to full copies, and what is drained already is repaired. */
+  disksChanged(): void {
+    if (this.#phase !== 'serving') return
+    this.#drainWhere(this.#context.isGone)
+    this.#repair.look()
+  }
+
+  #drainWhere(matches: (ref: DiskRef) => boolean): void {
+    const isSealed = ({ end, replicas }: Episode): boolean => end !== undefined && replicas.some(matches)
+    const sealed = this.#row.state.episodes.some(isSealed)
     const extents = (): boolean =>
       this.#log.undrained().some((entry) => groupsNamedBy(entry).some(({ copies }) => copies.some(matches)))
     if (sealed || extents()) this.#drains.start()
@@ -450,7 +504,16 @@ export class HostedVDiskController implements HostedVDisk {
   }
 
   repairCopy(group: GroupId, copy: CopyRef): Promise<void> {
-    return this.#repairs.repair(group, copy)
+    return this.#copies.repair(group, copy)
+  }
+
+  /** What is left to repair; undefined where nothing is. */
+  get repairList(): RepairList | undefined {
+    return this.#repair.describe()
+  }
+
+  get repair(): RepairSource {
+    return this.#repair
   }
 
   // --- the end ---------------------------------------------------------------------------------------------------
@@ -499,6 +562,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#refusal = new NdfsError('NOT_FOUND', `vDisk ${this.id} was deleted`, { vdisk: this.id })
     this.#lease.suspend()
     this.#drains.stop()
+    this.#repair.stop()
     const replicas = this.#row.state.episodes.flatMap((episode) => episode.replicas)
     await this.#drains.mapChanges
       .run(() =>
@@ -517,7 +581,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#context.oplogs.free(replicas, this.id, this.#row.state.drained)
     const { platform, pace } = this.#context
     const settled = async (): Promise<void> => {
-      await Promise.all([this.#reader.settled(), this.#streamWriter.settled()])
+      await Promise.all([this.#reader.settled(), this.#streamWriter.settled(), this.#copies.settled()])
     }
     void freeEverything({ platform, pace, row: this.#row, index: this.#groupIndex, settled }).then(
       (complete) => {
@@ -543,6 +607,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#phase = 'over'
     if (!announced) this.#refusal = error
     this.#drains.stop()
+    this.#repair.stop()
     this.#lease.suspend()
     this.#row.giveUp()
     this.#leaveGate(this.#refusal)
@@ -571,6 +636,7 @@ export class HostedVDiskController implements HostedVDisk {
   describe(): HostedDescription {
     const state = this.#row.state
     const waitsFor = this.#log.waitsFor ?? this.#drains.waitsFor
+    const repair = this.#repair.describe()
     return {
       id: this.id,
       epoch: this.epoch,
@@ -583,6 +649,7 @@ export class HostedVDiskController implements HostedVDisk {
       sealedEpisodes: state.episodes.filter((episode) => episode.end !== undefined).length,
       liveGroups: this.#ledger.complete ? this.#ledger.live : undefined,
       ...(waitsFor === undefined ? {} : { waitsFor }),
+      ...(repair === undefined ? {} : { repair }),
     }
   }
 }

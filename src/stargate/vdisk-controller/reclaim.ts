@@ -26,6 +26,8 @@ export interface ReclaimContext {
   readonly pace: Pace
   readonly map: VDiskMap
   readonly index: GroupIndex
+  /** Has the ledger know every group in the index. */
+  readonly survey: () => Promise<void>
   readonly ledger: GroupLedger
   readonly groups: GroupTable
   readonly reader: PageReader
@@ -55,8 +57,8 @@ export class Reclaimer {
   }
 
   async #count(): Promise<void> {
-    const { index, ledger, groups, map, partitions } = this.#context
-    for await (const id of index.all()) ledger.registered(groups.handleOf(id))
+    const { ledger, map, partitions, survey } = this.#context
+    await survey()
     while (this.#partitionsCounted < partitions()) {
       const blocks: VBlock[] = []
       await map.scan(
@@ -163,9 +165,12 @@ export async function freeEverything(context: {
   return false
 }
 
-async function* inBatches(ids: AsyncIterable<GroupId>, most: number): AsyncGenerator<GroupId[]> {
+async function* inBatches(
+  groups: AsyncIterable<{ readonly id: GroupId }>,
+  most: number,
+): AsyncGenerator<GroupId[]> {
   let batch: GroupId[] = []
-  for await (const id of ids) {
+  for await (const { id } of groups) {
     batch.push(id)
     if (batch.length < most) continue
     yield batch

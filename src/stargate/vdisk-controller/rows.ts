@@ -46,6 +46,12 @@ export interface GroupRow {
   readonly checksums: Uint32Array
 }
 
+/** A copy in the index of groups: planned before its first byte is written. */
+export interface PlannedCopy extends CopyRef {
+  /** The group's row doesn't name it, and never will: it waits to be unlinked. */
+  readonly left?: true
+}
+
 export const vdiskPartition = (vdisk: VDiskId): PartitionName => ({ table: 'vdisk', key: String(vdisk) })
 export const groupPartition = (group: GroupId): PartitionName => ({ table: 'group', key: group })
 export const groupsOfPartition = (vdisk: VDiskId): PartitionName => ({
@@ -59,6 +65,10 @@ export const mapPartition = (vdisk: VDiskId, layer: LayerId, gib: number): Parti
 
 export const stateRowKey = 'state'
 export const groupRowKey = 'row'
+/** Above every group's key in the index of groups. */
+export const groupKeysEnd = '~'
+/** In the index of groups, behind all of them: disks that may hold copies which no group's row names. */
+export const leftBehindRowKey = '~left'
 /** The least version that a map partition may have: lower or absent is damage (I5, F12). */
 export const partRowKey = (layer: LayerId, gib: number): string =>
   `part/${layer}/${String(gib).padStart(8, '0')}`
@@ -80,10 +90,15 @@ export const encodeVDiskState = (state: VDiskState): Buffer =>
   encodeControl({ version: rowVersion, row: state })
 export const decodeVDiskState = (bytes: Buffer): VDiskState => decodeRow(bytes, "a vDisk's row")
 
-export const encodePlannedCopies = (copies: readonly CopyRef[]): Buffer =>
+export const encodePlannedCopies = (copies: readonly PlannedCopy[]): Buffer =>
   encodeControl({ version: rowVersion, row: copies })
-export const decodePlannedCopies = (bytes: Buffer): CopyRef[] =>
+export const decodePlannedCopies = (bytes: Buffer): PlannedCopy[] =>
   decodeRow(bytes, 'a row of the index of groups')
+
+export const encodeLeftBehind = (disks: readonly DiskRef[]): Buffer =>
+  encodeControl({ version: rowVersion, row: disks })
+export const decodeLeftBehind = (bytes: Buffer): DiskRef[] =>
+  decodeRow(bytes, 'what repairs have left behind')
 
 export const encodeGroupRow = (row: GroupRow): Buffer =>
   encodeControl({

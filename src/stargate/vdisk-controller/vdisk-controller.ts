@@ -10,7 +10,8 @@
  *     prove that it still is the owner.
  *  3. A vDisk of which this node is no longer the owner rejects everything with NOT_OWNER or FENCED; what was under way
  *     has an unknown outcome.
- *  4. Memory for undrained bytes is bounded by node and by vDisk; writes wait for a drain beyond that (I9).
+ *  4. Of a vDisk that this node owns, extent groups whose copies lie on disks that are gone get full copies again, by themselves.
+ *  5. Memory for undrained bytes is bounded by node and by vDisk; writes wait for a drain beyond that (I9).
  *
  * Not here: which node a request should go to (front-end adapter), who goes first (admission control), sockets, disks.
  */
@@ -69,6 +70,18 @@ export interface HostedDescription {
   readonly liveGroups: number | undefined
   /** Why writes wait, or why it does not serve; undefined where all is well. */
   readonly waitsFor?: string
+  /** Extent groups with fewer copies than asked for; undefined where all are full. */
+  readonly repair?: RepairList
+}
+
+/** What is left to repair of a vDisk, or of several that ask for as many copies. */
+export interface RepairList {
+  /** Copies asked for. */
+  readonly copies: number
+  /** Fewest copies first. `bytes`: of the copies that are to be made; about, for not every row has been read. */
+  readonly endangered: readonly { readonly left: number; readonly groups: number; readonly bytes: number }[]
+  /** Why it does not go on; undefined while it does. */
+  readonly waitsFor?: string
 }
 
 export interface VDiskController {
@@ -99,6 +112,13 @@ export interface VDiskControllerStatistics {
   readonly streamWrites: number
   readonly logWrites: number
   readonly groupsFreed: number
+  /** Bad copies that were made good. */
   readonly copiesRepaired: number
+  /** Copies that were gone and have been made anew, elsewhere. */
+  readonly copiesReplaced: number
+  readonly repairedBytes: number
+  readonly repairBytesPerSecond: number
+  /** By copies asked for; nothing where all groups are full. */
+  readonly repairs: readonly RepairList[]
   readonly compactedBytes: number
 }

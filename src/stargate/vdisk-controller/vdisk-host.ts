@@ -30,6 +30,8 @@ import { type HostedContext, HostedVDiskController } from './hosted-vdisk.ts'
 import type { MedusaAccess } from './owned-partition.ts'
 import type { Pace } from './pace.ts'
 import { freeEverything } from './reclaim.ts'
+import { RepairLine, type RepairSource } from './repair-line.ts'
+import { looksForRepair, sumOfRepairs } from './repair-looks.ts'
 import { recoverLog } from './takeover.ts'
 import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './vdisk-controller.ts'
 import type { VDiskState } from './rows.ts'
@@ -56,6 +58,8 @@ export interface VDiskHostOptions {
   /** Disks that may hold logs now: flash disks in service, of nodes that live. */
   readonly logCandidates: () => readonly LogCandidate[]
   readonly admitMaintenance: HostedContext['admitMaintenance']
+  readonly isGone: HostedContext['isGone']
+  readonly isAnyGone: HostedContext['isAnyGone']
 }
 
 /** Claims of one vDisk in one go: each met a row whose epoch had been raised meanwhile. */
@@ -85,6 +89,7 @@ export class VDiskHost implements VDiskController {
   readonly #recoveries = new Limit(recoveriesAtOnceMax)
   readonly #gate: WriteGate
   readonly #suspects = new Suspects()
+  readonly #repairs: RepairLine
   readonly #hosted = new Map<VDiskId, HostedVDiskController>()
   readonly #claims = new Map<VDiskId, Promise<HostedVDisk>>()
   /** Being given up: whoever wants it here waits until that is done. */
@@ -102,6 +107,8 @@ export class VDiskHost implements VDiskController {
     logWrites: 0,
     groupsFreed: 0,
     copiesRepaired: 0,
+    copiesReplaced: 0,
+    repairedBytes: 0,
     compactedBytes: 0,
   }
   #freeingDrained: Promise<void> | undefined
@@ -116,6 +123,7 @@ export class VDiskHost implements VDiskController {
     this.#access = { platform, medusa }
     this.#surveys = new VDiskSurveys(medusa, platform.clock)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
+    this.#repairs = new RepairLine(platform.clock, () => this.#repairSources())
     extents.onBadCopy = (access, copy, reason) => this.#badCopy(access.vdisk, access.group, copy, reason)
     this.#grants = oplogs.keepGranted(
       () => [...this.#hosted.values()].flatMap((vdisk) => vdisk.wanted() ?? []),
@@ -257,6 +265,8 @@ export class VDiskHost implements VDiskController {
       pace,
       logCandidates,
       admitMaintenance,
+      isGone,
+      isAnyGone,
     } = this.#options
     return {
       platform,
@@ -273,6 +283,9 @@ export class VDiskHost implements VDiskController {
       placeLog: (vdisk, copies) =>
         placeLog(copies, vdisk, node, logCandidates(), this.#suspects.now(platform.clock.now())),
       admitMaintenance,
+      isGone,
+      isAnyGone,
+      repairs: this.#repairs,
       wakeGrants: () => this.#grants.wake(),
       count: (what, by) => {
         this.#counts[what] += by
@@ -369,6 +382,23 @@ export class VDiskHost implements VDiskController {
     for (const vdisk of this.#hosted.values()) vdisk.replicaLost(matches, cause)
   }
 
+  /** What is gone has changed (`isGone`): what has lost copies gets full ones again, what has more than its rows name loses those. */
+  disksChanged(): void {
+    for (const vdisk of this.#hosted.values()) vdisk.disksChanged()
+  }
+
+  *#repairSources(): Generator<RepairSource> {
+    for (const vdisk of this.#hosted.values()) yield vdisk.repair
+  }
+
+  /**
+   * Whether an owner of the vDisk would have something to repair: for vDisks that nobody owns. Changes nothing. `losses`: more is gone
+   * than when this was last asked.
+   */
+  needsRepair(vdisk: VDiskId, losses: boolean): Promise<boolean> {
+    return looksForRepair(this.#options.medusa, vdisk, this.#options.isGone, losses)
+  }
+
   /** A log disk runs short of room, and these vDisks' records hold its oldest segments. */
   drainNow(vdisks: readonly VDiskId[]): void {
     for (const vdisk of vdisks) this.#hosted.get(vdisk)?.startDrain()
@@ -431,6 +461,8 @@ export class VDiskHost implements VDiskController {
       undrainedBytes: this.#gate.undrainedBytes,
       undrainedBytesMax: this.#gate.bytesMax,
       ...this.#counts,
+      repairBytesPerSecond: this.#repairs.bytesPerSecond,
+      repairs: sumOfRepairs([...this.#hosted.values()].flatMap((vdisk) => vdisk.repairList ?? [])),
     }
   }
 

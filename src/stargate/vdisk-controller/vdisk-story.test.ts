@@ -4,7 +4,9 @@ import { test } from 'node:test'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { GroupId, NodeId } from '../../base/ids.ts'
 import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
+import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, seeds, TestNode, TestWorld } from './fixtures.test.ts'
+import { namesCopy } from './group-copies.ts'
 import { decodeVBlock } from './map-row.ts'
 import { decodeGroupRow } from './rows.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
@@ -78,6 +80,7 @@ class Story {
   node: TestNode
   served!: HostedVDisk
   freed = 0
+  replaced = 0
   #bug: unknown
   readonly #finished: TestNode[] = []
 
@@ -89,14 +92,20 @@ class Story {
 
   #start(node: string): TestNode {
     const started = new TestNode(this.world, node)
-    started.onRemoved = (group) => this.#assertUnnamed(group)
+    started.onRemoved = (group, copy) => this.#assertUnnamed(group, copy)
     return started
   }
 
-  /** Nothing that the map in Medusa names is ever freed (I7). */
-  #assertUnnamed(group: GroupId): void {
-    this.freed++
-    assert.ok(!namedGroups(this.world).has(group), `group ${group} was freed while the map names it (I7)`)
+  /** Nothing that the map in Medusa names is ever freed, but for copies that its row names no more (I7). */
+  #assertUnnamed(group: GroupId, copy: CopyRef): void {
+    if (!namedGroups(this.world).has(group)) return void this.freed++
+    const { state, copies } = decodeGroupRow(this.world.table('group').get(group)!.get('row')!)
+    assert.equal(state, 'whole', `group ${group} is freed while the map names it (I7)`)
+    assert.ok(
+      !namesCopy(copies, copy),
+      `copy ${copy.number} of group ${group} is unlinked, and its row names it`,
+    )
+    this.replaced++
   }
 
   async begin(): Promise<void> {
@@ -256,11 +265,17 @@ class Story {
     const node = ['n1', 'n2', 'n3'][this.#random(3)] as NodeId
     this.world.logs.get(node)!.state = (['gone', 'silent', 'answers lost'] as const)[this.#random(3)]
     if (this.#random(2) === 0) this.world.extents.get(node)!.state = 'gone'
+    this.#tellOfDisks()
   }
 
   heal(): void {
     for (const disk of this.world.logs.values()) disk.state = 'up'
     for (const disk of this.world.extents.values()) disk.state = 'up'
+    this.#tellOfDisks()
+  }
+
+  #tellOfDisks(): void {
+    for (const { host } of this.world.alive) host.disksChanged()
   }
 
   /** Of all processes that there were. */

@@ -1,0 +1,73 @@
+/** Repair as it looks from outside of an ownership: whether a vDisk needs an owner for it, and the sum of what several have to do. */
+import type { DiskRef, VDiskId } from '../../base/ids.ts'
+import type { Medusa } from '../../medusa/medusa.ts'
+import {
+  decodeGroupRow,
+  decodeLeftBehind,
+  decodePlannedCopies,
+  groupKeysEnd,
+  groupPartition,
+  groupRowKey,
+  groupsOfPartition,
+  leftBehindRowKey,
+} from './rows.ts'
+import type { RepairList } from './vdisk-controller.ts'
+import type { GroupId } from '../../base/ids.ts'
+
+const rowsAtOnce = 256
+
+/**
+ * A copy that no row names is on a disk that is there; or, where more is gone than before (`losses`), a copy that a row names is gone.
+ * What is read may be a moment old: it only decides whether to claim.
+ */
+export async function looksForRepair(
+  medusa: Medusa,
+  vdisk: VDiskId,
+  isGone: (disk: DiskRef) => boolean,
+  losses: boolean,
+): Promise<boolean> {
+  const partition = groupsOfPartition(vdisk)
+  const [left] = (await medusa.get(partition, [leftBehindRowKey])).rows
+  if (left !== undefined && !decodeLeftBehind(left.value).every(isGone)) return true
+  if (!losses) return false
+  let after = ''
+  for (;;) {
+    const { rows } = await medusa.scan(partition, { after, before: groupKeysEnd, limit: rowsAtOnce })
+    for (const { key, value } of rows) {
+      const planned = decodePlannedCopies(value).filter((copy) => copy.left !== true)
+      if (planned.some(isGone) && (await isNamedGone(medusa, key as GroupId, isGone))) return true
+    }
+    if (rows.length < rowsAtOnce) return false
+    after = rows[rowsAtOnce - 1].key
+  }
+}
+
+/** A group without a row is what an owner left that is gone: whoever is the next frees it. */
+async function isNamedGone(
+  medusa: Medusa,
+  group: GroupId,
+  isGone: (disk: DiskRef) => boolean,
+): Promise<boolean> {
+  const [row] = (await medusa.get(groupPartition(group), [groupRowKey])).rows
+  return row !== undefined && decodeGroupRow(row.value).copies.some(isGone)
+}
+
+/** By copies asked for. */
+export function sumOfRepairs(lists: readonly RepairList[]): RepairList[] {
+  const sums = new Map<number, RepairList>()
+  for (const { copies, endangered, waitsFor } of lists) {
+    const before = sums.get(copies)
+    const sum = new Map(before?.endangered.map((one) => [one.left, one]))
+    for (const { left, groups, bytes } of endangered) {
+      const same = sum.get(left)
+      sum.set(left, { left, groups: groups + (same?.groups ?? 0), bytes: bytes + (same?.bytes ?? 0) })
+    }
+    const why = before?.waitsFor ?? waitsFor
+    sums.set(copies, {
+      copies,
+      endangered: [...sum.values()].sort((a, b) => a.left - b.left),
+      ...(why === undefined ? {} : { waitsFor: why }),
+    })
+  }
+  return [...sums.values()].sort((a, b) => a.copies - b.copies)
+}
