@@ -2,25 +2,28 @@
  * Holds a vDisk's map, its extent groups, their index and the files on all disks against each other, in a cluster at rest.
  *
  *  1. What the map names is there: a row that says `whole`, a row in the index, as many copies as asked for on distinct
- *     nodes, and in each file pages whose checksums are the row's (I1, I3, I5).
+ *     nodes that are left, and in each file pages whose checksums are the row's (I1, I3, I5).
  *  2. What is there is named: no group, planned or whole, no file, that the map does not name (I7: freed in the end).
  *
- * On a node that is gone for good, or a disk that was replaced, nothing is looked at, and what has a copy there can't be
- * freed. A copy that was hurt on purpose, on a bad machine, may be bad until somebody reads it: the others are whole.
+ * On a node that is gone for good, or a disk that was replaced, nothing is looked at, and what had a copy there can't be
+ * freed: but nothing that is named has a copy there any more, for enough nodes are left. A copy that was hurt on purpose, on a bad machine, may be bad until somebody reads it: the others are whole.
  */
 import type Database from 'better-sqlite3'
 import { crc32c } from '../src/base/crc32c.ts'
-import { type GroupId, partsOfGroupId, type VDiskId } from '../src/base/ids.ts'
+import { type DiskRef, type GroupId, partsOfGroupId, sameDisk, type VDiskId } from '../src/base/ids.ts'
 import { pageBytes } from '../src/base/units.ts'
 import type { CopyRef } from '../src/stargate/extent-store/extent-store.ts'
 import { groupFileName, groupsFolder } from '../src/stargate/extent-store/group-file.ts'
+import { namesCopy } from '../src/stargate/vdisk-controller/group-copies.ts'
 import { bad, decodeVBlock, hole } from '../src/stargate/vdisk-controller/map-row.ts'
 import {
   decodeGroupRow,
+  decodeLeftBehind,
   decodePlannedCopies,
   decodeVDiskState,
   type GroupRow,
   groupRowKey,
+  leftBehindRowKey,
   stateRowKey,
   type VDiskState,
 } from '../src/stargate/vdisk-controller/rows.ts'
@@ -66,8 +69,10 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
   for (const { partition, key, value } of rowsOf(database, 'group'))
     if (key === groupRowKey) rows.set(partition as GroupId, decodeGroupRow(value))
   const index = new Map<GroupId, readonly CopyRef[]>()
-  for (const { key, value } of rowsOf(database, 'groups-of'))
-    index.set(key as GroupId, decodePlannedCopies(value))
+  const leftBehind = new Map<VDiskId, readonly DiskRef[]>()
+  for (const { partition, key, value } of rowsOf(database, 'groups-of'))
+    if (key === leftBehindRowKey) leftBehind.set(Number(partition) as VDiskId, decodeLeftBehind(value))
+    else index.set(key as GroupId, decodePlannedCopies(value))
 
   const named = new Map<GroupId, number>()
   for (const { partition, key, value } of rowsOf(database, 'map')) {
@@ -94,7 +99,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     else present.push([id, row])
   }
   for (const [id, { state, copies }] of rows)
-    if (!named.has(id) && index.has(id) && !touchesLost(copies))
+    if (!named.has(id) && index.has(id) && !touchesLost([...copies, ...index.get(id)!]))
       fault('I7', `nothing names group ${id}, and it is still ${state}`)
   for (const [id, copies] of index)
     if (!named.has(id) && !rows.has(id) && !touchesLost(copies) && !isSpare(cluster, id, copies))
@@ -113,6 +118,18 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
         groupsFolder,
       ))
         if (!kept.has(`${name}-${tier}-0 ${file}`)) fault('I7', `no row knows of ${file} on ${name}, ${tier}`)
+  for (const [id, copies] of index) {
+    const { vdisk } = partsOfGroupId(id)
+    const row = rows.get(id)
+    if (row?.state !== 'whole' || !named.has(id)) continue
+    for (const copy of copies) {
+      if (namesCopy(row.copies, copy)) continue
+      if (!isGone(copy))
+        fault('I7', `copy ${copy.number} of group ${id} is left on ${copy.disk}, and its row names others`)
+      else if (leftBehind.get(vdisk)?.some((disk) => sameDisk(disk, copy)) !== true)
+        fault('I7', `nobody will look for copy ${copy.number} of group ${id} when ${copy.disk} is back`)
+    }
+  }
   // Every page is read last: while the rest does not agree it is not settled what has to be there.
   return faults.length > 0
     ? faults
@@ -150,7 +167,10 @@ function copiesFaults(
     fault('I1', `group ${id} has copies on ${nodes.size} nodes, and ${wanted} are asked for`)
   for (const copy of row.copies) {
     const { node, disk, number } = copy
-    if (isGone(copy)) continue
+    if (isGone(copy)) {
+      fault('I1', `copy ${copy.number} of group ${id} is on ${copy.disk}, which is gone`)
+      continue
+    }
     const tier = disk.split('-')[1] as (typeof disksOfNode)[number]
     const path = `${pathOfDisk(tier)}/${groupFileName(id, number)}`
     if (isHurt(copy, path)) continue

@@ -117,6 +117,7 @@ export function planOf(seed: number): Plan {
       idleReleaseMs: [1_000, 2_000, 5_000][chance.below(3)],
       freeAgainMs: [1_000, 5_000][chance.below(2)],
       sweepMs: [3_000, 10_000][chance.below(2)],
+      goneGraceMs: [100, 800, 3_000][new SeededChance(seed, 'grace').below(3)],
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,

@@ -14,6 +14,7 @@ import {
   decodeVDiskState,
   groupRowKey,
   type GroupRow,
+  leftBehindRowKey,
   stateRowKey,
   type VDiskState,
 } from '../../src/stargate/vdisk-controller/rows.ts'
@@ -120,7 +121,8 @@ export class MetadataShadow {
     if (group !== undefined) this.groups.set(group.id, group.after)
     if (table === 'groups-of') {
       for (const row of change.delete ?? []) this.planned.delete(row as GroupId)
-      for (const row of change.put ?? []) this.planned.set(row.key as GroupId, decodePlannedCopies(row.value))
+      for (const row of change.put ?? [])
+        if (row.key !== leftBehindRowKey) this.planned.set(row.key as GroupId, decodePlannedCopies(row.value))
     }
     if (table !== 'map') return
     for (const row of change.delete ?? []) this.#putMapRow(key, row, undefined)

@@ -34,7 +34,12 @@ export const dataMarks: readonly Mark[] = [
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
   }),
   ...marks('stargate/vdisk-controller/copy-repair.ts', {
-    'a copy was repaired': '¶, repaired()\n',
+    'a bad copy was repaired': "if (what === 'bad')\n        ¶, log.warn(`a bad copy of",
+    'a copy that was gone was made anew':
+      "await this.#replace(group, row, gone, target, 'gone')\n          ¶; replaced++",
+    'a copy went to a second disk': '¶, suspect(target.disk.disk)\n',
+    'the row had moved on when a copy was there': 'if (!swapped) { ¶; return }\n      repaired(',
+    'a copy that counts no more was left where it is': '¶, left.push({ ...copy, left: true })',
   }),
   ...marks('stargate/vdisk-controller/stream-writer.ts', {
     'a run of writes went to extent groups': '¶; const offset = run[0].offset\n',
