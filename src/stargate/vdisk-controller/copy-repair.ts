@@ -161,7 +161,7 @@ export class CopyRepair {
       index.copies.unsettle(groups.handleOf(group))
       if (!(await index.plan(group, [...planned, rebuilt], [rebuilt, old]))) return
       const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
-      const last = copies.filter((copy) => copy === old || isGone(copy))
+      const last = copies.filter((copy) => namesCopy([old], copy) || isGone(copy))
       await extents.rebuildCopy(access, rebuilt, last, trailer)
       const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
       await this.#settle(group)
