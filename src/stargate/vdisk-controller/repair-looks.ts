@@ -1,5 +1,5 @@
 /** Repair as it looks from outside of an ownership: whether a vDisk needs an owner for it, and the sum of what several have to do. */
-import type { DiskRef, VDiskId } from '../../base/ids.ts'
+import type { DiskRef, GroupId, VDiskId } from '../../base/ids.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import {
   decodeGroupRow,
@@ -12,7 +12,6 @@ import {
   leftBehindRowKey,
 } from './rows.ts'
 import type { RepairList } from './vdisk-controller.ts'
-import type { GroupId } from '../../base/ids.ts'
 
 const rowsAtOnce = 256
 
@@ -42,14 +41,16 @@ export async function looksForRepair(
   }
 }
 
-/** A group without a row is what an owner left that is gone: whoever is the next frees it. */
+/** A group that has no row, or one that says `deleting`, is freed by whoever is the next owner: that doesn't have to be now. */
 async function isNamedGone(
   medusa: Medusa,
   group: GroupId,
   isGone: (disk: DiskRef) => boolean,
 ): Promise<boolean> {
   const [row] = (await medusa.get(groupPartition(group), [groupRowKey])).rows
-  return row !== undefined && decodeGroupRow(row.value).copies.some(isGone)
+  if (row === undefined) return false
+  const { state, copies } = decodeGroupRow(row.value)
+  return state === 'whole' && copies.some(isGone)
 }
 
 /** By copies asked for. */
