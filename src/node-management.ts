@@ -25,6 +25,7 @@ import type {
   VDiskInfo,
   VDiskName,
 } from './management/management.ts'
+import { repairProblems, repairStatus, type RepairTold } from './management/repair-status.ts'
 import type { Peers } from './peer/peer.ts'
 import type { Platform } from './platform/platform.ts'
 import type { AdmissionControl } from './stargate/admission-control/admission-control.ts'
@@ -34,7 +35,7 @@ import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
 import { encodeForward } from './stargate/front-end-adapter/forwarding.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
-import type { HostedDescription } from './stargate/vdisk-controller/vdisk-controller.ts'
+import type { HostedDescription, RepairList } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import type { ContainerValue, NodeValue, Owner, SettingValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
@@ -54,6 +55,8 @@ export interface NodeManagementOptions {
   readonly replicas: readonly OplogReplica[]
   readonly disks: readonly Disk[]
   readonly nbd: NbdServer
+  /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
+  readonly vDisksToLookAt: () => number
 }
 
 /** What a node tells another of itself. */
@@ -61,6 +64,7 @@ interface NodeAnswer {
   readonly cache: { readonly limitBytes: number; readonly usedBytes: number }
   readonly vdisks: number
   readonly undrainedBytes: number
+  readonly repair: RepairTold
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
@@ -268,9 +272,15 @@ export class NodeManagement implements ManagementTarget {
       }
     }
     const offline = vdisks.filter((vdisk) => vdisk.state === 'offline')
+    const repair = repairStatus(nodes.flatMap(({ answer }) => answer?.repair ?? []))
+    const unreachable = repair?.endangered.some(({ left }) => left === 0) === true
     const problems = [
       ...nodes.flatMap(({ info }) =>
-        info.state === 'down' ? [`${info.id} is down: \`ndfs node start ${info.id}\``] : [],
+        info.state === 'down'
+          ? [
+              `${info.id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${info.id}\``,
+            ]
+          : [],
       ),
       ...nodes.flatMap(({ info, answer }) =>
         info.state === 'up' && answer === undefined
@@ -280,10 +290,11 @@ export class NodeManagement implements ManagementTarget {
       ...disks.flatMap((disk) =>
         disk.state === 'failed' ? [`disk ${disk.id} of ${disk.node} has failed: replace it`] : [],
       ),
+      ...repairProblems(repair),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
       ...survival.unknown.map(({ vdisk, reason }) => `${vdisk}: what it survives is not known: ${reason}`),
     ]
-    const isCritical = offline.length > 0 || survival.level === 'unreadable'
+    const isCritical = offline.length > 0 || unreachable || survival.level === 'unreadable'
     const isDegraded = problems.length > 0 || survival.shortBytes > 0
     return {
       cluster: clusterId,
@@ -296,6 +307,7 @@ export class NodeManagement implements ManagementTarget {
       containers: containers.length,
       vdisks: { total: vdisks.length, offline: offline.length },
       undrainedBytes: vdisks.reduce((sum, vdisk) => sum + (vdisk.undrainedBytes ?? 0), 0),
+      ...(repair === undefined ? {} : { repair }),
     }
   }
 
@@ -351,6 +363,29 @@ export class NodeManagement implements ManagementTarget {
       'Bad copies of extent groups that were made good.',
       hosted.copiesRepaired,
     )
+    add(
+      'counter',
+      'extent_copies_replaced_total',
+      'Copies of extent groups that were gone and have been made anew.',
+      hosted.copiesReplaced,
+    )
+    add(
+      'counter',
+      'repaired_bytes_total',
+      'Bytes of copies made anew, of bad ones and of gone ones.',
+      hosted.repairedBytes,
+    )
+    add(
+      'gauge',
+      'repair_bytes_per_second',
+      'Of copies made in the last seconds.',
+      hosted.repairBytesPerSecond,
+    )
+    for (const [left, { groups, bytes }] of byCopiesLeft(hosted.repairs)) {
+      const labels = { copies_left: String(left) }
+      add('gauge', 'extent_groups_to_repair', 'Extent groups that lack copies.', groups, labels)
+      add('gauge', 'repair_bytes_left', 'Of the copies that they lack, about.', bytes, labels)
+    }
     const extent = extents.statistics()
     add('counter', 'extent_pages_read_total', 'Pages read from extent groups.', extent.pagesRead)
     add(
@@ -404,10 +439,11 @@ export class NodeManagement implements ManagementTarget {
   // ---------------------------------------------------------------------------------------------------------------
 
   #answer(): NodeAnswer {
-    const { cache, controller, disks } = this.#options
+    const { cache, controller, disks, vDisksToLookAt } = this.#options
     const { limitBytes, usedBytes } = cache.statistics()
-    const { hosted, undrainedBytes } = controller.statistics()
+    const { hosted, undrainedBytes, repairs, repairBytesPerSecond } = controller.statistics()
     return {
+      repair: { lists: repairs, bytesPerSecond: repairBytesPerSecond, toLookAt: vDisksToLookAt() },
       cache: { limitBytes, usedBytes },
       vdisks: hosted,
       undrainedBytes,
@@ -561,6 +597,16 @@ export class NodeManagement implements ManagementTarget {
       )
     return found.value as VDiskNameValue
   }
+}
+
+/** Also where there are none: a gauge that goes away is no zero. */
+function byCopiesLeft(lists: readonly RepairList[]): Map<number, { groups: number; bytes: number }> {
+  const sums = new Map([0, 1, 2].map((left) => [left, { groups: 0, bytes: 0 }]))
+  for (const { left, groups, bytes } of lists.flatMap(({ endangered }) => endangered)) {
+    const sum = sums.get(left)
+    sums.set(left, { groups: groups + (sum?.groups ?? 0), bytes: bytes + (sum?.bytes ?? 0) })
+  }
+  return sums
 }
 
 const unknownNode = (id: string): NdfsError =>

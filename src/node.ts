@@ -285,6 +285,7 @@ export async function startNode(options: NodeOptions) {
     replicas,
     disks,
     nbd,
+    vDisksToLookAt: () => curator.vDisksToLookAt,
   })
 
   // All that peers may ask for is there before they can.

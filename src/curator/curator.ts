@@ -71,6 +71,11 @@ export class Curator {
     void this.#sweep()
   }
 
+  /** vDisks that nobody owns, which this node has yet to look at since more was gone. */
+  get vDisksToLookAt(): number {
+    return this.#idleRepair.toLookAt
+  }
+
   /** Disks are gone that were there (`losses`), or there that were gone. */
   disksChanged(losses: boolean): void {
     this.#idleRepair.changed(losses)

@@ -32,6 +32,8 @@ export class IdleRepair {
   #changes = 1
   #losses = 1
   readonly #lookedAt = new Map<VDiskId, { readonly changes: number; readonly losses: number }>()
+  /** Those that had nobody when more was gone. */
+  readonly #toLookAt = new Set<VDiskId>()
   #looking = false
   #again = false
   #stopped = false
@@ -43,7 +45,10 @@ export class IdleRepair {
   /** What is gone has changed. */
   changed(losses: boolean): void {
     this.#changes++
-    if (losses) this.#losses++
+    if (losses) {
+      this.#losses++
+      for (const vdisk of idle(this.#context.view, this.#context.node)) this.#toLookAt.add(vdisk)
+    }
     this.look()
   }
 
@@ -56,6 +61,12 @@ export class IdleRepair {
     void this.#look()
   }
 
+  /** vDisks of this node's share that were not looked at since more was gone. */
+  get toLookAt(): number {
+    const { view, node } = this.#context
+    return idle(view, node).filter((vdisk) => this.#toLookAt.has(vdisk)).length
+  }
+
   stop(): void {
     this.#stopped = true
   }
@@ -66,6 +77,8 @@ export class IdleRepair {
       this.#again = false
       const mine = idle(view, node)
       for (const vdisk of this.#lookedAt.keys()) if (!view.owners.has(vdisk)) this.#lookedAt.delete(vdisk)
+      // The others have an owner, or are another node's to look at.
+      for (const vdisk of this.#toLookAt) if (!mine.includes(vdisk)) this.#toLookAt.delete(vdisk)
       await atOnce(mine, looksAtOnceMax, (vdisk) => this.#lookAt(vdisk))
     } while (this.#again && !this.#stopped)
     this.#looking = false
@@ -80,6 +93,7 @@ export class IdleRepair {
       if (await needsRepair(vdisk, before?.losses !== now.losses))
         await Promise.race([claim(vdisk), clock.sleep(claimWaitMs)])
       this.#lookedAt.set(vdisk, now)
+      if (now.losses === this.#losses) this.#toLookAt.delete(vdisk)
     } catch (error) {
       // Its owner sees to it, or it is looked at again with the next sweep.
       if (!(error instanceof NdfsError)) throw error

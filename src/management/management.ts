@@ -115,6 +115,33 @@ export const diskInfoSchema = Type.Object(
 )
 export type DiskInfo = Static<typeof diskInfoSchema>
 
+export const repairStatusSchema = Type.Object(
+  {
+    endangered: Type.Array(
+      Type.Object(
+        {
+          copies: Type.Integer({ minimum: 1, description: 'As many as are asked for.' }),
+          left: Type.Integer({ minimum: 0, description: 'As many as are there.' }),
+          groups: Type.Integer({ minimum: 1, description: 'Extent groups.' }),
+          bytes: bytes('Of the copies that are to be made.'),
+        },
+        closed,
+      ),
+      { description: 'Extent groups with fewer copies than asked for, the most endangered first.' },
+    ),
+    bytesLeft: bytes('Of all copies that are to be made, about.'),
+    bytesPerSecond: bytes('Of copies made in the last seconds.'),
+    secondsLeft: Type.Optional(Type.Integer({ minimum: 0, description: 'At this rate.' })),
+    waitsFor: Type.Optional(Type.String({ description: 'Why some of it does not go on.' })),
+    vDisksToLookAt: Type.Integer({
+      minimum: 0,
+      description: 'vDisks that no node owns, yet to be looked through for copies that are gone.',
+    }),
+  },
+  closed,
+)
+export type RepairStatus = Static<typeof repairStatusSchema>
+
 export const clusterStatusSchema = Type.Object(
   {
     cluster: Type.String({ description: "The cluster's id." }),
@@ -145,6 +172,7 @@ export const clusterStatusSchema = Type.Object(
       closed,
     ),
     undrainedBytes: bytes('What only the logs hold.'),
+    repair: Type.Optional(repairStatusSchema),
   },
   closed,
 )
