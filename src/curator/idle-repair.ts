@@ -78,7 +78,8 @@ export class IdleRepair {
       const mine = idle(view, node)
       for (const vdisk of this.#lookedAt.keys()) if (!view.owners.has(vdisk)) this.#lookedAt.delete(vdisk)
       // The others have an owner, or are another node's to look at.
-      for (const vdisk of this.#toLookAt) if (!mine.includes(vdisk)) this.#toLookAt.delete(vdisk)
+      const still = new Set(mine)
+      for (const vdisk of this.#toLookAt) if (!still.has(vdisk)) this.#toLookAt.delete(vdisk)
       await atOnce(mine, looksAtOnceMax, (vdisk) => this.#lookAt(vdisk))
     } while (this.#again && !this.#stopped)
     this.#looking = false

@@ -68,8 +68,12 @@ export class CopyRepair {
     await Promise.allSettled(this.#underWay.values())
   }
 
-  /** Repairs a bad copy where the row still names it. What fails is logged, and done when the copy is next met. */
+  /**
+   * Repairs a bad copy where the row still names it. What fails is logged, and done when the copy is next met; one on a disk that is
+   * gone is made anew elsewhere, as all are there.
+   */
   async repair(group: GroupId, copy: CopyRef): Promise<void> {
+    if (this.#context.isGone(copy)) return
     try {
       await this.#alone(group, async () => {
         const row = await this.#context.index.read(group)
@@ -87,34 +91,39 @@ export class CopyRepair {
   }
 
   /**
-   * Brings the group to full copies, on disks that are there, and unlinks what its row doesn't name; nothing where it has no row that says
-   * `whole`. Rejects with what stands in the way. False: a repair of it is under way already, or it is being freed.
+   * Makes one of the group's copies that are gone anew, on a disk that is there, and unlinks what its row doesn't name; nothing where it
+   * has no row that says `whole`. Resolves to how many are gone still; undefined: a repair of it is under way already, or it
+   * is being freed. Rejects with what stands in the way.
    */
-  makeFull(group: GroupId): Promise<boolean> {
-    const { index, isGone, groups, placeCopy, suspect } = this.#context
-    return this.#alone(group, async () => {
-      let replaced = 0
-      for (let attempt = 1; ;) {
-        const row = await index.read(group)
-        if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
-        const gone = row.copies.find(isGone)
-        if (gone === undefined) break
-        const beside = row.copies.filter((copy) => copy !== gone)
-        const bytes = row.checksums.length * pageBytes
-        const target = placeCopy(beside, bytes, row.tier)
-        try {
-          await this.#replace(group, row, gone, target, 'gone')
-          replaced++
-        } catch (error) {
-          const isTargets = error instanceof NdfsError && error.facts.disk === target.disk.disk
-          if (!isTargets || attempt++ === attemptsMax) throw error
-          suspect(target.disk.disk)
-        } finally {
-          target.done()
-        }
-      }
-      if (replaced === 0) await this.#settle(group)
+  async makeCopy(group: GroupId): Promise<number | undefined> {
+    const { index, isGone, groups } = this.#context
+    let left = 0
+    const did = await this.#alone(group, async () => {
+      const row = await index.read(group)
+      if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
+      const gone = row.copies.filter(isGone)
+      if (gone.length === 0) return this.#settle(group)
+      await this.#replaceGone(group, row, gone[0])
+      left = gone.length - 1
     })
+    return did ? left : undefined
+  }
+
+  async #replaceGone(group: GroupId, row: GroupRow, gone: CopyRef): Promise<void> {
+    const { placeCopy, suspect } = this.#context
+    const beside = row.copies.filter((copy) => copy !== gone)
+    for (let attempt = 1; ; attempt++) {
+      const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier)
+      try {
+        return await this.#replace(group, row, gone, target, 'gone')
+      } catch (error) {
+        const isTargets = error instanceof NdfsError && error.facts.disk === target.disk.disk
+        if (!isTargets || attempt === attemptsMax) throw error
+        suspect(target.disk.disk)
+      } finally {
+        target.done()
+      }
+    }
   }
 
   async #alone(group: GroupId, work: () => Promise<void>): Promise<boolean> {

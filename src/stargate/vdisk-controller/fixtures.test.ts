@@ -331,6 +331,7 @@ export class TestExtentDisk {
   state: 'up' | 'gone' = 'up'
   capacityBytes = 1 * GiB
   guestFreeBytes = 1 * GiB
+  usedBytes = 0
 
   constructor(node: string, block: string) {
     this.block = block
@@ -423,6 +424,9 @@ export class TestNode {
   beforeChange: (partition: PartitionName, change: Change) => Promise<void> | void = () => undefined
   /** Hears of each copy that is removed. */
   onRemoved: (group: GroupId, copy: CopyRef) => void = () => undefined
+  /** Messages sent but for those of logs. */
+  calls = 0
+  onCall: (calls: number) => void = () => undefined
   readonly #lastArrival = new Map<string, number>()
 
   constructor(world: TestWorld, node: string, undrainedBytesMax = 512 * MiB) {
@@ -486,6 +490,8 @@ export class TestNode {
 
   /** A message there, `serve`, and a message back. `lane`: arrives in the order in which it was sent. */
   async call<T>(serve: () => T | Promise<T>, lane?: string): Promise<T> {
+    if (!this.running) return never
+    if (lane === undefined) this.onCall(++this.calls)
     if (!this.running) return never
     const { clock, random } = this.world
     let arrivesAt = clock.now() + random(30) / 10
@@ -723,11 +729,11 @@ export class TestNode {
       inventory: async () => [],
       candidates: () =>
         [...world.extents.values()].map(
-          ({ ref, block, state, capacityBytes, guestFreeBytes }): Candidate => ({
+          ({ ref, block, state, capacityBytes, guestFreeBytes, usedBytes }): Candidate => ({
             ref,
             block,
             tier: 'flash',
-            space: { capacityBytes, usedBytes: 0, guestFreeBytes },
+            space: { capacityBytes, usedBytes, guestFreeBytes },
             live: state === 'up',
           }),
         ),

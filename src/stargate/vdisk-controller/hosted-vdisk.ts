@@ -503,8 +503,9 @@ export class HostedVDiskController implements HostedVDisk {
     this.#drains.start()
   }
 
-  repairCopy(group: GroupId, copy: CopyRef): Promise<void> {
-    return this.#copies.repair(group, copy)
+  async repairCopy(group: GroupId, copy: CopyRef): Promise<void> {
+    await this.#copies.repair(group, copy)
+    this.#repair.lookIfUnsettled()
   }
 
   /** What is left to repair; undefined where nothing is. */

@@ -44,7 +44,6 @@ export interface VDiskRepairContext {
 }
 
 interface Wanted {
-  readonly group: GroupHandle
   /** Copies that are there; as many as asked for where only something is to be unlinked. */
   readonly left: number
   readonly bytes: number
@@ -61,6 +60,8 @@ export class VDiskRepair {
   #survey: Promise<void> | undefined
   #surveyed = false
   #looking = false
+  /** The last look failed: nobody knows whether there is something to do. */
+  #unknown = false
   #lookAgain = false
   #timer: Timer | undefined
   #pauseMs = 0
@@ -92,6 +93,12 @@ export class VDiskRepair {
     this.look()
   }
 
+  /** A repair has failed, and may have left something behind. */
+  lookIfUnsettled(): void {
+    const { index, isGone } = this.#context
+    if (index.copies.toSettle(isGone).length > 0) this.look()
+  }
+
   /** What is gone has changed, or may have: the list is made anew. */
   look(): void {
     if (this.#stopped) return
@@ -112,6 +119,7 @@ export class VDiskRepair {
       do {
         this.#lookAgain = false
         await this.survey()
+        this.#unknown = false
         this.#list()
       } while (this.#lookAgain)
       this.#looking = false
@@ -131,13 +139,15 @@ export class VDiskRepair {
     this.#lines = []
     this.#aside.clear()
     this.#noRoom = false
-    const add = (group: GroupHandle, left: number, bytes: number): void => {
-      this.#wanted.set(group, { group, left, bytes })
-      ;(this.#lines[left] ??= []).push(group)
-    }
-    for (const { group, left } of copies.endangered(isGone)) add(group, left, this.#bytesOf(group))
-    for (const group of copies.toSettle(isGone)) if (!this.#wanted.has(group)) add(group, row.state.copies, 0)
+    for (const { group, left } of copies.endangered(isGone)) this.#add(group, left, this.#bytesOf(group))
+    for (const group of copies.toSettle(isGone))
+      if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0)
     wake()
+  }
+
+  #add(group: GroupHandle, left: number, bytes: number): void {
+    this.#wanted.set(group, { left, bytes })
+    ;(this.#lines[left] ??= []).push(group)
   }
 
   /** As the row says, where it was read lately; else as many pages as the map names; else as many as there may be. */
@@ -163,10 +173,15 @@ export class VDiskRepair {
     const wanted = this.#wanted
     this.#underWay++
     try {
-      if (await copies.makeFull(groups.idOf(group))) {
-        wanted.delete(group)
+      const gone = await copies.makeCopy(groups.idOf(group))
+      if (gone === undefined) this.#aside.add(group)
+      else {
         this.#waitsFor = undefined
-      } else this.#aside.add(group)
+        wanted.delete(group)
+        // One copy more, and in line with those that have as many.
+        if (gone > 0 && wanted === this.#wanted)
+          this.#add(group, row.state.copies - gone, this.#bytesOf(group))
+      }
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return over(error)
@@ -203,6 +218,7 @@ export class VDiskRepair {
     const { over, log, row } = this.#context
     if (hasCode(error, 'FENCED', 'NOT_OWNER')) return over(error)
     if (!(error instanceof NdfsError)) throw error
+    this.#unknown = true
     log.debug(`what is to be repaired of vDisk ${row.vdisk} is not known yet`, { reason: messageOf(error) })
     this.#retry()
   }
@@ -218,7 +234,7 @@ export class VDiskRepair {
 
   /** Groups have fewer copies than asked for, or it is not known yet: the vDisk needs its owner. */
   get isNeeded(): boolean {
-    if (this.#looking || this.#underWay > 0) return true
+    if (this.#looking || this.#unknown || this.#underWay > 0) return true
     for (const { bytes } of this.#wanted.values()) if (bytes > 0) return true
     return false
   }

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DiskId, DiskRef, Incarnation, NodeId } from './base/ids.ts'
+import { GoneDisks } from './gone-disks.ts'
+import type { Clock } from './platform/platform.ts'
+import type { NodeValue, SessionValue } from './zeus/zeus.ts'
+
+const disk = (node: string, incarnation = 'first'): DiskRef => ({
+  node: node as NodeId,
+  disk: `${node}-flash-0` as DiskId,
+  incarnation: incarnation as Incarnation,
+})
+
+/** n1 looks at n2 and n3. */
+class View {
+  readonly nodes = new Map<NodeId, NodeValue>()
+  readonly sessions = new Map<NodeId, SessionValue>()
+  readonly told: boolean[] = []
+  readonly own = { ref: disk('n1'), state: 'online' as 'online' | 'failed' }
+  readonly gone: GoneDisks
+  #now = 0
+  #timers: { at: number; run: () => void }[] = []
+
+  constructor() {
+    for (const node of ['n1', 'n2', 'n3']) this.nodes.set(node as NodeId, this.#value(node))
+    const clock = {
+      now: () => this.#now,
+      after: (ms: number, run: () => void) => {
+        const timer = { at: this.#now + ms, run }
+        this.#timers.push(timer)
+        return { cancel: () => (this.#timers = this.#timers.filter((one) => one !== timer)) }
+      },
+    } as unknown as Clock
+    const { nodes, sessions, own, told } = this
+    const changed = (losses: boolean): void => void told.push(losses)
+    this.gone = new GoneDisks({
+      clock,
+      node: 'n1' as NodeId,
+      disks: [own],
+      graceMs: 800,
+      nodes,
+      sessions,
+      changed,
+    })
+  }
+
+  pass(ms: number): void {
+    this.#now += ms
+    for (const timer of this.#timers.filter(({ at }) => at <= this.#now)) {
+      this.#timers = this.#timers.filter((one) => one !== timer)
+      timer.run()
+    }
+  }
+
+  session(node: string, incarnation = 'first', state: 'online' | 'failed' = 'online'): void {
+    const before = this.sessions.get(node as NodeId)
+    const now = { ...this.#value(node, incarnation, state), incarnation: 'p' as Incarnation, startedAt: 0 }
+    this.sessions.set(node as NodeId, now)
+    this.gone.sessionChanged(node as NodeId, now, before)
+  }
+
+  ends(node: string): void {
+    const before = this.sessions.get(node as NodeId)
+    this.sessions.delete(node as NodeId)
+    this.gone.sessionChanged(node as NodeId, undefined, before)
+  }
+
+  #value(node: string, incarnation = 'first', state: 'online' | 'failed' = 'online'): NodeValue {
+    const disks = [{ id: `${node}-flash-0`, incarnation, tier: 'flash' as const, capacityBytes: 1, state }]
+    return { block: node, peer: '', http: '', nbd: { address: '', socket: '' }, disks }
+  }
+}
+
+test('a node that is started again within the grace loses nothing, one that stays away does', () => {
+  const view = new View()
+  view.session('n2')
+  view.session('n3')
+  view.gone.begin()
+  view.pass(800)
+  view.told.length = 0
+  assert.equal(view.gone.isAnyGone(), false)
+  view.ends('n2')
+  view.pass(799)
+  assert.equal(view.gone.isGone(disk('n2')), false)
+  view.session('n2')
+  view.pass(800)
+  assert.deepEqual(view.told, [false], 'it is back, and nothing was lost')
+  view.ends('n2')
+  view.pass(800)
+  assert.deepEqual(view.told, [false, true])
+  assert.ok(view.gone.isGone(disk('n2')) && view.gone.isAnyGone())
+  view.session('n2')
+  assert.deepEqual(view.told, [false, true, false])
+  assert.equal(view.gone.isGone(disk('n2')), false)
+})
+
+test('a disk that failed, or that is another by now, is gone at once', () => {
+  const view = new View()
+  view.session('n2')
+  view.session('n3')
+  view.gone.begin()
+  view.pass(800)
+  view.told.length = 0
+  view.session('n2', 'first', 'failed')
+  assert.ok(view.gone.isGone(disk('n2')))
+  view.session('n3', 'second')
+  assert.ok(view.gone.isGone(disk('n3')))
+  assert.equal(view.gone.isGone(disk('n3', 'second')), false)
+  assert.deepEqual(view.told, [true, true])
+})
+
+test('what has no session since we began is gone after the grace, nobody having seen it die (F11)', () => {
+  const view = new View()
+  view.gone.begin()
+  view.session('n2')
+  assert.equal(view.gone.isGone(disk('n3')), false)
+  view.told.length = 0
+  view.pass(800)
+  assert.deepEqual(view.told, [true])
+  assert.ok(view.gone.isGone(disk('n3')))
+  assert.equal(view.gone.isGone(disk('n2')), false)
+})
+
+test('this node’s own disks are judged by themselves', () => {
+  const view = new View()
+  assert.equal(view.gone.isGone(disk('n1')), false)
+  assert.ok(view.gone.isGone(disk('n1', 'another')))
+  view.own.state = 'failed'
+  view.gone.ownFailed()
+  assert.ok(view.gone.isGone(disk('n1')) && view.gone.isAnyGone())
+  assert.deepEqual(view.told, [true])
+})

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Clock } from '../../platform/platform.ts'
+import { diskRef } from './fixtures.test.ts'
+import { RepairLine, type RepairSource } from './repair-line.ts'
+
+class Source implements RepairSource {
+  readonly name: string
+  readonly lefts: number[]
+  readonly order: string[]
+  readonly ends: (() => void)[] = []
+
+  constructor(name: string, lefts: number[], order: string[]) {
+    this.name = name
+    this.lefts = lefts
+    this.order = order
+  }
+
+  get next(): number | undefined {
+    return this.lefts[0]
+  }
+
+  workOne(): Promise<void> {
+    this.order.push(`${this.name}${this.lefts.shift()}`)
+    return new Promise((resolve) => this.ends.push(resolve))
+  }
+}
+
+const settled = async (): Promise<void> => {
+  for (let i = 0; i < 5; i++) await Promise.resolve()
+}
+
+test('the most endangered group of all vDisks goes first, alike ones take turns, so many at once', async () => {
+  const order: string[] = []
+  const a = new Source('a', [1, 1, 2], order)
+  const b = new Source('b', [2, 2], order)
+  const c = new Source('c', [1], order)
+  const line = new RepairLine({ now: () => 0 } as unknown as Clock, () => [a, b, c])
+  line.wake()
+  line.wake()
+  assert.deepEqual(order, ['a1', 'c1', 'a1', 'b2'])
+  a.ends[0]()
+  await settled()
+  assert.deepEqual(order.slice(4), ['a2'])
+  for (const end of [...a.ends, ...b.ends, ...c.ends]) end()
+  await settled()
+  assert.deepEqual(order.slice(5), ['b2'])
+})
+
+test('what is on its way to a disk counts until its space shows it', () => {
+  let now = 0
+  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [])
+  const done = line.sends(diskRef('n1'), 100)
+  line.sends(diskRef('n2'), 7)
+  assert.equal(line.onTheWay(diskRef('n1')), 100)
+  done()
+  now = 1999
+  assert.equal(line.onTheWay(diskRef('n1')), 100)
+  now = 2000
+  assert.equal(line.onTheWay(diskRef('n1')), 0)
+  assert.equal(line.onTheWay(diskRef('n2')), 7)
+})
+
+test('the rate is that of the last seconds', () => {
+  let now = 0
+  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [])
+  assert.equal(line.bytesPerSecond, 0)
+  for (; now < 20_000; now += 100) line.repaired(1000)
+  assert.ok(Math.abs(line.bytesPerSecond - 10_000) < 300, String(line.bytesPerSecond))
+  now += 10_100
+  assert.equal(line.bytesPerSecond, 0)
+})
