@@ -42,6 +42,12 @@ export interface RegisteredGroup {
   readonly copies: readonly CopyRef[]
 }
 
+interface SeenRow {
+  readonly row: GroupRow
+  readonly epoch: VDiskRow['epoch']
+  readonly version: number
+}
+
 export class GroupIndex {
   readonly #access: MedusaAccess
   readonly #row: VDiskRow
@@ -202,7 +208,7 @@ export class GroupIndex {
   /** The first step of deletion; nothing where no row names the group any more. */
   async markDeleting(id: GroupId): Promise<void> {
     for (;;) {
-      const seen = await this.#readRow(id)
+      const seen = await this.#readToChange(id)
       const copies = seen?.row.copies ?? (await this.planned(id))
       if (copies === undefined) return
       if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
@@ -282,7 +288,7 @@ export class GroupIndex {
    * row has moved on.
    */
   async swapCopy(id: GroupId, old: CopyRef, rebuilt: CopyRef, tier: Tier): Promise<boolean> {
-    const seen = await this.#readRow(id)
+    const seen = await this.#readToChange(id)
     if (seen === undefined || seen.row.state !== 'whole' || !namesCopy(seen.row.copies, old)) return false
     const copies = seen.row.copies.map((copy) => (namesCopy([old], copy) ? rebuilt : copy))
     assert(
@@ -317,7 +323,7 @@ export class GroupIndex {
    */
   async readFenced(id: GroupId): Promise<GroupRow | undefined> {
     for (;;) {
-      const seen = await this.#readRow(id)
+      const seen = await this.#readToChange(id)
       if (seen === undefined || seen.epoch === this.#row.epoch) return seen?.row
       await changeForCertain(
         this.#access.medusa,
@@ -338,9 +344,19 @@ export class GroupIndex {
     return (await this.#readRow(id))?.row
   }
 
-  async #readRow(
-    id: GroupId,
-  ): Promise<{ row: GroupRow; epoch: VDiskRow['epoch']; version: number } | undefined> {
+  /** For whoever is about to change it: a later owner, who has changed it already, must not be overruled (I4). */
+  async #readToChange(id: GroupId): Promise<SeenRow | undefined> {
+    const seen = await this.#readRow(id)
+    if (seen !== undefined && seen.epoch > this.#row.epoch)
+      throw new NdfsError(
+        'FENCED',
+        `Epoch ${this.#row.epoch} is over: group ${id} has epoch ${seen.epoch} of a later owner`,
+        { epoch: this.#row.epoch, seen: seen.epoch, group: id },
+      )
+    return seen
+  }
+
+  async #readRow(id: GroupId): Promise<SeenRow | undefined> {
     const seen = await this.#access.medusa.get(groupPartition(id), [groupRowKey])
     if (seen.rows.length === 0) return undefined
     return { row: decodeGroupRow(seen.rows[0].value), epoch: seen.static.epoch, version: seen.static.version }

@@ -316,6 +316,33 @@ test('a late completion of a group that a later owner has given up ends the earl
   for (let i = 0; i < 2; i++) await world.clock.run(b.complete(other.id, { ...whole, copies: other.copies }))
 })
 
+test('an owner that was taken over changes no group’s row that the later one has made its own (I4)', async () => {
+  const world = new TestWorld(1)
+  const node = new TestNode(world, 'n1')
+  const access = { platform: node.platform, medusa: node.medusa }
+  const owner = async (epoch: number) => {
+    const row = await world.clock.run(VDiskRow.raise(access, vdisk, asEpoch(epoch)))
+    const groups = new GroupTable(node.medusa, new GroupPlaces())
+    return new GroupIndex(access, row, groups, new GroupLedger(), node.extents)
+  }
+  await world.clock.run(node.host.create(vdisk, 'c/v', 4096, 2))
+  const a = await owner(1)
+  const [one, two, three] = [...world.extents.values()].map(({ ref }) => ref)
+  const [{ id, copies }] = await world.clock.run(a.register([[one, two]]))
+  const checksums = new Uint32Array(0)
+  const whole = { layer: 1 as never, tier: 'flash', state: 'whole', copies, extents: [], checksums } as const
+  await world.clock.run(a.complete(id, whole))
+  const b = await owner(2)
+  assert.equal((await world.clock.run(b.readFenced(id)))?.state, 'whole')
+  const rebuilt = { ...three, number: 7 as never }
+  const fenced = (error: unknown) => hasCode(error, 'FENCED')
+  await assert.rejects(world.clock.run(a.swapCopy(id, copies[1], rebuilt, 'flash')), fenced)
+  await assert.rejects(world.clock.run(a.readFenced(id)), fenced)
+  await assert.rejects(world.clock.run(a.markDeleting(id)), fenced)
+  assert.deepEqual((await world.clock.run(b.read(id)))?.copies, copies)
+  assert.equal(await world.clock.run(b.swapCopy(id, copies[1], rebuilt, 'flash')), true)
+})
+
 test('many small groups are compacted into few, and read as before (C5)', async () => {
   const cluster = await Cluster.begin()
   const expected = Buffer.alloc(40 * pageBytes)
