@@ -102,9 +102,9 @@ test('a disk that failed, or that is another by now, is gone at once', () => {
   view.pass(800)
   view.told.length = 0
   view.session('n2', 'first', 'failed')
-  assert.ok(view.gone.isGone(disk('n2')))
+  assert.ok(view.gone.isGone(disk('n2')) && view.gone.mayBeRead(disk('n2')), 'what it holds may be read')
   view.session('n3', 'second')
-  assert.ok(view.gone.isGone(disk('n3')))
+  assert.ok(view.gone.isGone(disk('n3')) && !view.gone.mayBeRead(disk('n3')))
   assert.equal(view.gone.isGone(disk('n3', 'second')), false)
   assert.deepEqual(view.told, [true, true])
 })

@@ -55,6 +55,14 @@ export class GoneDisks {
     return !shows(session, disk.disk, disk.incarnation)
   }
 
+  /** Its node is there, and has it: one that has failed may still give what it holds (M12). */
+  mayBeRead({ node, disk, incarnation }: DiskRef): boolean {
+    const { node: here, disks, sessions } = this.#context
+    return node === here
+      ? disks.some(({ ref }) => ref.disk === disk && ref.incarnation === incarnation)
+      : sessions.get(node)?.disks.some((one) => one.id === disk && one.incarnation === incarnation) === true
+  }
+
   /** Some disk of the cluster, as it is configured now. */
   isAnyGone(): boolean {
     const { node, nodes, disks, sessions } = this.#context

@@ -193,6 +193,7 @@ export async function startNode(options: NodeOptions) {
       return () => admission.leave(work, bytes)
     },
     isGone: (disk) => gone.isGone(disk),
+    mayBeRead: (disk) => gone.mayBeRead(disk),
     isAnyGone: () => gone.isAnyGone(),
   })
   const router = new VDiskRouter({

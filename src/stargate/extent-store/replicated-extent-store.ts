@@ -145,7 +145,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     rebuilt: CopyRef,
     last: readonly CopyRef[],
     trailer: Trailer,
-  ): Promise<void> {
+    arriving: () => Promise<boolean>,
+  ): Promise<boolean> {
     assertAccess(access)
     assert(
       access.copies.every(({ number }) => number !== rebuilt.number),
@@ -157,6 +158,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     const count = trailer.checksums.length
     const pages = Buffer.allocUnsafe(count * pageBytes)
     await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
+    if (!(await arriving())) return false
     const write: CopyWrite = {
       epoch: access.epoch,
       at: groupPage(0),
@@ -177,6 +179,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       )
     })
     this.#copiesRebuilt++
+    return true
   }
 
   async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {

@@ -99,6 +99,8 @@ export class CopyRepair {
     const { index, isGone, groups } = this.#context
     let left = 0
     const did = await this.#alone(group, async () => {
+      // What an attempt before this one left goes first: there are never more than a few.
+      if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
       const row = await index.read(group)
       if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
       const gone = row.copies.filter(isGone)
@@ -167,11 +169,13 @@ export class CopyRepair {
       const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
       const { node, disk, incarnation } = target.disk
       const rebuilt: CopyRef = { node, disk, incarnation, number }
-      index.copies.unsettle(groups.handleOf(group))
-      if (!(await index.plan(group, [...planned, rebuilt], [rebuilt, old]))) return
       const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
       const last = copies.filter((copy) => namesCopy([old], copy) || isGone(copy))
-      await extents.rebuildCopy(access, rebuilt, last, trailer)
+      const arriving = (): Promise<boolean> => {
+        index.copies.unsettle(groups.handleOf(group))
+        return index.plan(group, [...planned, rebuilt], [rebuilt, old])
+      }
+      if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return
       const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
       await this.#settle(group)
       if (!swapped) return

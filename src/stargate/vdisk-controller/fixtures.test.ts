@@ -472,6 +472,7 @@ export class TestNode {
         const disk = this.world.extents.get(ref.node)!
         return disk.state === 'gone' || !sameDisk(disk.ref, ref)
       },
+      mayBeRead: () => false,
       isAnyGone: () => [...this.world.extents.values()].some(({ state }) => state === 'gone'),
     })
     world.logs.get(this.node)!.onFenced = (vdisk, epoch) => {
@@ -707,7 +708,7 @@ export class TestNode {
           `no good copy of ${access.group}`,
         )
       },
-      rebuildCopy: async (access, rebuilt, last, trailer) => {
+      rebuildCopy: async (access, rebuilt, last, trailer, arriving) => {
         const good = access.copies.filter((copy) => !last.includes(copy))
         const pages = Buffer.alloc(trailer.checksums.length * pageBytes)
         const copies = [...good, ...last]
@@ -718,9 +719,11 @@ export class TestNode {
           trailer.checksums,
           pages,
         )
+        if (!(await arriving())) return false
         await on(rebuilt, (disk) =>
           disk.files.set(fileName(access.group, rebuilt), { pages, finished: true }),
         )
+        return true
       },
       remove: (group, copy) =>
         on(copy, (disk) => {

@@ -20,6 +20,8 @@ export interface Endangered {
   readonly group: GroupHandle
   /** Copies that are there. */
   readonly left: number
+  /** Some copy may be read, if only from a disk that has failed. */
+  readonly isReadable: boolean
 }
 
 export class GroupCopies {
@@ -60,6 +62,10 @@ export class GroupCopies {
     this.#unsettled.add(group)
   }
 
+  isUnsettled(group: GroupHandle): boolean {
+    return this.#unsettled.has(group)
+  }
+
   forget(group: GroupHandle): void {
     this.#known.delete(group)
     this.#unsettled.delete(group)
@@ -67,12 +73,16 @@ export class GroupCopies {
   }
 
   /** Groups that have lost copies. */
-  endangered(isGone: (disk: DiskRef) => boolean): Endangered[] {
-    const leftOf = this.#placements.map((disks) => disks.filter((disk) => !isGone(disk)).length)
+  endangered(isGone: (disk: DiskRef) => boolean, mayBeRead: (disk: DiskRef) => boolean): Endangered[] {
+    const seen = this.#placements.map((disks) => {
+      const left = disks.filter((disk) => !isGone(disk)).length
+      return { left, isFull: left === disks.length, isReadable: left > 0 || disks.some(mayBeRead) }
+    })
     const endangered: Endangered[] = []
-    for (const [group, placement] of this.#known)
-      if (leftOf[placement] < this.#placements[placement].length)
-        endangered.push({ group, left: leftOf[placement] })
+    for (const [group, placement] of this.#known) {
+      const { left, isFull, isReadable } = seen[placement]
+      if (!isFull) endangered.push({ group, left, isReadable })
+    }
     return endangered
   }
 

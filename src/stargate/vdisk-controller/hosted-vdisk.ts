@@ -73,6 +73,8 @@ export interface HostedContext {
   readonly admitMaintenance: (work: 'drain' | 'repair', bytes: number) => Promise<() => void>
   /** The disk is not there, as far as this node has heard: its node has no session, or shows it no more, or as failed. */
   readonly isGone: (disk: DiskRef) => boolean
+  /** It is gone, but its node is there: what a failed disk holds may be read. */
+  readonly mayBeRead: (disk: DiskRef) => boolean
   readonly isAnyGone: () => boolean
   /** Of all vDisks that this node owns. */
   readonly repairs: RepairLine
@@ -230,6 +232,7 @@ export class HostedVDiskController implements HostedVDisk {
       ...shared,
       copies: this.#copies,
       isGone: context.isGone,
+      mayBeRead: context.mayBeRead,
       isAnyGone: context.isAnyGone,
       wake: () => context.repairs.wake(),
       freeDead: () => reclaimer.freeDead(),

@@ -59,6 +59,7 @@ export interface VDiskHostOptions {
   readonly logCandidates: () => readonly LogCandidate[]
   readonly admitMaintenance: HostedContext['admitMaintenance']
   readonly isGone: HostedContext['isGone']
+  readonly mayBeRead: HostedContext['mayBeRead']
   readonly isAnyGone: HostedContext['isAnyGone']
 }
 
@@ -266,6 +267,7 @@ export class VDiskHost implements VDiskController {
       logCandidates,
       admitMaintenance,
       isGone,
+      mayBeRead,
       isAnyGone,
     } = this.#options
     return {
@@ -284,6 +286,7 @@ export class VDiskHost implements VDiskController {
         placeLog(copies, vdisk, node, logCandidates(), this.#suspects.now(platform.clock.now())),
       admitMaintenance,
       isGone,
+      mayBeRead,
       isAnyGone,
       repairs: this.#repairs,
       wakeGrants: () => this.#grants.wake(),

@@ -33,6 +33,8 @@ export interface VDiskRepairContext {
   readonly groups: GroupTable
   readonly copies: CopyRepair
   readonly isGone: (disk: DiskRef) => boolean
+  /** It is gone, and may be read all the same. */
+  readonly mayBeRead: (disk: DiskRef) => boolean
   /** Some disk of the cluster is gone. */
   readonly isAnyGone: () => boolean
   /** There is work: see `next`. */
@@ -133,21 +135,26 @@ export class VDiskRepair {
   }
 
   #list(): void {
-    const { index, row, isGone, wake } = this.#context
+    const { index, ledger, row, isGone, mayBeRead, wake } = this.#context
     const { copies } = index
     this.#wanted = new Map()
     this.#lines = []
     this.#aside.clear()
     this.#noRoom = false
-    for (const { group, left } of copies.endangered(isGone)) this.#add(group, left, this.#bytesOf(group))
+    for (const { group, left, isReadable } of copies.endangered(isGone, mayBeRead)) {
+      if (ledger.isFreeing(group)) continue
+      // Tried when a node is back: that is a change of what is gone.
+      if (!isReadable) this.#waitsFor ??= 'no copy of some can be reached. Start nodes that are down'
+      this.#add(group, left, this.#bytesOf(group), isReadable)
+    }
     for (const group of copies.toSettle(isGone))
       if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0)
     wake()
   }
 
-  #add(group: GroupHandle, left: number, bytes: number): void {
+  #add(group: GroupHandle, left: number, bytes: number, mayBegin = true): void {
     this.#wanted.set(group, { left, bytes })
-    ;(this.#lines[left] ??= []).push(group)
+    if (mayBegin) (this.#lines[left] ??= []).push(group)
   }
 
   /** As the row says, where it was read lately; else as many pages as the map names; else as many as there may be. */
@@ -167,13 +174,15 @@ export class VDiskRepair {
 
   /** Repairs the most endangered group. Never rejects but for a bug. */
   async workOne(): Promise<void> {
-    const { copies, groups, log, over, row } = this.#context
+    const { copies, groups, index, log, over, row } = this.#context
     const group = this.#lines[this.next ?? 0]?.pop()
     if (group === undefined) return
     const wanted = this.#wanted
+    // One that was freed since has no name any more.
+    const id = index.copies.has(group) ? groups.idOf(group) : undefined
     this.#underWay++
     try {
-      const gone = await copies.makeCopy(groups.idOf(group))
+      const gone = id === undefined ? 0 : await copies.makeCopy(id)
       if (gone === undefined) this.#aside.add(group)
       else {
         this.#waitsFor = undefined
@@ -185,7 +194,7 @@ export class VDiskRepair {
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return over(error)
-      log.debug(`extent group ${groups.idOf(group)} is not on full copies yet`, { reason: messageOf(error) })
+      log.debug(`extent group ${id} is not on full copies yet`, { reason: messageOf(error) })
       if (this.#waitsFor === undefined)
         log.warn(`repair of vDisk ${row.vdisk} waits`, { reason: messageOf(error) })
       this.#waitsFor = messageOf(error)
@@ -224,9 +233,9 @@ export class VDiskRepair {
   }
 
   #retry(): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.#timer !== undefined) return
     this.#pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * this.#pauseMs))
-    this.#timer ??= this.#context.clock.after(this.#pauseMs, () => {
+    this.#timer = this.#context.clock.after(this.#pauseMs, () => {
       this.#timer = undefined
       this.look()
     })
