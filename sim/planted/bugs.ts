@@ -2,10 +2,17 @@
 import { dataBugs } from './data-bugs.ts'
 import { ownerBugs } from './owner-bugs.ts'
 import type { PlantedBug } from './planted-bug.ts'
+import { repairBugs } from './repair-bugs.ts'
 import { replicaBugs } from './replica-bugs.ts'
 import { scenarioBugs } from './scenario-bugs.ts'
 
-export const plantedBugs: readonly PlantedBug[] = [...replicaBugs, ...ownerBugs, ...dataBugs, ...scenarioBugs]
+export const plantedBugs: readonly PlantedBug[] = [
+  ...replicaBugs,
+  ...ownerBugs,
+  ...dataBugs,
+  ...scenarioBugs,
+  ...repairBugs,
+]
 
 export function bugNamed(name: string): PlantedBug {
   const bug = plantedBugs.find((one) => one.name === name)

@@ -1,0 +1,98 @@
+/** Planted bugs of repair: what is a copy, when it counts, where it may lie, and what is unlinked. */
+import type { Plan } from '../simulate.ts'
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const copyRepair = 'stargate/vdisk-controller/copy-repair.ts'
+const unitTests = 'src/stargate/vdisk-controller/repair.test.ts'
+const scenarios = 'sim/scenarios/major/repair.test.ts'
+
+/** Nodes come, go, and stay away, while groups lie on all of them. */
+const deaths: Partial<Plan> = {
+  nodes: 4,
+  copies: 2,
+  vdisks: 2,
+  sectors: 1024,
+  lossesMax: 1,
+  troubles: { kill: 4, 'power cut': 4, loss: 2, 'failed sync': 1 },
+  troubleEveryMs: [100, 2_000],
+}
+
+export const repairBugs: readonly PlantedBug[] = [
+  {
+    name: 'row swapped before the new copy is there',
+    breaks: 'I3',
+    does: 'The row comes to name the new copy while that is being written.',
+    patches: [
+      patch(
+        copyRepair,
+        'if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return\n      const swapped = await index.swapCopy(group, old, rebuilt, target.tier)',
+        'const made = extents.rebuildCopy(access, rebuilt, last, trailer, arriving)\n      const swapped = await index.swapCopy(group, old, rebuilt, target.tier).finally(() => made)',
+      ),
+    ],
+    plan: deaths,
+    seed: 1,
+  },
+  {
+    name: 'new copy not synced',
+    breaks: 'I3',
+    does: 'A copy of an extent group counts as written before it is on stable media.',
+    patches: [
+      patch(
+        'stargate/extent-store/local-extents.ts',
+        'await Promise.all([file.sync(), opened.named])',
+        'await Promise.all([epoch > partsOfGroupId(group).epoch ? undefined : file.sync(), opened.named])',
+      ),
+    ],
+    plan: deaths,
+    seed: 1,
+  },
+  {
+    name: 'copy counted that no row names',
+    breaks: 'I1',
+    does: 'A group counts as full where the index knows of enough copies on disks that are there, whether its row names them or not.',
+    patches: [
+      patch(
+        copyRepair,
+        'const gone = row.copies.filter(isGone)\n',
+        'const planned = (await index.planned(group)) ?? [], gone = planned.filter((copy) => !isGone(copy)).length >= row.copies.length ? [] : row.copies.filter(isGone)\n',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'I1: an owner that ends at any step' },
+  },
+  {
+    name: 'copy unlinked on the word of a row that may still change',
+    breaks: 'I3',
+    does: 'What an earlier owner left is unlinked without a look at whether its swap may still come.',
+    patches: [
+      patch(
+        copyRepair,
+        'const row = await index.readFenced(group)\n',
+        'const row = await index.read(group)\n',
+      ),
+    ],
+    scenario: { file: unitTests, tests: 'a swap of an owner that is gone' },
+  },
+  {
+    name: 'vDisks that nobody owns are not repaired',
+    breaks: 'I1',
+    does: 'A death changes nothing for a vDisk without an owner.',
+    patches: [
+      patch(
+        'curator/idle-repair.ts',
+        'if (await needsRepair(vdisk, before?.losses !== now.losses))',
+        'if (await needsRepair(vdisk, false))',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'I1: so are those of vDisks that nobody owns' },
+  },
+  {
+    name: 'group freed while it is repaired',
+    breaks: 'I7',
+    does: 'A dead group is freed while another copy of it is being made.',
+    patches: [
+      patch(copyRepair, 'ledger.pin(handle)\n', 'void 0\n'),
+      patch(copyRepair, 'ledger.unpin(handle)\n', 'void 0\n'),
+    ],
+    scenario: { file: unitTests, tests: 'groups that die while they are repaired' },
+  },
+]
