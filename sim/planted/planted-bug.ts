@@ -103,6 +103,7 @@ export const lateDrains: Partial<Plan> = {
     idleReleaseMs: 60_000,
     freeAgainMs: 2_000,
     sweepMs: 3_000,
+    goneGraceMs: 800,
   },
   troubles: { kill: 2, 'slow disk': 3 },
 }

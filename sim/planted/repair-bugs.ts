@@ -30,7 +30,6 @@ export const repairBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: deaths,
-    seed: 1,
   },
   {
     name: 'new copy not synced',
@@ -44,7 +43,6 @@ export const repairBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: deaths,
-    seed: 1,
   },
   {
     name: 'copy counted that no row names',
@@ -53,8 +51,8 @@ export const repairBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         copyRepair,
-        'const gone = row.copies.filter(isGone)\n',
-        'const planned = (await index.planned(group)) ?? [], gone = planned.filter((copy) => !isGone(copy)).length >= row.copies.length ? [] : row.copies.filter(isGone)\n',
+        'const gone = row.copies.find(isGone)\n',
+        'const planned = (await index.planned(group)) ?? [], gone = planned.filter((copy) => !isGone(copy)).length >= row.copies.length ? undefined : row.copies.find(isGone)\n',
       ),
     ],
     scenario: { file: scenarios, tests: 'I1: an owner that ends at any step' },
