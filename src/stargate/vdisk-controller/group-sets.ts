@@ -15,7 +15,7 @@ import type { DiskRef, GroupId, VDiskId } from '../../base/ids.ts'
 import type { Medusa, Static } from '../../medusa/medusa.ts'
 import type { Clock } from '../../platform/platform.ts'
 import { graceMs } from './reclaim.ts'
-import { decodePlannedCopies, groupsOfPartition } from './rows.ts'
+import { decodePlannedCopies, groupKeysEnd, groupsOfPartition } from './rows.ts'
 
 export interface GroupsOnDisks {
   readonly disks: readonly DiskRef[]
@@ -70,12 +70,16 @@ async function readOnce(medusa: Pick<Medusa, 'scan'>, vdisk: VDiskId, copies: nu
   let first: Static | undefined
   let isSame = true
   for (let after = ''; ;) {
-    const part = await medusa.scan(groupsOfPartition(vdisk), { after, before: '~', limit: rowsAtOnce })
+    const part = await medusa.scan(groupsOfPartition(vdisk), {
+      after,
+      before: groupKeysEnd,
+      limit: rowsAtOnce,
+    })
     first ??= part.static
     isSame &&= isAt(first, part.static)
     for (const { key, value } of part.rows) {
       const group = key as GroupId
-      const disks = decodePlannedCopies(value)
+      const disks = decodePlannedCopies(value).filter(({ left }) => left !== true)
       groups++
       if (disks.length > copies) unsettled.push(group)
       else {
