@@ -35,7 +35,7 @@ export const dataMarks: readonly Mark[] = [
   }),
   ...marks('stargate/vdisk-controller/copy-repair.ts', {
     'a bad copy was repaired': "if (what === 'bad')\n        ¶, log.warn(`a bad copy of",
-    'a copy that was gone was made anew': '¶; left = gone.length - 1\n',
+    'a copy that was gone was made anew': "[¶ where what === 'gone']; repaired(what, bytes)\n",
     'a copy went to a second disk': '¶, suspect(target.disk.disk)\n',
     'the row had moved on when a copy was there': 'if (!swapped) { ¶; return }\n      repaired(',
     'a copy that counts no more was left where it is': '¶, left.push({ ...copy, left: true })',

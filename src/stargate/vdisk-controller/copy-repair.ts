@@ -92,23 +92,19 @@ export class CopyRepair {
 
   /**
    * Makes one of the group's copies that are gone anew, on a disk that is there, and unlinks what its row doesn't name; nothing where it
-   * has no row that says `whole`. Resolves to how many are gone still; undefined: a repair of it is under way already, or it
-   * is being freed. Rejects with what stands in the way.
+   * has no row that says `whole`, where a repair of it is under way already, and where it is being freed. Rejects with what stands in
+   * the way.
    */
-  async makeCopy(group: GroupId): Promise<number | undefined> {
+  async makeCopy(group: GroupId): Promise<void> {
     const { index, isGone, groups } = this.#context
-    let left = 0
-    const did = await this.#alone(group, async () => {
+    await this.#alone(group, async () => {
       // What an attempt before this one left goes first: there are never more than a few.
       if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
       const row = await index.read(group)
       if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
-      const gone = row.copies.filter(isGone)
-      if (gone.length === 0) return this.#settle(group)
-      await this.#replaceGone(group, row, gone[0])
-      left = gone.length - 1
+      const gone = row.copies.find(isGone)
+      await (gone === undefined ? this.#settle(group) : this.#replaceGone(group, row, gone))
     })
-    return did ? left : undefined
   }
 
   async #replaceGone(group: GroupId, row: GroupRow, gone: CopyRef): Promise<void> {
@@ -128,10 +124,10 @@ export class CopyRepair {
     }
   }
 
-  async #alone(group: GroupId, work: () => Promise<void>): Promise<boolean> {
+  async #alone(group: GroupId, work: () => Promise<void>): Promise<void> {
     const { ledger, groups } = this.#context
     const handle = groups.handleOf(group)
-    if (this.#stopped || this.#underWay.has(group) || ledger.isFreeing(handle)) return false
+    if (this.#stopped || this.#underWay.has(group) || ledger.isFreeing(handle)) return
     // Else it might be freed meanwhile, by a look at the index before the new copy was in it.
     ledger.pin(handle)
     const done = work().finally(() => {
@@ -140,7 +136,6 @@ export class CopyRepair {
     })
     this.#underWay.set(group, done)
     await done
-    return true
   }
 
   async #replace(

@@ -15,13 +15,16 @@ import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import type { PlannedCopy } from './rows.ts'
 
-/** A group of which copies are gone. */
-export interface Endangered {
-  readonly group: GroupHandle
+/** Copies of a group are gone. */
+export interface Loss {
   /** Copies that are there. */
   readonly left: number
   /** Some copy may be read, if only from a disk that has failed. */
   readonly isReadable: boolean
+}
+
+export interface Endangered extends Loss {
+  readonly group: GroupHandle
 }
 
 export class GroupCopies {
@@ -74,24 +77,35 @@ export class GroupCopies {
 
   /** Groups that have lost copies. */
   endangered(isGone: (disk: DiskRef) => boolean, mayBeRead: (disk: DiskRef) => boolean): Endangered[] {
-    const seen = this.#placements.map((disks) => {
-      const left = disks.filter((disk) => !isGone(disk)).length
-      return { left, isFull: left === disks.length, isReadable: left > 0 || disks.some(mayBeRead) }
-    })
+    const seen = this.#placements.map((disks) => lossOf(disks, isGone, mayBeRead))
     const endangered: Endangered[] = []
     for (const [group, placement] of this.#known) {
-      const { left, isFull, isReadable } = seen[placement]
-      if (!isFull) endangered.push({ group, left, isReadable })
+      const loss = seen[placement]
+      if (loss !== undefined) endangered.push({ group, ...loss })
     }
     return endangered
   }
 
+  /** What the group has lost; undefined where that is nothing. */
+  lossOf(
+    group: GroupHandle,
+    isGone: (disk: DiskRef) => boolean,
+    mayBeRead: (disk: DiskRef) => boolean,
+  ): Loss | undefined {
+    const placement = this.#known.get(group)
+    return placement === undefined ? undefined : lossOf(this.#placements[placement], isGone, mayBeRead)
+  }
+
   /** Groups whose index row says more than their row does, and something can be done about it. */
   toSettle(isGone: (disk: DiskRef) => boolean): GroupHandle[] {
-    const back = [...this.#leftBehind].flatMap(([group, disks]) =>
-      this.#unsettled.has(group) || disks.every(isGone) ? [] : [group],
+    const back = [...this.#leftBehind.keys()].filter(
+      (group) => !this.#unsettled.has(group) && this.isToSettle(group, isGone),
     )
     return [...this.#unsettled, ...back]
+  }
+
+  isToSettle(group: GroupHandle, isGone: (disk: DiskRef) => boolean): boolean {
+    return this.#unsettled.has(group) || this.#leftBehind.get(group)?.every(isGone) === false
   }
 
   /** Disks that may hold copies which no row names; undefined while that is not known. */
@@ -114,6 +128,15 @@ export class GroupCopies {
     }
     return placement
   }
+}
+
+function lossOf(
+  disks: readonly DiskRef[],
+  isGone: (disk: DiskRef) => boolean,
+  mayBeRead: (disk: DiskRef) => boolean,
+): Loss | undefined {
+  const left = disks.filter((disk) => !isGone(disk)).length
+  return left === disks.length ? undefined : { left, isReadable: left > 0 || disks.some(mayBeRead) }
 }
 
 export const diskOf = ({ node, disk, incarnation }: DiskRef): DiskRef => ({ node, disk, incarnation })

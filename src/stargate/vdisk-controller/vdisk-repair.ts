@@ -24,6 +24,8 @@ import type { VDiskRow } from './vdisk-row.ts'
 const retryMs = 1000
 const retryMsMax = 30_000
 
+const unreachable = 'no copy of some can be reached. Start nodes that are down'
+
 export interface VDiskRepairContext {
   readonly clock: Clock
   readonly log: Log
@@ -48,17 +50,19 @@ export interface VDiskRepairContext {
 interface Wanted {
   /** Copies that are there; as many as asked for where only something is to be unlinked. */
   readonly left: number
+  /** Zero where only something is to be unlinked. */
   readonly bytes: number
 }
 
 export class VDiskRepair {
   readonly #context: VDiskRepairContext
-  /** By copies left; the last one first. What is taken off is still in `#wanted`. */
+  readonly #wanted = new Map<GroupHandle, Wanted>()
+  /** Those of them that can be begun, by copies left; the last one first. */
   #lines: GroupHandle[][] = []
-  #wanted = new Map<GroupHandle, Wanted>()
-  /** They could not be repaired now. */
+  /** Those of them that could not be repaired a moment ago. */
   readonly #aside = new Set<GroupHandle>()
-  #underWay = 0
+  /** Work on them was begun, and has not ended; lists made meanwhile leave them to it. */
+  readonly #underWay = new Set<GroupHandle>()
   #survey: Promise<void> | undefined
   #surveyed = false
   #looking = false
@@ -68,7 +72,8 @@ export class VDiskRepair {
   #timer: Timer | undefined
   #pauseMs = 0
   #noRoom = false
-  #waitsFor: string | undefined
+  /** Why the last group that was set aside was. */
+  #reason: string | undefined
   #stopped = false
 
   constructor(context: VDiskRepairContext) {
@@ -103,6 +108,11 @@ export class VDiskRepair {
 
   /** What is gone has changed, or may have: the list is made anew. */
   look(): void {
+    this.#pauseMs = 0
+    this.#beginLook()
+  }
+
+  #beginLook(): void {
     if (this.#stopped) return
     if (this.#looking) {
       this.#lookAgain = true
@@ -135,26 +145,22 @@ export class VDiskRepair {
   }
 
   #list(): void {
-    const { index, ledger, row, isGone, mayBeRead, wake } = this.#context
-    const { copies } = index
-    this.#wanted = new Map()
+    const { index, row, isGone, mayBeRead } = this.#context
+    this.#wanted.clear()
     this.#lines = []
     this.#aside.clear()
     this.#noRoom = false
-    for (const { group, left, isReadable } of copies.endangered(isGone, mayBeRead)) {
-      if (ledger.isFreeing(group)) continue
-      // Tried when a node is back: that is a change of what is gone.
-      if (!isReadable) this.#waitsFor ??= 'no copy of some can be reached. Start nodes that are down'
+    for (const { group, left, isReadable } of index.copies.endangered(isGone, mayBeRead))
       this.#add(group, left, this.#bytesOf(group), isReadable)
-    }
-    for (const group of copies.toSettle(isGone))
-      if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0)
-    wake()
+    for (const group of index.copies.toSettle(isGone))
+      if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0, true)
   }
 
-  #add(group: GroupHandle, left: number, bytes: number, mayBegin = true): void {
+  /** One of which no copy can be read is tried when a node is back: then what is gone has changed. */
+  #add(group: GroupHandle, left: number, bytes: number, isReadable: boolean): void {
+    if (this.#context.ledger.isFreeing(group)) return
     this.#wanted.set(group, { left, bytes })
-    if (mayBegin) (this.#lines[left] ??= []).push(group)
+    if (isReadable && !this.#underWay.has(group)) (this.#lines[left] ??= []).push(group)
   }
 
   /** As the row says, where it was read lately; else as many pages as the map names; else as many as there may be. */
@@ -174,49 +180,68 @@ export class VDiskRepair {
 
   /** Repairs the most endangered group. Never rejects but for a bug. */
   async workOne(): Promise<void> {
-    const { copies, groups, index, log, over, row } = this.#context
     const group = this.#lines[this.next ?? 0]?.pop()
     if (group === undefined) return
-    const wanted = this.#wanted
-    // One that was freed since has no name any more.
-    const id = index.copies.has(group) ? groups.idOf(group) : undefined
-    this.#underWay++
-    try {
-      const gone = id === undefined ? 0 : await copies.makeCopy(id)
-      if (gone === undefined) this.#aside.add(group)
-      else {
-        this.#waitsFor = undefined
-        wanted.delete(group)
-        // One copy more, and in line with those that have as many.
-        if (gone > 0 && wanted === this.#wanted)
-          this.#add(group, row.state.copies - gone, this.#bytesOf(group))
-      }
-    } catch (error) {
-      if (!(error instanceof NdfsError)) throw error
-      if (hasCode(error, 'FENCED', 'NOT_OWNER')) return over(error)
-      log.debug(`extent group ${id} is not on full copies yet`, { reason: messageOf(error) })
-      if (this.#waitsFor === undefined)
-        log.warn(`repair of vDisk ${row.vdisk} waits`, { reason: messageOf(error) })
-      this.#waitsFor = messageOf(error)
-      this.#aside.add(group)
-      // What stands in this one's way stands in the way of all; others may have copies that can be read.
-      if (hasCode(error, 'OUT_OF_SPACE', 'TOO_FEW_REPLICAS')) this.#noRoom = true
-    } finally {
-      this.#underWay--
-    }
-    // The list was made anew meanwhile, and may have this group on it.
-    if (wanted !== this.#wanted) return this.look()
-    if (this.#stopped || this.#underWay > 0 || this.next !== undefined || this.#looking) return
+    this.#underWay.add(group)
+    const error = await this.#work(group).catch((reason: unknown) => {
+      if (reason instanceof NdfsError) return reason
+      throw reason
+    })
+    this.#underWay.delete(group)
+    if (hasCode(error, 'FENCED', 'NOT_OWNER')) return this.#context.over(error)
+    if (error === undefined) this.#worked(group)
+    else this.#setAside(group, error)
+    if (this.#stopped || this.#looking || this.#isBusy) return
     if (this.#aside.size > 0) this.#retry()
-    else await this.#done().catch((error: unknown) => this.#failed(error as Error))
+    else await this.#done().catch((reason: unknown) => this.#failed(reason as Error))
+  }
+
+  async #work(group: GroupHandle): Promise<undefined> {
+    const { copies, groups, index } = this.#context
+    // One that was freed since has no name any more.
+    if (index.copies.has(group)) await copies.makeCopy(groups.idOf(group))
+  }
+
+  /** What is gone may have changed meanwhile, or one of several copies was made: where it stands now counts. */
+  #worked(group: GroupHandle): void {
+    const { index, row, isGone, mayBeRead } = this.#context
+    const before = this.#wanted.get(group)
+    this.#wanted.delete(group)
+    const loss = index.copies.lossOf(group, isGone, mayBeRead)
+    if (loss !== undefined) {
+      const isMade = loss.left !== before?.left
+      this.#add(group, loss.left, this.#bytesOf(group), isMade && loss.isReadable)
+      // Nothing has come of it: it is being freed, or made anew already because it was found to be bad.
+      if (!isMade) this.#aside.add(group)
+    } else if (index.copies.isToSettle(group, isGone)) {
+      this.#add(group, row.state.copies, 0, false)
+      this.#aside.add(group)
+    }
+  }
+
+  #setAside(group: GroupHandle, error: NdfsError): void {
+    const { groups, index, log, row } = this.#context
+    this.#aside.add(group)
+    const id = index.copies.has(group) ? groups.idOf(group) : undefined
+    log.debug(`extent group ${id} is not on full copies yet`, { reason: messageOf(error) })
+    if (this.#reason === undefined)
+      log.warn(`repair of vDisk ${row.vdisk} waits`, { reason: messageOf(error) })
+    this.#reason = messageOf(error)
+    // What stands in this one's way stands in the way of all; others may have copies that can be read.
+    if (hasCode(error, 'OUT_OF_SPACE', 'TOO_FEW_REPLICAS')) this.#noRoom = true
+  }
+
+  /** Something is under way, or can be begun. */
+  get #isBusy(): boolean {
+    return this.#underWay.size > 0 || this.next !== undefined
   }
 
   /** Nothing is left to do: whoever looks without owning the vDisk is told so. */
   async #done(): Promise<void> {
     const { index, freeDead, isGone } = this.#context
-    if (this.#underWay > 0) return
+    if (this.#underWay.size > 0) return
     freeDead()
-    this.#waitsFor = undefined
+    this.#reason = undefined
     const left = index.copies.disksLeftBehind()
     if (left === undefined || index.copies.toSettle(isGone).length > 0) return this.#retry()
     this.#pauseMs = 0
@@ -237,13 +262,13 @@ export class VDiskRepair {
     this.#pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * this.#pauseMs))
     this.#timer = this.#context.clock.after(this.#pauseMs, () => {
       this.#timer = undefined
-      this.look()
+      this.#beginLook()
     })
   }
 
   /** Groups have fewer copies than asked for, or it is not known yet: the vDisk needs its owner. */
   get isNeeded(): boolean {
-    if (this.#looking || this.#unknown || this.#underWay > 0) return true
+    if (this.#looking || this.#unknown || this.#underWay.size > 0) return true
     for (const { bytes } of this.#wanted.values()) if (bytes > 0) return true
     return false
   }
@@ -265,10 +290,11 @@ export class VDiskRepair {
       sum.bytes += bytes * (asked - left)
     }
     if (byCopies.length === 0) return undefined
+    const waitsFor = this.#isBusy ? undefined : this.#aside.size > 0 ? this.#reason : unreachable
     return {
       copies: asked,
       endangered: byCopies.sort((a, b) => a.left - b.left),
-      ...(this.#waitsFor === undefined ? {} : { waitsFor: this.#waitsFor }),
+      ...(waitsFor === undefined ? {} : { waitsFor }),
     }
   }
 
