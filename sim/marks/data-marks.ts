@@ -35,10 +35,12 @@ export const dataMarks: readonly Mark[] = [
   }),
   ...marks('stargate/vdisk-controller/copy-repair.ts', {
     'a bad copy was repaired': "if (what === 'bad')\n        ¶, log.warn(`a bad copy of",
-    'a copy that was gone was made anew': "[¶ where what === 'gone']; repaired(what, bytes)\n",
     'a copy went to a second disk': '¶, suspect(target.disk.disk)\n',
     'the row had moved on when a copy was there': 'if (!swapped) { ¶; return }\n      repaired(',
     'a copy that counts no more was left where it is': '¶, left.push({ ...copy, left: true })',
+  }),
+  ...marks('stargate/vdisk-controller/hosted-vdisk.ts', {
+    'a copy that was gone was made anew': "[¶ where what === 'gone']; context.repairs.repaired(bytes)\n",
   }),
   ...marks('stargate/vdisk-controller/stream-writer.ts', {
     'a run of writes went to extent groups': '¶; const offset = run[0].offset\n',
