@@ -11,10 +11,15 @@
  */
 import { assert } from '../../../src/base/assert.ts'
 import { messageOf, NdfsError } from '../../../src/base/errors.ts'
-import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
+import type { DiskId, NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
 import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
-import { decodeGroupRow, groupRowKey, type VDiskState } from '../../../src/stargate/vdisk-controller/rows.ts'
+import {
+  decodeGroupRow,
+  type GroupRow,
+  groupRowKey,
+  type VDiskState,
+} from '../../../src/stargate/vdisk-controller/rows.ts'
 import type {
   HostedDescription,
   HostedVDisk,
@@ -154,14 +159,24 @@ export class Scene {
 
   /** Nodes that hold copies of the vDisk's extent groups, by their rows. */
   groupNodes(vdisk = 'v'): NodeId[] {
-    const rows = this.cluster.database
+    const nodes = this.#groupRows(vdisk).flatMap(({ copies }) => copies.map(({ node }) => node))
+    return [...new Set(nodes)].sort()
+  }
+
+  /** Disks that rows name which are not about to be deleted. */
+  groupDisks(vdisk = 'v'): DiskId[] {
+    const whole = this.#groupRows(vdisk).filter(({ state }) => state === 'whole')
+    return [...new Set(whole.flatMap(({ copies }) => copies.map(({ disk }) => disk)))].sort()
+  }
+
+  #groupRows(vdisk: string): GroupRow[] {
+    return this.cluster.database
       .prepare<[string, string], { value: Buffer }>(
         `SELECT r.value FROM medusa_rows r JOIN medusa_partitions p ON p.id = r.partition
          WHERE p.table_name = 'group' AND r.key = ? AND p.key LIKE ?`,
       )
       .all(groupRowKey, `${this.id(vdisk)}-%`)
-    const nodes = rows.flatMap(({ value }) => decodeGroupRow(value).copies.map(({ node }) => node))
-    return [...new Set(nodes)].sort()
+      .map(({ value }) => decodeGroupRow(value))
   }
 
   // --- moments ---------------------------------------------------------------------------------------------------------
