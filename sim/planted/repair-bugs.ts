@@ -47,12 +47,12 @@ export const repairBugs: readonly PlantedBug[] = [
   {
     name: 'copy counted that no row names',
     breaks: 'I1',
-    does: 'A group counts as full where the index knows of enough copies on disks that are there, whether its row names them or not.',
+    does: 'Who surveys the index takes the newest copies in it for those that count, whether the row names them or not.',
     patches: [
       patch(
-        copyRepair,
-        'const gone = row.copies.find(isGone)\n',
-        'const planned = (await index.planned(group)) ?? [], gone = planned.filter((copy) => !isGone(copy)).length >= row.copies.length ? undefined : row.copies.find(isGone)\n',
+        'stargate/vdisk-controller/group-copies.ts',
+        'if (named.length > copiesWanted) this.#unsettled.add(group)\n    else\n      this.known(\n        group,\n        named,\n',
+        'this.known(group, [named[0], ...named.slice(copiesWanted)],\n\n\n\n\n',
       ),
     ],
     scenario: { file: scenarios, tests: 'I1: an owner that ends at any step' },
@@ -84,13 +84,16 @@ export const repairBugs: readonly PlantedBug[] = [
     scenario: { file: scenarios, tests: 'I1: so are those of vDisks that nobody owns' },
   },
   {
-    name: 'group freed while it is repaired',
-    breaks: 'I7',
-    does: 'A dead group is freed while another copy of it is being made.',
+    name: 'new copy beside one that is gone',
+    breaks: 'I1',
+    does: 'A copy is placed on a node of which another disk, gone for now, holds a copy that the row still names.',
     patches: [
-      patch(copyRepair, 'ledger.pin(handle)\n', 'void 0\n'),
-      patch(copyRepair, 'ledger.unpin(handle)\n', 'void 0\n'),
+      patch(
+        copyRepair,
+        'const beside = row.copies.filter((copy) => copy !== gone)\n',
+        'const beside = row.copies.filter((copy) => !this.#context.isGone(copy))\n',
+      ),
     ],
-    scenario: { file: unitTests, tests: 'groups that die while they are repaired' },
+    scenario: { file: scenarios, tests: 'I1: where disks of two nodes are gone' },
   },
 ]

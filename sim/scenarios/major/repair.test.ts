@@ -1,7 +1,7 @@
 /** Repair of extent groups whose copies are gone: what interrupts it, and what must be true of it in the end. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { NodeId } from '../../../src/base/ids.ts'
+import type { DiskId, NodeId } from '../../../src/base/ids.ts'
 import { MiB } from '../../../src/base/units.ts'
 import type { DiskOperation } from '../../sim-disk.ts'
 import { Scene, type SceneOptions } from './support.ts'
@@ -32,6 +32,7 @@ async function atRest(options: SceneOptions): Promise<{ scene: Scene; owner: Nod
   return { scene, owner, holder }
 }
 
+const isMade = (one: DiskOperation): boolean => one.kind === 'open' && Scene.isGroup(one)
 const isWrite = (one: DiskOperation): boolean => one.kind === 'write' && Scene.isGroup(one)
 
 /** On the disks of every node but these: where copies arrive. */
@@ -137,6 +138,42 @@ test('M4: a node that comes back in the middle of repair keeps what was not repl
     await scene.finish()
   }
   assert.ok(kept > 0 && replaced > 0, `kept ${kept} times, replaced ${replaced} times`)
+})
+
+test('I7: groups that die while copies of them are on their way are freed with all that was made', async () => {
+  const { scene, owner, holder } = await atRest({ seed: 31 })
+  const { cluster } = scene
+  let begun = false
+  for (const node of elsewhere(scene, owner, holder)) {
+    // Longer than it takes to free what is dead.
+    scene.faulty(node, (one) => (isMade(one) ? { delayMs: 4_500 } : undefined))
+    scene.atOperation(node, 1, isMade, () => (begun = true))
+  }
+  cluster.end(holder, 'kill')
+  await scene.until(() => begun)
+  for (const node of elsewhere(scene, owner, holder)) scene.faulty(node, () => undefined)
+  await scene.done(scene.guest(owner).write(0, groups * sectorsOfGroup))
+  await scene.drain()
+  await scene.wait(10_000)
+  await scene.heal()
+  await scene.finish()
+})
+
+test('I1: where disks of two nodes are gone, no node comes to hold two copies', async () => {
+  const { scene, owner } = await atRest({ seed: 41, nodes: 3, copies: 3 })
+  const { cluster } = scene
+  const others = elsewhere(scene, owner)
+  for (const node of others)
+    scene.faulty(node, ({ kind, path }) =>
+      kind === 'sync' && path.startsWith('/disks/flash') ? { fail: 'EIO' } : undefined,
+    )
+  // It finds that out, and waits for disks that can hold logs.
+  const write = scene.guest(owner).write(0, 8)
+  await scene.until(() => others.every((node) => !scene.groupDisks().includes(`${node}-flash-0` as DiskId)))
+  for (const node of others) cluster.end(node, 'kill')
+  await scene.heal()
+  await scene.done(write)
+  await scene.finish()
 })
 
 test('I1: a full target is waited for, and said', async () => {
