@@ -11,10 +11,14 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   e2fsprogs: ['mkfs.ext4', 'e2fsck'],
   fio: ['fio'],
   kmod: ['depmod'],
+  mount: ['mount', 'umount', 'losetup'],
   'libnbd-bin': ['nbdinfo', 'nbdcopy'],
   nbdkit: ['nbdkit'],
   'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-utils': ['qemu-img', 'qemu-io'],
+  strace: ['strace'],
+  'util-linux': ['unshare'],
+  xfsprogs: ['mkfs.xfs'],
 }
 
 /** Where Debian puts programs, those for the administrator too. */

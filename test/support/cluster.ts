@@ -21,6 +21,8 @@ export interface ClusterOptions {
   readonly disks?: readonly string[]
   /** Further words for `ndfs up`. */
   readonly up?: readonly string[]
+  /** A bug of sim/planted/ that all of its processes have; they run from the source then, where it can be planted. */
+  readonly planted?: string
 }
 
 const project = join(import.meta.dirname, '../..')
@@ -69,6 +71,7 @@ export class Cluster {
   readonly env: NodeJS.ProcessEnv
   readonly #options: ClusterOptions
   readonly #services: Service[] = []
+  readonly #program: string
   #ports: { http: number; nbd: number } | undefined
 
   constructor(root: string, name: string, options: ClusterOptions) {
@@ -78,6 +81,11 @@ export class Cluster {
     mkdirSync(this.scratch, { recursive: true })
     this.env = { ...process.env, XDG_CONFIG_HOME: join(root, `${name}.config`) }
     for (const variable of ['NDFS_API', 'NDFS_TOKEN']) delete this.env[variable]
+    this.#program = ndfsProgram
+    if (options.planted === undefined) return
+    this.#program = join(project, 'cli/ndfs.ts')
+    this.env.NDFS_PLANTED_BUG = options.planted
+    this.env.NODE_OPTIONS = `--import ${new URL('../../sim/planted/install-bug.ts', import.meta.url).href}`
   }
 
   get nodes(): readonly ClusterFileNode[] {
@@ -117,11 +125,14 @@ export class Cluster {
 
   /** What the command printed. Commands of the API are told the directory, so that they need no `--dir`. */
   ndfs(...args: string[]): Promise<string> {
-    return run(process.execPath, [ndfsProgram, ...this.#located(args)], { env: this.env, seconds: upSeconds })
+    return run(process.execPath, [this.#program, ...this.#located(args)], {
+      env: this.env,
+      seconds: upSeconds,
+    })
   }
 
   tryNdfs(...args: string[]): Promise<Finished> {
-    return tryRun(process.execPath, [ndfsProgram, ...this.#located(args)], {
+    return tryRun(process.execPath, [this.#program, ...this.#located(args)], {
       env: this.env,
       seconds: upSeconds,
     })
@@ -222,7 +233,7 @@ export class Cluster {
   /** `ndfs connect`: resolves to the URI once it serves. */
   async connect(vdisk: string): Promise<{ readonly uri: string; readonly socket: string }> {
     const socket = join(this.scratch, `${vdisk.replaceAll('/', '-')}.sock`)
-    const args = [ndfsProgram, 'connect', vdisk, '--socket', socket, '--dir', this.dir]
+    const args = [this.#program, 'connect', vdisk, '--socket', socket, '--dir', this.dir]
     const service = this.service(process.execPath, args)
     await service.until('its socket is there', () => existsSync(socket))
     return { uri: `nbd+unix:///${vdisk}?socket=${socket}`, socket }
