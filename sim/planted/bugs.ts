@@ -2,6 +2,7 @@
 import { dataBugs } from './data-bugs.ts'
 import { ownerBugs } from './owner-bugs.ts'
 import type { PlantedBug } from './planted-bug.ts'
+import { powerCutBugs } from './power-cut-bugs.ts'
 import { repairBugs } from './repair-bugs.ts'
 import { replicaBugs } from './replica-bugs.ts'
 import { scenarioBugs } from './scenario-bugs.ts'
@@ -15,7 +16,7 @@ export const plantedBugs: readonly PlantedBug[] = [
 ]
 
 export function bugNamed(name: string): PlantedBug {
-  const bug = plantedBugs.find((one) => one.name === name)
+  const bug = [...plantedBugs, ...powerCutBugs].find((one) => one.name === name)
   if (bug === undefined) throw new Error(`There is no planted bug called ${JSON.stringify(name)}`)
   return bug
 }

@@ -2,10 +2,13 @@
 import { markPatches } from '../marks.ts'
 import { findPatchFaults } from '../patches/source-patch.ts'
 import { plantedBugs } from './bugs.ts'
+import { powerCutBugs } from './power-cut-bugs.ts'
 
 const faults = [
   ...findPatchFaults(markPatches).map((fault) => `a mark: ${fault}`),
-  ...plantedBugs.flatMap(({ name, patches }) => findPatchFaults(patches).map((fault) => `${name}: ${fault}`)),
+  ...[...plantedBugs, ...powerCutBugs].flatMap(({ name, patches }) =>
+    findPatchFaults(patches).map((fault) => `${name}: ${fault}`),
+  ),
 ]
 for (const fault of faults) console.error(fault)
 if (faults.length > 0) process.exitCode = 1

@@ -12,17 +12,24 @@ const sectorBytes = 512
 
 export class WrittenSectors {
   readonly #sectors: number
-  readonly #salt = Math.floor(Math.random() * 2 ** 32)
+  readonly #chance: () => number
+  readonly #salt: number
   /** By sector: the number of the write that was acknowledged last; 0: none. */
   readonly #acknowledged: Float64Array
   /** By sector: a write that was sent and not answered; 0: none. */
   readonly #open: Float64Array
   #number = 0
+  /** Where the stream goes on. */
+  #next = 0
   acknowledgedWrites = 0
+  acknowledgedBytes = 0
   unansweredWrites = 0
 
-  constructor(bytes: number) {
+  /** `chance`: from 0 to below 1. */
+  constructor(bytes: number, chance = Math.random) {
     this.#sectors = bytes / sectorBytes
+    this.#chance = chance
+    this.#salt = Math.floor(chance() * 2 ** 32)
     this.#acknowledged = new Float64Array(this.#sectors)
     this.#open = new Float64Array(this.#sectors)
   }
@@ -31,15 +38,30 @@ export class WrittenSectors {
   async write(client: NbdClient, depth: number, sectorsMax: number, stopped: () => boolean): Promise<void> {
     await Promise.all(
       Array.from({ length: depth }, async () => {
-        while (!stopped()) if (!(await this.#writeOne(client, sectorsMax))) return
+        while (!stopped()) {
+          const count = 1 + Math.floor(this.#chance() * sectorsMax)
+          const first = Math.floor(this.#chance() * (this.#sectors - count))
+          if (!(await this.#writeOne(client, first, count))) return
+        }
+      }),
+    )
+  }
+
+  /** Writes one piece after the other, from the begin again after the end. */
+  async stream(client: NbdClient, depth: number, count: number, stopped: () => boolean): Promise<void> {
+    await Promise.all(
+      Array.from({ length: depth }, async () => {
+        while (!stopped()) {
+          const first = this.#next
+          this.#next = first + 2 * count > this.#sectors ? 0 : first + count
+          if (!(await this.#writeOne(client, first, count))) return
+        }
       }),
     )
   }
 
   /** Resolves to false when the connection is lost. */
-  async #writeOne(client: NbdClient, sectorsMax: number): Promise<boolean> {
-    const count = 1 + Math.floor(Math.random() * sectorsMax)
-    const first = Math.floor(Math.random() * (this.#sectors - count))
+  async #writeOne(client: NbdClient, first: number, count: number): Promise<boolean> {
     for (let sector = first; sector < first + count; sector++)
       // One that was never answered may still be on its way: it keeps its sectors until they were read again.
       if (this.#open[sector] !== 0) return new Promise((resolve) => setImmediate(() => resolve(true)))
@@ -55,6 +77,7 @@ export class WrittenSectors {
     this.#open.fill(0, first, first + count)
     this.#acknowledged.fill(number, first, first + count)
     this.acknowledgedWrites++
+    this.acknowledgedBytes += count * sectorBytes
     return true
   }
 
