@@ -56,6 +56,27 @@ test('disks take together at most half of the free space where nobody says more'
   assert.equal(sum, 60 * GiB)
 })
 
+test('the folders above a new cluster are durable before it counts as whole', async (t) => {
+  const above = await aDirectory(t)
+  const layout = layoutOf(join(above.dir, 'new', 'cluster'))
+  await mkdir(layout.dir, { recursive: true })
+  const done: string[] = []
+  const files: typeof platform.files = {
+    ...platform.files,
+    async syncDirectory(path) {
+      await platform.files.syncDirectory(path)
+      done.push(path)
+    },
+    async replaceWhole(path, bytes, mode) {
+      await platform.files.replaceWhole(path, bytes, mode)
+      if (path === layout.cluster && Buffer.from(bytes).toString().includes('"whole"')) done.push('whole')
+    },
+  }
+  await openOrMakeCluster(layout, { dir: layout.dir, disks }, { ...platform, files }, async () => undefined)
+  assert.equal(done.at(-1), 'whole')
+  for (const folder of [above.dir, join(above.dir, 'new'), tmpdir()]) assert(done.includes(folder), folder)
+})
+
 test('a plan that cannot work is refused with what to do', () => {
   assert.throws(() => planNodes({ dir: '/d', nodes: 0 }, GiB), /--nodes takes 1 to/)
   assert.throws(() => planNodes({ dir: '/d', nodes: 2, blocks: 3 }, GiB), /--blocks takes 1 to 2/)

@@ -164,6 +164,7 @@ async function makeCluster(
     }
     await syncTree(files, [node.folder, dirname(node.folder)])
   }
+  await syncFoldersAbove(files, layout.dir)
   const whole: Cluster = { ...cluster, state: 'whole' }
   await replaceJson(files, layout.cluster, whole)
   return whole
@@ -174,6 +175,21 @@ const writeSecret = (files: Files, path: string, text: string): Promise<void> =>
 
 async function syncTree(files: Files, folders: readonly string[]): Promise<void> {
   for (const folder of folders) await files.syncDirectory(folder)
+}
+
+/**
+ * The directory may be as new as what is in it, and those above it too: without their names a power cut would take the whole
+ * cluster. A folder that can't be opened or synced is none that was just made.
+ */
+async function syncFoldersAbove(files: Files, dir: string): Promise<void> {
+  for (let folder = dirname(dir), below = dir; folder !== below; [folder, below] = [dirname(folder), folder])
+    try {
+      await files.syncDirectory(folder)
+    } catch (error) {
+      if (!['EACCES', 'EPERM', 'EINVAL', 'EROFS'].includes(String((error as NodeJS.ErrnoException).code)))
+        throw error
+      return
+    }
 }
 
 /** Where no cluster was made yet nothing may lie but what a first attempt writes before `ndfs.json`. */
