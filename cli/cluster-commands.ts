@@ -14,6 +14,7 @@ import type {
 } from '../src/management/management.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
+import { addDrainCommand } from './leaving-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
   containerFacts,
@@ -59,12 +60,12 @@ export function addClusterCommands(ndfs: Command, program: Program): void {
   addContainerCommands(ndfs.command('container').description('containers: where vDisks are made'))
   addVDiskCommands(ndfs.command('vdisk').description('vDisks: the block devices of virtual machines'))
   addNodeCommands(ndfs.command('node').description('nodes'), program)
-  leaf(ndfs.command('disk').description('physical disks'), 'list', 'all disks').action(
-    async (options: Common) => {
-      const disks = await (await clientFor(options)).get<DiskInfo[]>('/api/v1/disks')
-      consoleOutput(options.json).result(disks, disksTable(disks))
-    },
-  )
+  const disk = ndfs.command('disk').description('physical disks')
+  leaf(disk, 'list', 'all disks').action(async (options: Common) => {
+    const disks = await (await clientFor(options)).get<DiskInfo[]>('/api/v1/disks')
+    consoleOutput(options.json).result(disks, disksTable(disks))
+  })
+  addDrainCommand(disk, 'disk', leaf, clientFor)
 }
 
 function addContainerCommands(container: Command): void {
@@ -163,6 +164,7 @@ function addNodeCommands(node: Command, program: Program): void {
       const changed = await (await clientFor(options)).change<NodeInfo>('PATCH', nodePath(id), body)
       consoleOutput(options.json).result(changed, nodeFacts(changed))
     })
+  addDrainCommand(node, 'node', leaf, clientFor)
   node
     .command('start <node>')
     .description('starts a node of this machine that was killed')

@@ -4,6 +4,7 @@ import type {
   ClusterStatus,
   ContainerInfo,
   DiskInfo,
+  Mode,
   NodeInfo,
   VDiskInfo,
 } from '../src/management/management.ts'
@@ -37,6 +38,7 @@ export function facts(entries: readonly (readonly [string, string | number | und
 }
 
 const size = (bytes: number | undefined): string => (bytes === undefined ? '-' : formatSize(bytes))
+const stateIn = (state: string, mode: Mode): string => (mode === 'active' ? state : `${state}, ${mode}`)
 const when = (milliseconds: number | undefined): string | undefined =>
   milliseconds === undefined ? undefined : new Date(milliseconds).toISOString()
 
@@ -88,10 +90,10 @@ export const vDiskFacts = (vdisk: VDiskInfo): string =>
 export const nodesTable = (nodes: readonly NodeInfo[]): string =>
   table(
     ['NODE', 'BLOCK', 'STATE', 'API', 'NBD', 'CACHE', 'VDISKS'],
-    nodes.map(({ id, block, state, addresses, cache, vdisks }) => [
+    nodes.map(({ id, block, state, mode, addresses, cache, vdisks }) => [
       id,
       block,
-      state,
+      stateIn(state, mode),
       addresses.http,
       addresses.nbd.address,
       cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : '-',
@@ -100,11 +102,21 @@ export const nodesTable = (nodes: readonly NodeInfo[]): string =>
     'There is no node.',
   )
 
-export const nodeFacts = ({ id, block, state, addresses, cache, vdisks, startedAt }: NodeInfo): string =>
+export const nodeFacts = ({
+  id,
+  block,
+  state,
+  mode,
+  addresses,
+  cache,
+  vdisks,
+  startedAt,
+}: NodeInfo): string =>
   facts([
     ['node', id],
     ['block', block],
     ['state', state],
+    ['mode', mode],
     ['started', when(startedAt)],
     ['api', addresses.http],
     ['peer', addresses.peer],
@@ -117,13 +129,13 @@ export const nodeFacts = ({ id, block, state, addresses, cache, vdisks, startedA
 export const disksTable = (disks: readonly DiskInfo[]): string =>
   table(
     ['DISK', 'NODE', 'TIER', 'CAPACITY', 'USED', 'STATE'],
-    disks.map(({ id, node, tier, capacityBytes, usedBytes, state }) => [
+    disks.map(({ id, node, tier, capacityBytes, usedBytes, state, mode }) => [
       id,
       node,
       tier,
       size(capacityBytes),
       size(usedBytes),
-      state,
+      stateIn(state, mode),
     ]),
     'There is no disk.',
   )
@@ -150,6 +162,7 @@ export function statusText(status: ClusterStatus): string {
     '',
     nodesTable(status.nodes),
     ...(status.problems.length > 0 ? ['', ...status.problems.map((problem) => `! ${problem}`)] : []),
+    ...(status.leaving === undefined ? [] : ['', ...status.leaving.map((one) => `* ${one.sentence}`)]),
     '',
     'What is missing to survive more:',
     ...status.survival.missing.map((missing) => `- ${missing}`),

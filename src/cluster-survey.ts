@@ -28,7 +28,13 @@ export interface ClusterSurveyOptions {
 }
 
 /** A vDisk's survey, or why there is none. */
-export type Surveyed = CopySurvey | { readonly unknown: string }
+export type Surveyed =
+  | CopySurvey
+  | {
+      readonly unknown: string
+      /** There is no such vDisk. */
+      readonly isGone?: boolean
+    }
 
 export interface ClusterPicture extends DiskPicture {
   /** Nodes that live. */
@@ -59,8 +65,8 @@ export class ClusterSurvey {
     })
   }
 
-  /** As Zeus has it now. */
-  async picture(): Promise<ClusterPicture> {
+  /** As Zeus has it now; surveys tell what these disks hold, too. */
+  async picture(asked: readonly DiskRef[] = []): Promise<ClusterPicture> {
     const { zeus } = this.#options
     const [sessions, settings] = await Promise.all([zeus.list('session/'), zeus.list('setting/')])
     const live: (DiskRef & { block: string })[] = []
@@ -80,7 +86,7 @@ export class ClusterSurvey {
         else failed.push(ref)
       }
     }
-    return { live, failed, nodes, flashNodes }
+    return { live, failed, nodes, flashNodes, asked }
   }
 
   /** Of all these vDisks. */
@@ -122,8 +128,8 @@ export class ClusterSurvey {
   async #ask(node: NodeId, picture: DiskPicture, vdisks: readonly VDiskId[]): Promise<Answer> {
     const { peers, node: here } = this.#options
     if (node === here) return this.#surveyHere(picture, vdisks)
-    const { live, failed } = picture
-    const question: Question = { picture: { live, failed }, vdisks }
+    const { live, failed, asked = [] } = picture
+    const question: Question = { picture: { live, failed, asked }, vdisks }
     try {
       const body = [encodeControl(question)]
       return decodeControl<Answer>(
@@ -158,10 +164,10 @@ export class ClusterSurvey {
       return await this.#options.controller.survey(vdisk, question)
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
-      return { unknown: messageOf(error) }
+      return { unknown: messageOf(error), ...(error.code === 'NOT_FOUND' ? { isGone: true } : {}) }
     }
   }
 }
 
-export const isUnknown = (surveyed: Surveyed): surveyed is { readonly unknown: string } =>
+export const isUnknown = (surveyed: Surveyed): surveyed is Exclude<Surveyed, CopySurvey> =>
   'unknown' in surveyed

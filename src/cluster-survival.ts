@@ -38,7 +38,7 @@ export async function survivalOfCluster(survey: ClusterSurvey, zeus: Zeus): Prom
   })
 }
 
-const copiesAskedFor = (containers: readonly Versioned[], names: readonly Versioned[]): number[] =>
+export const copiesAskedFor = (containers: readonly Versioned[], names: readonly Versioned[]): number[] =>
   containers.flatMap(({ key, value }) =>
     names.some((name) => name.key.startsWith(`vdisk/${key.slice('container/'.length)}/`))
       ? [(value as ContainerValue).copies]

@@ -30,7 +30,8 @@ export class ClusterView implements Locations {
   onSession: (node: NodeId, now: SessionValue | undefined, before: SessionValue | undefined) => void = () =>
     undefined
   /** What an operator has set for a node has changed. */
-  onSetting: (node: NodeId) => void = () => undefined
+  onSetting: (node: NodeId, now: SettingValue | undefined, before: SettingValue | undefined) => void = () =>
+    undefined
 
   constructor(zeus: Zeus) {
     this.#zeus = zeus
@@ -51,8 +52,10 @@ export class ClusterView implements Locations {
       zeus.watch('vdisk/', this.#keep<string, VDiskNameValue>('vdisk/', this.vdisks)),
       zeus.watch('container/', this.#keep<string, ContainerValue>('container/', this.containers)),
       zeus.watch('setting/', (key, now) => {
+        const node = key.slice('setting/'.length) as NodeId
+        const before = this.settings.get(node)
         this.#keep<NodeId, SettingValue>('setting/', this.settings)(key, now)
-        this.onSetting(key.slice('setting/'.length) as NodeId)
+        this.onSetting(node, now?.value as SettingValue | undefined, before)
       }),
     ]
   }

@@ -10,9 +10,12 @@ import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
 import { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Disk } from './disk/disk.ts'
+import type { LeavingDisks } from './leaving-disks.ts'
+import { leavingStatus } from './leaving-status.ts'
 import type {
   ClusterStatus,
   ContainerInfo,
+  DiskChange,
   DiskInfo,
   Health,
   ManagementTarget,
@@ -26,11 +29,12 @@ import type {
   VDiskName,
 } from './management/management.ts'
 import { repairProblems, repairStatus, type RepairTold } from './management/repair-status.ts'
+import { OrderlyChange } from './orderly-change.ts'
 import type { Peers } from './peer/peer.ts'
 import type { Platform } from './platform/platform.ts'
 import type { AdmissionControl } from './stargate/admission-control/admission-control.ts'
 import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
-import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
+import type { Candidate, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
 import { encodeForward } from './stargate/front-end-adapter/forwarding.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
@@ -45,6 +49,7 @@ export interface NodeManagementOptions {
   readonly node: NodeId
   readonly version: string
   readonly view: ClusterView
+  readonly leaving: LeavingDisks
   readonly zeus: Zeus
   readonly peers: Peers
   readonly controller: VDiskHost
@@ -55,6 +60,8 @@ export interface NodeManagementOptions {
   readonly replicas: readonly OplogReplica[]
   readonly disks: readonly Disk[]
   readonly nbd: NbdServer
+  /** Asks the other nodes what room their disks have. */
+  readonly refreshSpaces: () => Promise<void>
   /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
   readonly vDisksToLookAt: () => number
 }
@@ -72,6 +79,14 @@ interface NodeAnswer {
   }[]
 }
 
+/** A node as Zeus has it, and what it tells of itself where it answers. */
+interface KnownNode {
+  readonly info: NodeInfo
+  readonly value: NodeValue
+  readonly setting: SettingValue | undefined
+  readonly answer: NodeAnswer | undefined
+}
+
 /** A node that doesn't answer by then is shown without what only it knows. */
 const askTimeoutMs = 2000
 
@@ -80,11 +95,18 @@ const nameOf = ({ container, name }: VDiskName): string => `${container}/${name}
 export class NodeManagement implements ManagementTarget {
   readonly #options: NodeManagementOptions
   readonly #survey: ClusterSurvey
+  readonly #orderly: OrderlyChange
 
   constructor(options: NodeManagementOptions) {
     this.#options = options
     const { platform, node, view, zeus, peers, controller, router } = options
     this.#survey = new ClusterSurvey({ clock: platform.clock, node, view, zeus, peers, controller })
+    // As they are now: who has placed nothing yet has not asked.
+    const candidates = async (): Promise<readonly Candidate[]> => {
+      await options.refreshSpaces()
+      return options.extents.candidates()
+    }
+    this.#orderly = new OrderlyChange({ zeus, survey: this.#survey, candidates })
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
       encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
@@ -230,14 +252,16 @@ export class NodeManagement implements ManagementTarget {
     return info
   }
 
-  async changeNode(id: string, change: NodeChange): Promise<NodeInfo> {
+  async changeNode(id: string, { mode, force = false, ...change }: NodeChange): Promise<NodeInfo> {
     if ((await this.#options.zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
-    await this.#changeSetting(id, change)
+    if (mode === 'draining') await this.#orderly.drainNode(id as NodeId, { force })
+    if (mode === 'active') await this.#orderly.activateNode(id as NodeId)
+    if (Object.keys(change).length > 0) await this.#changeSetting(id, change)
     return this.showNode(id)
   }
 
   /** What is not named stays as somebody else sets it at the same time. */
-  async #changeSetting(id: string, change: NodeChange): Promise<void> {
+  async #changeSetting(id: string, change: Pick<SettingValue, 'cacheBytes' | 'block'>): Promise<void> {
     const { zeus } = this.#options
     for (;;) {
       const before = await zeus.get(`setting/${id}`)
@@ -252,7 +276,15 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async listDisks(): Promise<readonly DiskInfo[]> {
-    return disksOf(await this.#nodes())
+    return this.#disksOf(await this.#nodes())
+  }
+
+  async changeDisk(id: string, { mode, force = false }: DiskChange): Promise<DiskInfo> {
+    if (mode === 'draining') await this.#orderly.drainDisk(id, { force })
+    else await this.#orderly.activateDisk(id)
+    const disk = (await this.listDisks()).find((one) => one.id === id)
+    if (disk === undefined) throw new NdfsError('NOT_FOUND', `There is no disk ${id} any more`, { disk: id })
+    return { ...disk, mode }
   }
 
   async status(): Promise<ClusterStatus> {
@@ -263,7 +295,7 @@ export class NodeManagement implements ManagementTarget {
       this.listVDisks(),
       survivalOfCluster(this.#survey, this.#options.zeus),
     ])
-    const disks = disksOf(nodes)
+    const disks = this.#disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {
       const those = disks.filter((disk) => disk.tier === tier)
       return {
@@ -272,7 +304,9 @@ export class NodeManagement implements ManagementTarget {
       }
     }
     const offline = vdisks.filter((vdisk) => vdisk.state === 'offline')
-    const repair = repairStatus(nodes.flatMap(({ answer }) => answer?.repair ?? []))
+    const told = nodes.flatMap(({ answer }) => answer?.repair ?? [])
+    const repair = repairStatus(told)
+    const leaving = await leavingStatus(this.#orderly, this.#options.view, told)
     const unreachable = repair?.endangered.some(({ left }) => left === 0) === true
     const problems = [
       ...nodes.flatMap(({ info }) =>
@@ -308,13 +342,15 @@ export class NodeManagement implements ManagementTarget {
       vdisks: { total: vdisks.length, offline: offline.length },
       undrainedBytes: vdisks.reduce((sum, vdisk) => sum + (vdisk.undrainedBytes ?? 0), 0),
       ...(repair === undefined ? {} : { repair }),
+      ...(leaving === undefined ? {} : { leaving }),
     }
   }
 
   // --- numbers ---------------------------------------------------------------------------------------------------
 
   async statistics(): Promise<readonly Sample[]> {
-    const { cache, controller, extents, replicas, nbd, admission, disks } = this.#options
+    const { cache, controller, extents, replicas, nbd, admission, disks, leaving, node } = this.#options
+    const mode = leaving.modeOf(node)
     const samples: Sample[] = []
     const add = (
       kind: Sample['kind'],
@@ -375,6 +411,23 @@ export class NodeManagement implements ManagementTarget {
       'Bytes of copies made anew, of bad ones and of gone ones.',
       hosted.repairedBytes,
     )
+    add(
+      'counter',
+      'extent_copies_moved_total',
+      'Copies of extent groups that were moved off disks which are being left.',
+      hosted.copiesMoved,
+    )
+    add('counter', 'moved_bytes_total', 'Bytes of copies moved.', hosted.movedBytes)
+    add('gauge', 'draining', '1 while the node is being drained.', mode === 'draining' ? 1 : 0)
+    const moving = hosted.repairs.flatMap((list) => list.moving ?? [])
+    const sumOf = (of: 'groups' | 'bytes'): number => moving.reduce((sum, one) => sum + one[of], 0)
+    add(
+      'gauge',
+      'extent_groups_to_move',
+      'Full extent groups with copies that are to be elsewhere.',
+      sumOf('groups'),
+    )
+    add('gauge', 'move_bytes_left', 'Of those copies, about.', sumOf('bytes'))
     add(
       'gauge',
       'repair_bytes_per_second',
@@ -455,24 +508,23 @@ export class NodeManagement implements ManagementTarget {
     }
   }
 
-  async #nodes(): Promise<{ info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[]> {
+  async #nodes(): Promise<KnownNode[]> {
     const { view, zeus } = this.#options
     const [nodes, settings] = await Promise.all([zeus.list('node/'), zeus.list('setting/')])
-    const settingOf = (id: NodeId): SettingValue =>
-      (settings.find(({ key }) => key === `setting/${id}`)?.value as SettingValue | undefined) ?? {}
     return Promise.all(
       nodes.map(async ({ key, value: shown }) => {
         const id = key.slice('node/'.length) as NodeId
+        const setting = settings.find((one) => one.key === `setting/${id}`)?.value as SettingValue | undefined
         const value = shown as NodeValue
         const session = view.sessions.get(id)
-        const setting = settingOf(id)
         const answer = session === undefined ? undefined : await this.#ask(id)
         // It hears of what was set a moment later.
-        const limitBytes = setting.cacheBytes ?? answer?.cache.limitBytes
+        const limitBytes = setting?.cacheBytes ?? answer?.cache.limitBytes
         const info: NodeInfo = {
           id,
-          block: setting.block ?? value.block,
+          block: setting?.block ?? value.block,
           state: session === undefined ? 'down' : 'up',
+          mode: setting?.mode ?? 'active',
           addresses: { http: value.http, peer: value.peer, nbd: value.nbd },
           ...(answer === undefined || limitBytes === undefined
             ? {}
@@ -480,7 +532,27 @@ export class NodeManagement implements ManagementTarget {
           vdisks: answer?.vdisks ?? 0,
           ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
         }
-        return { info, value, answer }
+        return { info, value, setting, answer }
+      }),
+    )
+  }
+
+  #disksOf(nodes: readonly KnownNode[]): DiskInfo[] {
+    return nodes.flatMap(({ info, value, setting, answer }) =>
+      value.disks.map((disk) => {
+        const told = answer?.disks.find((one) => one.id === disk.id)
+        const own = setting?.disks?.find(
+          ({ id, incarnation }) => id === disk.id && incarnation === disk.incarnation,
+        )
+        return {
+          id: disk.id,
+          node: info.id,
+          tier: disk.tier,
+          capacityBytes: disk.capacityBytes,
+          ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
+          state: told?.state ?? 'unreachable',
+          mode: own?.mode ?? info.mode,
+        }
       }),
     )
   }
@@ -641,22 +713,4 @@ function containerInfo(
     vdisks: those.length,
     ...(sizes.length === those.length ? { sizeBytes: sizes.reduce((sum, size) => sum + size, 0) } : {}),
   }
-}
-
-function disksOf(
-  nodes: readonly { info: NodeInfo; value: NodeValue; answer: NodeAnswer | undefined }[],
-): DiskInfo[] {
-  return nodes.flatMap(({ info, value, answer }) =>
-    value.disks.map((disk) => {
-      const told = answer?.disks.find((one) => one.id === disk.id)
-      return {
-        id: disk.id,
-        node: info.id,
-        tier: disk.tier,
-        capacityBytes: disk.capacityBytes,
-        ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
-        state: told?.state ?? 'unreachable',
-      }
-    }),
-  )
 }

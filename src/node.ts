@@ -7,13 +7,15 @@
  */
 import { version } from './base/version.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
-import type { DiskId, Incarnation, NodeId, VDiskId } from './base/ids.ts'
+import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
 import { MiB } from './base/units.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
 import type { Disk } from './disk/disk.ts'
 import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
+import { HandOver } from './hand-over.ts'
+import { LeavingDisks, leavesMore } from './leaving-disks.ts'
 import type { NodeConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
 import { storeNode } from './local/store/store-process.ts'
@@ -31,6 +33,7 @@ import { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import { createOplogs } from './stargate/oplog/remote-oplog.ts'
 import { openOplogReplica } from './stargate/oplog/replica-log.ts'
+import type { LogCandidate } from './stargate/vdisk-controller/group-place.ts'
 import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
@@ -135,6 +138,7 @@ export async function startNode(options: NodeOptions) {
   const zeus = new StoreZeus(peers, storeNode, here)
   const medusa = new StoreMedusa(peers, storeNode)
   const view = new ClusterView(zeus)
+  const leaving = new LeavingDisks(view.settings)
 
   const ownBlock = (): string => view.settings.get(node)?.block ?? block
   const otherDisks = (): KnownDisk[] =>
@@ -162,6 +166,7 @@ export async function startNode(options: NodeOptions) {
     },
     clusterId,
     disks,
+    isPassedOver: leaving.isPassedOver,
     epochOf: (vdisk) => controller.epochOf(vdisk),
     remoteCandidates: () => spaces.candidates(),
   })
@@ -182,9 +187,9 @@ export async function startNode(options: NodeOptions) {
     pace,
     undrainedBytesMax: Math.min(undrainedBytesMax, Math.floor(logBytes * undrainedShareMax)),
     logCandidates: () => [
-      ...replicas.flatMap((replica) => (replica.inService ? [{ ref: replica.ref, block: ownBlock() }] : [])),
+      ...replicas.flatMap((replica) => (replica.inService ? [logCandidate(replica.ref, ownBlock())] : [])),
       ...otherDisks().flatMap((disk) =>
-        disk.live && disk.tier === 'flash' ? [{ ref: disk.ref, block: disk.block }] : [],
+        disk.live && disk.tier === 'flash' ? [logCandidate(disk.ref, disk.block)] : [],
       ),
     ],
     admitMaintenance: async (work, bytes) => {
@@ -194,8 +199,29 @@ export async function startNode(options: NodeOptions) {
     },
     isGone: (disk) => gone.isGone(disk),
     mayBeRead: (disk) => gone.mayBeRead(disk),
-    isAnyGone: () => gone.isAnyGone(),
+    leaving,
+    isAnyGone: () => gone.isAnyGone() || leaving.isAny,
+    served: () => handOver.look(),
   })
+  const logCandidate = (ref: DiskRef, inBlock: string): LogCandidate => ({
+    ref,
+    block: inBlock,
+    leaving: leaving.isPassedOver(ref),
+  })
+  const handOver = new HandOver({
+    clock,
+    log,
+    node,
+    peers,
+    controller,
+    liveNodes: () => view.liveNodes(),
+    mayOwn: leaving.mayOwn,
+  })
+  /** Those that may own vDisks; all, where none shall. */
+  const homes = (): readonly NodeId[] => {
+    const staying = view.liveNodes().filter(leaving.mayOwn)
+    return staying.length > 0 ? staying : view.liveNodes()
+  }
   const router = new VDiskRouter({
     platform: here,
     node,
@@ -203,6 +229,8 @@ export async function startNode(options: NodeOptions) {
     controller,
     locations: view,
     requestWaitMaxMs: writeWaitMaxMs + takeoverWaitMs,
+    sendHome: (vdisk) => handOver.sendHome(vdisk),
+    mayOwn: leaving.mayOwn,
   })
   const curator = new Curator({
     clock,
@@ -211,7 +239,7 @@ export async function startNode(options: NodeOptions) {
     sweepMs: pace.sweepMs,
     view: {
       owners: view.owners,
-      liveNodes: () => view.liveNodes(),
+      liveNodes: homes,
       lives: (name, process) => view.lives(name, process),
     },
     holds: (vdisk) => controller.holds(vdisk),
@@ -269,6 +297,18 @@ export async function startNode(options: NodeOptions) {
     }
   }
 
+  view.onSetting = (name, now, before) => {
+    if (name === node) management.applySettings()
+    const isSame = JSON.stringify(now?.disks) === JSON.stringify(before?.disks)
+    if (isSame && now?.mode === before?.mode) return
+    controller.disksChanged()
+    curator.disksChanged(leavesMore(now, before))
+    if (now?.mode !== before?.mode) {
+      curator.sweep()
+      if (name === node) handOver.look()
+    }
+  }
+
   const nbd = createNbdServer({ platform: here, exports: router, admission })
   const management = new NodeManagement({
     platform: here,
@@ -276,6 +316,7 @@ export async function startNode(options: NodeOptions) {
     node,
     version,
     view,
+    leaving,
     zeus,
     peers,
     controller,
@@ -286,6 +327,7 @@ export async function startNode(options: NodeOptions) {
     replicas,
     disks,
     nbd,
+    refreshSpaces: () => spaces.refresh(),
     vDisksToLookAt: () => curator.vDisksToLookAt,
   })
 
@@ -349,9 +391,6 @@ export async function startNode(options: NodeOptions) {
   await openSession()
   await view.caughtUp()
   management.applySettings()
-  view.onSetting = (name) => {
-    if (name === node) management.applySettings()
-  }
   await spaces.refresh()
   gone.begin()
   curator.start()
@@ -367,6 +406,7 @@ export async function startNode(options: NodeOptions) {
     /** Ends in order: no new request, what is under way answered, vDisks sealed and given up. */
     async close(): Promise<void> {
       closing = true
+      handOver.stop()
       curator.stop()
       gone.stop()
       await nbd.close()

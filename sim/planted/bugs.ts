@@ -1,5 +1,6 @@
 /** All planted bugs. */
 import { dataBugs } from './data-bugs.ts'
+import { leavingBugs } from './leaving-bugs.ts'
 import { ownerBugs } from './owner-bugs.ts'
 import type { PlantedBug } from './planted-bug.ts'
 import { powerCutBugs } from './power-cut-bugs.ts'
@@ -13,6 +14,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   ...dataBugs,
   ...scenarioBugs,
   ...repairBugs,
+  ...leavingBugs,
 ]
 
 export function bugNamed(name: string): PlantedBug {

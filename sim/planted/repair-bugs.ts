@@ -25,8 +25,13 @@ export const repairBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         copyRepair,
-        'if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return\n      const swapped = await index.swapCopy(group, old, rebuilt, target.tier)',
-        'const made = extents.rebuildCopy(access, rebuilt, last, trailer, arriving)\n      const swapped = await index.swapCopy(group, old, rebuilt, target.tier).finally(() => made)',
+        'if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return\n',
+        'const made = extents.rebuildCopy(access, rebuilt, last, trailer, arriving)\n',
+      ),
+      patch(
+        copyRepair,
+        'const swapped = await index.swapCopy(group, old, rebuilt, target.tier)\n',
+        'const swapped = await index.swapCopy(group, old, rebuilt, target.tier).finally(() => made)\n',
       ),
     ],
     plan: deaths,

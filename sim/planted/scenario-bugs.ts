@@ -128,8 +128,8 @@ export const scenarioBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/front-end-adapter/vdisk-router.ts',
-        'new OwnerDoor(options.platform, options.node, options.peers, options.controller)',
-        'new OwnerDoor(options.platform, options.node, Object.assign(options.peers, { locations: options.locations }), options.controller)',
+        'new OwnerDoor(platform, node, peers, controller, mayOwn)',
+        'new OwnerDoor(platform, node, Object.assign(peers, { locations: options.locations }), controller, mayOwn)',
       ),
       patch(
         'stargate/front-end-adapter/owner-door.ts',

@@ -245,6 +245,7 @@ test('the OpenAPI document names every path of the API', async () => {
     '/api/v1/containers',
     '/api/v1/containers/{container}',
     '/api/v1/disks',
+    '/api/v1/disks/{disk}',
     '/api/v1/health',
     '/api/v1/nodes',
     '/api/v1/nodes/{node}',

@@ -16,6 +16,7 @@ import { failure, failureOf, sentenceOf, type HttpFailure } from './http-errors.
 import {
   clusterStatusSchema,
   containerInfoSchema,
+  diskChangeSchema,
   diskInfoSchema,
   healthSchema,
   namePattern,
@@ -26,6 +27,7 @@ import {
   nodeInfoSchema,
   vDiskChangeSchema,
   vDiskInfoSchema,
+  type DiskChange,
   type ManagementTarget,
   type NewContainer,
   type NewVDisk,
@@ -146,6 +148,7 @@ const vDiskParams = Type.Object({
   name: Type.String({ pattern: namePattern }),
 })
 const nodeParams = Type.Object({ node: Type.String({ pattern: nodeIdPattern }) })
+const diskParams = Type.Object({ disk: Type.String({ pattern: namePattern }) })
 const forceQuery = Type.Object(
   { force: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')])) },
   { additionalProperties: false },
@@ -157,6 +160,7 @@ const vDiskNameOf = ({ params }: FastifyRequest): VDiskName => params as VDiskNa
 const containerOf = ({ params }: FastifyRequest): string =>
   (params as Static<typeof containerParams>).container
 const nodeOf = ({ params }: FastifyRequest): string => (params as Static<typeof nodeParams>).node
+const diskOf = ({ params }: FastifyRequest): string => (params as Static<typeof diskParams>).disk
 
 const changes = [{ token: [] }]
 const done = { 204: Type.Null({ description: 'Done.' }) }
@@ -271,7 +275,7 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
     '/api/v1/nodes/:node',
     {
       schema: {
-        summary: 'Changes settings of a node, at once.',
+        summary: 'Changes settings of a node, at once; a mode, from then on.',
         security: changes,
         params: nodeParams,
         body: nodeChangeSchema,
@@ -279,6 +283,19 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
       },
     },
     async (request) => target.changeNode(nodeOf(request), request.body as NodeChange),
+  )
+  app.patch(
+    '/api/v1/disks/:disk',
+    {
+      schema: {
+        summary: 'Changes the mode of a disk.',
+        security: changes,
+        params: diskParams,
+        body: diskChangeSchema,
+        response: { 200: diskInfoSchema },
+      },
+    },
+    async (request) => target.changeDisk(diskOf(request), request.body as DiskChange),
   )
 }
 

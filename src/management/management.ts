@@ -10,8 +10,10 @@
  * Not here: the data path, and who may ask (http-api.ts holds the door).
  */
 import Type, { type Static } from 'typebox'
+import { leavingSchema, modeSchema } from './leaving.ts'
 import { survivalSchema } from './survival.ts'
 
+export type { Leaving, Mode } from './leaving.ts'
 export type { Survival } from './survival.ts'
 
 /** A container's name, and the part of a vDisk's name after the `/`. */
@@ -79,6 +81,7 @@ export const nodeInfoSchema = Type.Object(
     id: nodeId,
     block: Type.String({ description: 'The chassis that it is in: its failure domain.' }),
     state: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+    mode: modeSchema,
     addresses: Type.Object(
       {
         http: Type.String(),
@@ -110,6 +113,7 @@ export const diskInfoSchema = Type.Object(
     capacityBytes: bytes('What NDFS may use of it.'),
     usedBytes: Type.Optional(bytes('What its files were given; absent while its node is down.')),
     state: Type.Union([Type.Literal('online'), Type.Literal('failed'), Type.Literal('unreachable')]),
+    mode: modeSchema,
   },
   closed,
 )
@@ -173,6 +177,9 @@ export const clusterStatusSchema = Type.Object(
     ),
     undrainedBytes: bytes('What only the logs hold.'),
     repair: Type.Optional(repairStatusSchema),
+    leaving: Type.Optional(
+      Type.Array(leavingSchema, { description: 'Nodes and disks that are being left, in order.' }),
+    ),
   },
   closed,
 )
@@ -230,10 +237,33 @@ export const nodeChangeSchema = Type.Object(
         description: 'The chassis that it is in: what is placed from then on goes by it.',
       }),
     ),
+    mode: Type.Optional(
+      Type.Union([Type.Literal('active'), Type.Literal('draining')], {
+        description:
+          '`draining`: vDisks, logs and copies of extent groups move to other nodes; taken back by `active`.',
+      }),
+    ),
+    force: Type.Optional(
+      Type.Boolean({ description: 'Drain it, too, where the loss of a block is then survived no more.' }),
+    ),
   },
   { ...closed, minProperties: 1 },
 )
 export type NodeChange = Static<typeof nodeChangeSchema>
+
+export const diskChangeSchema = Type.Object(
+  {
+    mode: Type.Union([Type.Literal('active'), Type.Literal('draining')], {
+      description:
+        '`draining`: logs and copies of extent groups move to other disks; taken back by `active`.',
+    }),
+    force: Type.Optional(
+      Type.Boolean({ description: 'Drain it, too, where the loss of a block is then survived no more.' }),
+    ),
+  },
+  closed,
+)
+export type DiskChange = Static<typeof diskChangeSchema>
 
 /** A vDisk's full name, in its two parts. */
 export interface VDiskName {
@@ -274,9 +304,12 @@ export interface ManagementTarget {
 
   listNodes(): Promise<readonly NodeInfo[]>
   showNode(id: string): Promise<NodeInfo>
+  /** REFUSED where a mode would break a promise. */
   changeNode(id: string, change: NodeChange): Promise<NodeInfo>
 
   listDisks(): Promise<readonly DiskInfo[]>
+  /** REFUSED where a mode would break a promise. */
+  changeDisk(id: string, change: DiskChange): Promise<DiskInfo>
 
   /** The numbers of this node alone, as they are now: pulled, never pushed. */
   statistics(): Promise<readonly Sample[]>

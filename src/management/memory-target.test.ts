@@ -4,6 +4,7 @@ import { GiB } from '../base/units.ts'
 import type {
   ClusterStatus,
   ContainerInfo,
+  DiskChange,
   DiskInfo,
   Health,
   ManagementTarget,
@@ -31,6 +32,7 @@ export class MemoryTarget implements ManagementTarget {
         id,
         block: `b${index + 1}`,
         state: index === 0 ? 'up' : 'down',
+        mode: 'active',
         addresses: {
           http: `127.0.0.1:${9440 + index}`,
           peer: `127.0.0.1:${9540 + index}`,
@@ -172,12 +174,19 @@ export class MemoryTarget implements ManagementTarget {
     return node
   }
 
-  async changeNode(id: string, { cacheBytes, block }: NodeChange): Promise<NodeInfo> {
+  async changeDisk(id: string, { mode }: DiskChange): Promise<DiskInfo> {
+    const disk = (await this.listDisks()).find((one) => one.id === id)
+    if (disk === undefined) throw new NdfsError('NOT_FOUND', `Cannot find the disk ${id}.`)
+    return { ...disk, mode }
+  }
+
+  async changeNode(id: string, { cacheBytes, block, mode }: NodeChange): Promise<NodeInfo> {
     const node = await this.showNode(id)
     const changed = {
       ...node,
       ...(cacheBytes === undefined ? {} : { cache: { limitBytes: cacheBytes, usedBytes: 0 } }),
       ...(block === undefined ? {} : { block }),
+      ...(mode === undefined ? {} : { mode }),
     }
     this.#nodes.set(id, changed)
     return changed
@@ -193,8 +202,16 @@ export class MemoryTarget implements ManagementTarget {
         capacityBytes: 10 * GiB,
         usedBytes: 1 * GiB,
         state: 'online',
+        mode: 'active',
       },
-      { id: 'n2-hdd-0', node: 'n2', tier: 'hdd', capacityBytes: 40 * GiB, state: 'unreachable' },
+      {
+        id: 'n2-hdd-0',
+        node: 'n2',
+        tier: 'hdd',
+        capacityBytes: 40 * GiB,
+        state: 'unreachable',
+        mode: 'active',
+      },
     ]
   }
 

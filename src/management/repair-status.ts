@@ -7,6 +7,7 @@ export interface RepairTold {
   readonly lists: readonly {
     readonly copies: number
     readonly endangered: readonly { readonly left: number; readonly groups: number; readonly bytes: number }[]
+    readonly moving?: { readonly groups: number; readonly bytes: number }
     readonly waitsFor?: string
   }[]
   readonly bytesPerSecond: number
@@ -28,7 +29,9 @@ export function repairStatus(told: readonly RepairTold[]): RepairStatus | undefi
   const endangered = [...sums.values()].sort((a, b) => a.left - b.left || b.copies - a.copies)
   const bytesLeft = endangered.reduce((sum, { bytes }) => sum + bytes, 0)
   const bytesPerSecond = Math.round(told.reduce((sum, one) => sum + one.bytesPerSecond, 0))
-  const waitsFor = told.flatMap(({ lists }) => lists).find((list) => list.waitsFor !== undefined)?.waitsFor
+  const waitsFor = told
+    .flatMap(({ lists }) => lists)
+    .find((list) => list.endangered.length > 0 && list.waitsFor !== undefined)?.waitsFor
   return {
     endangered,
     bytesLeft,

@@ -125,6 +125,19 @@ export interface SettingValue {
   readonly cacheBytes?: number
   /** In place of the one that the node's own configuration names. */
   readonly block?: string
+  /** Left out: it is active. */
+  readonly mode?: NodeMode
+  /** While it is in maintenance: until when (milliseconds since 1970) its absence is no reason to repair. */
+  readonly repairWaitsUntil?: number
+  /** Disks that are being left while the node stays, and those that are gone for good. */
+  readonly disks?: readonly DiskSetting[]
+}
+/** `draining`: everything goes elsewhere; `maintenance`: vDisks and logs do; `removed`: it is no part of the cluster any more. */
+export type NodeMode = 'draining' | 'maintenance' | 'removed'
+export interface DiskSetting {
+  readonly id: string
+  readonly incarnation: string
+  readonly mode: 'draining' | 'removed'
 }
 export interface SessionValue extends NodeValue {
   readonly incarnation: Incarnation

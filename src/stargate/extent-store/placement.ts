@@ -5,6 +5,7 @@
  *     then waits, it does not settle for less).
  *  2. What the choice is made by, the weightiest first:
  *       nodes that did not fail a moment ago (F10: the others last, but never left out)
+ *       disks that are not being left (a guest doesn't wait for a drain)
  *       nodes in a block that has no copy yet, so that the copies are in as many live blocks as there are (I1, M13)
  *       disks of the tier asked for (I8: copies come before tiers; see `isMixed`)
  *       the owner's own node (R6)
@@ -20,6 +21,8 @@ export interface Candidate {
   readonly tier: Tier
   readonly space: DiskSpace
   readonly live: boolean
+  /** It is being left, in order: chosen only where a guest would wait otherwise. */
+  readonly leaving?: boolean
 }
 
 export interface PlacementRequest {
@@ -67,6 +70,8 @@ export interface CopyPlacementRequest {
   readonly beside: readonly DiskRef[]
   /** Bytes on their way to the disk that its space does not show yet: many copies at once go to many disks. */
   readonly underWay: (disk: DiskRef) => number
+  /** Only disks that are not being left: a copy moves to none that it would have to leave again. */
+  readonly stays?: boolean
 }
 
 /** Repair leaves as much of each disk to drains, which would have to stop without: half of what guests leave (I10, M20). */
@@ -77,13 +82,14 @@ export function placeCopy(
   request: CopyPlacementRequest,
   candidates: readonly Candidate[],
 ): Candidate | undefined {
-  const { beside, bytes, underWay } = request
+  const { beside, bytes, underWay, stays = false } = request
   const holds = ({ ref }: Candidate): boolean => beside.some(({ node }) => node === ref.node)
   const blocks = new Set(candidates.filter((one) => one.live && holds(one)).map(({ block }) => block))
   const wish: PlacementRequest = { ...request, copies: 1, purpose: 'maintenance' }
   let best: { readonly candidate: Candidate; readonly after: Candidate } | undefined
   for (const candidate of candidates) {
-    const { space, ref, live } = candidate
+    const { space, ref, live, leaving } = candidate
+    if (stays && leaving === true) continue
     const usedBytes = space.usedBytes + underWay(ref)
     const reserveBytes = space.capacityBytes * repairReserveShare
     if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue
@@ -106,6 +112,7 @@ function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Cand
   const freePart = ({ space }: Candidate): number => freeFor(request.purpose, space) / space.capacityBytes
   return (
     first(({ ref }) => !request.avoid.includes(ref.node)) ||
+    first(({ leaving }) => leaving !== true) ||
     first(({ block }) => !blocks.has(block)) ||
     first(({ tier }) => tier === request.tier) ||
     first(({ ref }) => ref.node === request.owner) ||

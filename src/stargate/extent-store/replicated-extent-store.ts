@@ -45,6 +45,8 @@ export interface ExtentStoreOptions {
   readonly clusterId: string
   /** This node's disks that hold extent groups. */
   readonly disks: readonly Disk[]
+  /** The disk, here or elsewhere, is being left: see `Candidate`. */
+  readonly isPassedOver?: (disk: DiskRef) => boolean
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
@@ -207,7 +209,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   candidates(): readonly Candidate[] {
-    const { block, remoteCandidates } = this.#options
+    const { block, remoteCandidates, isPassedOver = () => false } = this.#options
     const here = this.local().map((disk): Candidate => ({
       ref: disk.ref,
       block,
@@ -215,7 +217,9 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       space: disk.space(),
       live: true,
     }))
-    return [...here, ...remoteCandidates()]
+    return [...here, ...remoteCandidates()].map((candidate) =>
+      isPassedOver(candidate.ref) ? { ...candidate, leaving: true } : candidate,
+    )
   }
 
   place(request: PlacementRequest): Placement {

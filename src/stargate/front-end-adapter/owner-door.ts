@@ -40,9 +40,17 @@ export class OwnerDoor {
   readonly #platform: Platform
   readonly #node: NodeId
   readonly #controller: VDiskController
+  readonly #mayOwn: (node: NodeId) => boolean
   readonly #traffic = new WeakMap<HostedVDisk, Traffic>()
 
-  constructor(platform: Platform, node: NodeId, peers: Peers, controller: VDiskController) {
+  constructor(
+    platform: Platform,
+    node: NodeId,
+    peers: Peers,
+    controller: VDiskController,
+    mayOwn: (node: NodeId) => boolean = () => true,
+  ) {
+    this.#mayOwn = mayOwn
     this.#platform = platform
     this.#node = node
     this.#controller = controller
@@ -159,7 +167,7 @@ export class OwnerDoor {
       now - traffic.claimedAt < stayMs
     )
       return
-    if (count <= (traffic.from.get(this.#node) ?? 0)) return
+    if (count <= (traffic.from.get(this.#node) ?? 0) || !this.#mayOwn(from)) return
     traffic.moving = true
     this.#platform.log.info(`vDisk ${vdisk.id} moves to ${from}, where its traffic comes from`, {
       requests: count,

@@ -3,7 +3,7 @@
  *
  *   here ────────────────────────────────▶ vDisk controller
  *   another node, which lives ───────────▶ forwarded, under its epoch and our session number
- *   nobody, gone, or silent (M16) ───────▶ claimed here, then as the first
+ *   nobody, gone, or silent (M16) ───────▶ claimed here, then as the first; where this node shall own nothing, by another
  *
  * A request whose outcome is unknown is repeated under a new session number: the owner refuses what it still has of older ones.
  */
@@ -29,6 +29,10 @@ export interface RouterOptions {
   readonly locations: Locations
   /** After so long a request that found no owner fails. Longer than a write may wait for its copies. */
   readonly requestWaitMaxMs: number
+  /** Has another node own the vDisk, where this one shall not; false where it may. Left out: it always may. */
+  readonly sendHome?: (vdisk: VDiskId) => Promise<boolean>
+  /** Left out: each may. */
+  readonly mayOwn?: (node: NodeId) => boolean
 }
 
 /** An owner that hasn't answered for so long is asked whether it lives; and after as long again it is replaced (M16). */
@@ -56,7 +60,8 @@ export class VDiskRouter implements Exports {
 
   constructor(options: RouterOptions) {
     this.#options = options
-    this.door = new OwnerDoor(options.platform, options.node, options.peers, options.controller)
+    const { platform, node, peers, controller, mayOwn } = options
+    this.door = new OwnerDoor(platform, node, peers, controller, mayOwn)
     options.peers.handle('vdisk.ask-hand-over', 'forward', async (request) => {
       const { vdisk, epoch, owner, to } = decodeControl<{
         vdisk: VDiskId
@@ -209,6 +214,7 @@ export class VDiskRouter implements Exports {
       await platform.clock.sleep(2 * lookAgainMs)
       if (this.#servingOwner(vdisk) !== undefined) return
     }
+    if (await this.#options.sendHome?.(vdisk)) return await this.#lookAgain()
     // A claim may wait for nodes to come: longer than this request may. It goes on for others.
     const waitMs = Math.max(0, giveUpAt - platform.clock.now())
     const claimed = controller.claim(vdisk, 'free').then(

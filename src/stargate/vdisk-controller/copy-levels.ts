@@ -21,6 +21,19 @@ export interface DiskPicture {
   readonly live: readonly (DiskRef & { readonly block: string })[]
   /** Failed, of nodes that live: they may still be read as a last resort (I6, M12). */
   readonly failed: readonly DiskRef[]
+  /** Those of which is to be told what is still on them. */
+  readonly asked?: readonly DiskRef[]
+}
+
+/** What still is on a disk that is being left. */
+export interface HeldByDisk {
+  readonly disk: DiskRef
+  /** Extent groups whose rows name it, or that may be named by a log and name it in the index. */
+  readonly groups: number
+  /** Of their copies there, at most. */
+  readonly bytes: number
+  /** vDisks whose log may have records there, or gets some with the next write. */
+  readonly logs: number
 }
 
 export interface CopySurvey {
@@ -33,6 +46,8 @@ export interface CopySurvey {
   readonly misplacedBytes: number
   /** Levels of which some bytes were not counted one by one: there are no more than this. */
   readonly atMost: readonly CopyLevel[]
+  /** Of the disks that were asked for, those that hold something. */
+  readonly held?: readonly HeldByDisk[]
 }
 
 /** Where so many copies lie. */
@@ -87,6 +102,7 @@ export class SurveySum {
   #shortBytes = 0
   #misplacedBytes = 0
   readonly #atMost = new Set<CopyLevel>()
+  readonly #held = new Map<string, { disk: DiskRef; groups: number; bytes: number; logs: number }>()
 
   /** `wanted`: how many copies there should be. */
   add({ level, copies, misplaced }: Standing, bytes: number, wanted: number, atMost = false): void {
@@ -103,6 +119,17 @@ export class SurveySum {
     this.#shortBytes += survey.shortBytes
     this.#misplacedBytes += survey.misplacedBytes
     for (const level of survey.atMost) this.#atMost.add(level)
+    for (const held of survey.held ?? []) this.addHeld(held)
+  }
+
+  addHeld({ disk, groups, bytes, logs }: HeldByDisk): void {
+    const sum = this.#held.get(keyOf(disk)) ?? { disk, groups: 0, bytes: 0, logs: 0 }
+    this.#held.set(keyOf(disk), {
+      disk,
+      groups: sum.groups + groups,
+      bytes: sum.bytes + bytes,
+      logs: sum.logs + logs,
+    })
   }
 
   get survey(): CopySurvey {
@@ -112,6 +139,7 @@ export class SurveySum {
       shortBytes: this.#shortBytes,
       misplacedBytes: this.#misplacedBytes,
       atMost: copyLevels.filter((level) => this.#atMost.has(level)),
+      ...(this.#held.size === 0 ? {} : { held: [...this.#held.values()] }),
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A copy of an extent group is bad or gone: another is made under a number of its own, verified and synced, the row is swapped to
- * it, and only then the old one is unlinked (I5, I7, M4). A bad one is made anew on its own disk, one that is gone where placement says.
+ * A copy of an extent group is bad, gone, or on a disk that is being left: another is made under a number of its own, verified and
+ * synced, the row is swapped to it, and only then the old one is unlinked (I5, I7, M4). A bad one is made anew on its own disk, the
+ * others where placement says.
  * docs/vdisk-protocol.md, "Repair", has each step, and what a crash behind it leaves.
  *
  * The index knows of the new copy before its first byte is written, so that it is found again, by whoever owns the vDisk
@@ -29,13 +30,18 @@ export interface CopyRepairContext {
   readonly extents: ExtentStore
   /** See gone-disks.ts: the disk is not there, as far as this node has heard. */
   readonly isGone: (disk: DiskRef) => boolean
-  /** A disk for another copy beside these; throws where there is none with room. */
-  readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier) => Target
+  /** It is being left, in order: what is there counts, and is wanted elsewhere. */
+  readonly isLeaving: (disk: DiskRef) => boolean
+  /** A disk for another copy beside these; `stays`: none that is being left. Throws where there is none with room. */
+  readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier, stays: boolean) => Target
   /** The node of this disk failed a write a moment ago. */
   readonly suspect: (disk: string) => void
   readonly admit: (bytes: number) => Promise<() => void>
-  readonly repaired: (what: 'bad' | 'gone', bytes: number) => void
+  readonly repaired: (what: Cause, bytes: number) => void
 }
+
+/** Why another copy is made. */
+export type Cause = 'bad' | 'gone' | 'leaving'
 
 export interface Target {
   readonly disk: DiskRef
@@ -91,29 +97,37 @@ export class CopyRepair {
   }
 
   /**
-   * Makes one of the group's copies that are gone anew, on a disk that is there, and unlinks what its row doesn't name; nothing where it
-   * has no row that says `whole`, where a repair of it is under way already, and where it is being freed. Rejects with what stands in
-   * the way.
+   * Makes one of the group's copies that are gone anew, on a disk that is there, and unlinks what its row doesn't name; where none is
+   * gone, one on a disk that is being left. Nothing where it has no row that says `whole`, where a repair of it is under way already,
+   * and where it is being freed. Rejects with what stands in the way.
    */
   async makeCopy(group: GroupId): Promise<void> {
-    const { index, isGone, groups } = this.#context
+    const { index, isGone, isLeaving, groups } = this.#context
     await this.#alone(group, async () => {
       // What an attempt before this one left goes first: there are never more than a few.
       if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
       const row = await index.read(group)
       if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
       const gone = row.copies.find(isGone)
-      await (gone === undefined ? this.#settle(group) : this.#replaceGone(group, row, gone))
+      const leaving = gone === undefined ? row.copies.find(isLeaving) : undefined
+      if (gone !== undefined) await this.#replaceElsewhere(group, row, gone, 'gone')
+      else if (leaving !== undefined) await this.#replaceElsewhere(group, row, leaving, 'leaving')
+      else await this.#settle(group)
     })
   }
 
-  async #replaceGone(group: GroupId, row: GroupRow, gone: CopyRef): Promise<void> {
+  async #replaceElsewhere(
+    group: GroupId,
+    row: GroupRow,
+    old: CopyRef,
+    what: 'gone' | 'leaving',
+  ): Promise<void> {
     const { placeCopy, suspect } = this.#context
-    const beside = row.copies.filter((copy) => copy !== gone)
+    const beside = row.copies.filter((copy) => copy !== old)
     for (let attempt = 1; ; attempt++) {
-      const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier)
+      const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier, what === 'leaving')
       try {
-        return await this.#replace(group, row, gone, target, 'gone')
+        return await this.#replace(group, row, old, target, what)
       } catch (error) {
         const isTargets = error instanceof NdfsError && error.facts.disk === target.disk.disk
         if (!isTargets || attempt === attemptsMax) throw error
@@ -138,13 +152,7 @@ export class CopyRepair {
     await done
   }
 
-  async #replace(
-    group: GroupId,
-    row: GroupRow,
-    old: CopyRef,
-    target: Target,
-    what: 'bad' | 'gone',
-  ): Promise<void> {
+  async #replace(group: GroupId, row: GroupRow, old: CopyRef, target: Target, what: Cause): Promise<void> {
     const { chance, log, row: owned, index, groups, extents, isGone, admit, repaired } = this.#context
     const { layer, extents: runs, checksums, copies } = row
     const bytes = checksums.length * pageBytes
@@ -171,6 +179,8 @@ export class CopyRepair {
         return index.plan(group, [...planned, rebuilt], [rebuilt, old])
       }
       if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return
+      // The old one is as good as ever: it goes out of the row only for one that is there.
+      if (what === 'leaving' && isGone(rebuilt)) return await this.#settle(group)
       const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
       await this.#settle(group)
       if (!swapped) return

@@ -355,6 +355,8 @@ export class TestWorld {
   readonly extents = new Map<NodeId, TestExtentDisk>()
   readonly owners = new Map<VDiskId, Owner>()
   readonly alive = new Set<TestNode>()
+  /** Nodes that are being left, in order. */
+  readonly left = new Set<NodeId>()
   readonly #database = new Database(':memory:')
   readonly engine: SqliteMedusa
   /** One of so many answers of Medusa is lost; 0: none. */
@@ -450,6 +452,7 @@ export class TestNode {
 
   #startHost(): VDiskHost {
     const { world } = this
+    const isLeft = ({ node }: DiskRef): boolean => world.left.has(node)
     const host = new VDiskHost({
       platform: this.platform,
       node: this.node,
@@ -465,7 +468,7 @@ export class TestNode {
       undrainedBytesMax: this.#undrainedBytesMax,
       logCandidates: () =>
         [...world.logs.values()].flatMap(({ ref, block, state }) =>
-          state === 'gone' ? [] : [{ ref, block }],
+          state === 'gone' ? [] : [{ ref, block, leaving: isLeft(ref) }],
         ),
       admitMaintenance: async () => () => undefined,
       isGone: (ref) => {
@@ -473,7 +476,9 @@ export class TestNode {
         return disk.state === 'gone' || !sameDisk(disk.ref, ref)
       },
       mayBeRead: () => false,
-      isAnyGone: () => [...this.world.extents.values()].some(({ state }) => state === 'gone'),
+      leaving: { isLeaving: isLeft, isPassedOver: isLeft },
+      isAnyGone: () =>
+        this.world.left.size > 0 || [...this.world.extents.values()].some(({ state }) => state === 'gone'),
     })
     world.logs.get(this.node)!.onFenced = (vdisk, epoch) => {
       if (this.running) host.fenced(vdisk, epoch)
@@ -738,6 +743,7 @@ export class TestNode {
             tier: 'flash',
             space: { capacityBytes, usedBytes, guestFreeBytes },
             live: state === 'up',
+            leaving: world.left.has(ref.node),
           }),
         ),
       place: (request: PlacementRequest) => {

@@ -36,12 +36,14 @@ export class Suspects {
 export interface LogCandidate {
   readonly ref: DiskRef
   readonly block: string
+  /** It is being left: chosen where a write would wait otherwise, or go where one failed a moment ago. */
+  readonly leaving?: boolean
 }
 
 /**
  * The replicas of a new episode: of nodes that did not fail a moment ago the owner's own log disk first, then blocks not used yet,
- * spread by the vDisk's number so that all nodes carry alike; then of nodes that did fail (F10), as `suspects` has them. Fewer than
- * `copies` where there are too few nodes.
+ * spread by the vDisk's number so that all nodes carry alike; then disks that are being left; then of nodes that did fail (F10), as
+ * `suspects` has them. Fewer than `copies` where there are too few nodes.
  */
 export function placeLog(
   copies: number,
@@ -55,13 +57,22 @@ export function placeLog(
     ref.node === owner ? -1 : (nodes.indexOf(ref.node) + spread) % nodes.length
   const ordered = [...candidates].sort((a, b) => rank(a) - rank(b) || (a.ref.disk < b.ref.disk ? -1 : 1))
   const chosen: LogCandidate[] = []
-  // A suspect is worse than a block used twice, and who failed last is worst: a log that keeps choosing the node that
-  // hangs never goes on.
-  for (const among of [nodes.filter((node) => !suspects.includes(node)), ...suspects.map((node) => [node])])
+  const sound = nodes.filter((node) => !suspects.includes(node))
+  const stages: { readonly among: readonly NodeId[]; readonly leaving: boolean }[] = [
+    { among: sound, leaving: false },
+    { among: sound, leaving: true },
+    // A suspect is worse than a block used twice, and who failed last is worst: a log that keeps choosing the node that
+    // hangs never goes on.
+    ...suspects.flatMap((node) => [
+      { among: [node], leaving: false },
+      { among: [node], leaving: true },
+    ]),
+  ]
+  for (const { among, leaving } of stages)
     for (const distinctBlocks of [true, false])
       for (const candidate of ordered) {
         if (chosen.length === copies) break
-        if (!among.includes(candidate.ref.node)) continue
+        if (!among.includes(candidate.ref.node) || (candidate.leaving === true) !== leaving) continue
         if (chosen.some(({ ref }) => ref.node === candidate.ref.node)) continue
         if (distinctBlocks && chosen.some(({ block }) => block === candidate.block)) continue
         chosen.push(candidate)
@@ -108,7 +119,8 @@ export function placeCopy(extents: ExtentStore, wish: CopyWish): Candidate {
   const placed = extents.placeCopy({ ...wish, bytes: wish.bytes + trailerRoomBytes })
   if (placed !== undefined) return placed
   const holders = wish.beside.map(({ node }) => node)
-  const isOther = ({ ref, live }: Candidate): boolean => live && !holders.includes(ref.node)
+  const isOther = ({ ref, live, leaving }: Candidate): boolean =>
+    live && !holders.includes(ref.node) && !(wish.stays === true && leaving === true)
   if (!extents.candidates().some(isOther))
     throw new NdfsError(
       'TOO_FEW_REPLICAS',
@@ -117,7 +129,7 @@ export function placeCopy(extents: ExtentStore, wish: CopyWish): Candidate {
     )
   throw new NdfsError(
     'OUT_OF_SPACE',
-    'Cannot make another copy of an extent group: no disk of a node that has none has room. Delete vDisks or add disks',
+    `Cannot make another copy of an extent group: no disk${wish.stays === true ? ' that stays,' : ''} of a node that has none${wish.stays === true ? ',' : ''} has room. Delete vDisks or add disks`,
     { bytes: wish.bytes },
   )
 }

@@ -17,13 +17,13 @@ import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef, Epoch, GroupId, NodeId, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, mapPartitionBytes, MiB, type VDiskOffset } from '../../base/units.ts'
 import type { Tier } from '../../disk/disk.ts'
-import type { Platform } from '../../platform/platform.ts'
+import type { Platform, Timer } from '../../platform/platform.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore, Placement } from '../extent-store/extent-store.ts'
 import type { Maybe, Run } from '../io/io.ts'
 import type { Granted, GrantWanted, Oplogs } from '../oplog/oplog.ts'
 import { applyRecord, groupsNamedBy } from './apply-record.ts'
-import { CopyRepair, type Target } from './copy-repair.ts'
+import { type Cause, CopyRepair, type Target } from './copy-repair.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
@@ -55,6 +55,8 @@ const prefetchBytesMax = 4 * MiB
 /** How often and how long giving up waits for requests that are under way to end. */
 const leavePauseMs = 100
 const leaveTriesMax = 20
+/** Before a log that can't leave a disk looks again whether another can be had. */
+const moveLogAgainMs = 5000
 
 export interface HostedContext {
   readonly platform: Platform
@@ -75,6 +77,8 @@ export interface HostedContext {
   readonly isGone: (disk: DiskRef) => boolean
   /** It is gone, but its node is there: what a failed disk holds may be read. */
   readonly mayBeRead: (disk: DiskRef) => boolean
+  readonly leaving: Leaving
+  /** Some disk of the cluster is gone, or being left. */
   readonly isAnyGone: () => boolean
   /** Of all vDisks that this node owns. */
   readonly repairs: RepairLine
@@ -89,6 +93,14 @@ export interface HostedContext {
   readonly over: (vdisk: HostedVDiskController, error: Error) => void
 }
 
+/** What shall be left, in order: docs/vdisk-protocol.md, "Orderly change". */
+export interface Leaving {
+  /** Copies move off it. */
+  readonly isLeaving: (disk: DiskRef) => boolean
+  /** Nothing new is placed on it where another can be had: that, and disks of nodes in maintenance. */
+  readonly isPassedOver: (disk: DiskRef) => boolean
+}
+
 export type HostedCount =
   | 'drains'
   | 'drainedBytes'
@@ -99,7 +111,15 @@ export type HostedCount =
   | 'copiesRepaired'
   | 'copiesReplaced'
   | 'repairedBytes'
+  | 'copiesMoved'
+  | 'movedBytes'
   | 'compactedBytes'
+
+const countOf: Readonly<Record<Cause, HostedCount>> = {
+  bad: 'copiesRepaired',
+  gone: 'copiesReplaced',
+  leaving: 'copiesMoved',
+}
 
 export class HostedVDiskController implements HostedVDisk {
   readonly id: VDiskId
@@ -125,6 +145,7 @@ export class HostedVDiskController implements HostedVDisk {
   #refusal: Error
   #sizeBytes: number
   #lastUsedAt: number
+  #moveLogTimer: Timer | undefined
 
   /** `recovered`: the undrained log as takeover found it. `open` must be awaited before anything is served. */
   constructor(context: HostedContext, row: VDiskRow, recovered: Recovered) {
@@ -219,12 +240,13 @@ export class HostedVDiskController implements HostedVDisk {
       ...shared,
       chance,
       isGone: context.isGone,
+      isLeaving: context.leaving.isLeaving,
       suspect,
-      placeCopy: (beside, bytes, tier) => this.#placeCopy(beside, bytes, tier),
+      placeCopy: (beside, bytes, tier, stays) => this.#placeCopy(beside, bytes, tier, stays),
       admit: (bytes) => context.admitMaintenance('repair', bytes),
       repaired: (what, bytes) => {
-        context.count(what === 'bad' ? 'copiesRepaired' : 'copiesReplaced', 1)
-        context.count('repairedBytes', bytes)
+        context.count(countOf[what], 1)
+        context.count(what === 'leaving' ? 'movedBytes' : 'repairedBytes', bytes)
         context.repairs.repaired(bytes)
       },
     })
@@ -232,6 +254,7 @@ export class HostedVDiskController implements HostedVDisk {
       ...shared,
       copies: this.#copies,
       isGone: context.isGone,
+      isLeaving: context.leaving.isLeaving,
       mayBeRead: context.mayBeRead,
       isAnyGone: context.isAnyGone,
       wake: () => context.repairs.wake(),
@@ -239,7 +262,7 @@ export class HostedVDiskController implements HostedVDisk {
       over: (error) => this.#log.stop(error),
     })
     this.#groupIndex.onWhole = (copies) => {
-      if (copies.some(context.isGone)) this.#repair.look()
+      if (copies.some((copy) => context.isGone(copy) || context.leaving.isLeaving(copy))) this.#repair.look()
     }
     this.#drains = new DrainSchedule({
       vdisk: this.id,
@@ -445,11 +468,11 @@ export class HostedVDiskController implements HostedVDisk {
     }
   }
 
-  #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier): Target {
+  #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier, stays: boolean): Target {
     const { extents, node, suspects, platform, repairs } = this.#context
     const avoid = suspects.now(platform.clock.now())
     const underWay = (disk: DiskRef): number => repairs.onTheWay(disk)
-    const placed = placeCopy(extents, { tier, bytes, owner: node, avoid, beside, underWay })
+    const placed = placeCopy(extents, { tier, bytes, owner: node, avoid, beside, underWay, stays })
     return { disk: placed.ref, tier: placed.tier, done: repairs.sends(placed.ref, bytes) }
   }
 
@@ -467,11 +490,24 @@ export class HostedVDiskController implements HostedVDisk {
     this.#drainWhere(matches)
   }
 
-  /** What is gone has changed: what the log names is drained to full copies, and what is drained already is repaired. */
+  /**
+   * What is gone, or being left, has changed: the log leaves what it can leave, what it names is drained to full copies, and what is
+   * drained already is repaired, or moves.
+   */
   disksChanged(): void {
     if (this.#phase !== 'serving') return
-    this.#drainWhere(this.#context.isGone)
+    const { isGone, leaving } = this.#context
+    this.#drainWhere((disk) => isGone(disk) || leaving.isPassedOver(disk))
+    this.#moveLog()
     this.#repair.look()
+  }
+
+  #moveLog(): void {
+    const { platform, leaving } = this.#context
+    this.#moveLogTimer?.cancel()
+    this.#moveLogTimer = undefined
+    if (this.#phase !== 'serving' || this.#log.moveOff(leaving.isPassedOver)) return
+    this.#moveLogTimer = platform.clock.after(moveLogAgainMs, () => this.#moveLog())
   }
 
   #drainWhere(matches: (ref: DiskRef) => boolean): void {
@@ -612,6 +648,7 @@ export class HostedVDiskController implements HostedVDisk {
     if (!announced) this.#refusal = error
     this.#drains.stop()
     this.#repair.stop()
+    this.#moveLogTimer?.cancel()
     this.#lease.suspend()
     this.#row.giveUp()
     this.#leaveGate(this.#refusal)

@@ -16,13 +16,15 @@ import type { RepairList } from './vdisk-controller.ts'
 const rowsAtOnce = 256
 
 /**
- * A copy that no row names is on a disk that is there; or, where more is gone than before (`losses`), a copy that a row names is gone.
+ * A copy that no row names is on a disk that is there; or, where more is gone, or being left, than before (`losses`), a copy that a row
+ * names is gone, or one that the index names is on a disk that is being left: of a group without a row, too, for somebody has to free it.
  * What is read may be a moment old: it only decides whether to claim.
  */
 export async function looksForRepair(
   medusa: Medusa,
   vdisk: VDiskId,
   isGone: (disk: DiskRef) => boolean,
+  isLeaving: (disk: DiskRef) => boolean,
   losses: boolean,
 ): Promise<boolean> {
   const partition = groupsOfPartition(vdisk)
@@ -34,6 +36,7 @@ export async function looksForRepair(
     const { rows } = await medusa.scan(partition, { after, before: groupKeysEnd, limit: rowsAtOnce })
     for (const { key, value } of rows) {
       const planned = decodePlannedCopies(value).filter((copy) => copy.left !== true)
+      if (planned.some(isLeaving)) return true
       if (planned.some(isGone) && (await isNamedGone(medusa, key as GroupId, isGone))) return true
     }
     if (rows.length < rowsAtOnce) return false
@@ -56,7 +59,7 @@ async function isNamedGone(
 /** By copies asked for. */
 export function sumOfRepairs(lists: readonly RepairList[]): RepairList[] {
   const sums = new Map<number, RepairList>()
-  for (const { copies, endangered, waitsFor } of lists) {
+  for (const { copies, endangered, moving, waitsFor } of lists) {
     const before = sums.get(copies)
     const sum = new Map(before?.endangered.map((one) => [one.left, one]))
     for (const { left, groups, bytes } of endangered) {
@@ -64,9 +67,18 @@ export function sumOfRepairs(lists: readonly RepairList[]): RepairList[] {
       sum.set(left, { left, groups: groups + (same?.groups ?? 0), bytes: bytes + (same?.bytes ?? 0) })
     }
     const why = before?.waitsFor ?? waitsFor
+    const moves = [before?.moving, moving].filter((one) => one !== undefined)
     sums.set(copies, {
       copies,
       endangered: [...sum.values()].sort((a, b) => a.left - b.left),
+      ...(moves.length === 0
+        ? {}
+        : {
+            moving: {
+              groups: moves.reduce((total, { groups }) => total + groups, 0),
+              bytes: moves.reduce((total, { bytes }) => total + bytes, 0),
+            },
+          }),
       ...(why === undefined ? {} : { waitsFor: why }),
     })
   }

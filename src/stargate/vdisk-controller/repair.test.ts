@@ -1,129 +1,14 @@
 /** Extent groups whose copies are gone: who makes them anew, in which order, and what each interruption leaves. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { DiskRef, GroupId, NodeId } from '../../base/ids.ts'
-import { GiB, KiB, MiB, vDiskOffset } from '../../base/units.ts'
-import type { CopyRef } from '../extent-store/extent-store.ts'
-import { asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
-import {
-  decodeGroupRow,
-  decodeLeftBehind,
-  decodePlannedCopies,
-  groupRowKey,
-  leftBehindRowKey,
-} from './rows.ts'
-import type { HostedVDisk } from './vdisk-controller.ts'
-
-const vdisk = asVDisk(1)
-
-class Cluster {
-  readonly world: TestWorld
-  node: TestNode
-  served!: HostedVDisk
-
-  constructor(nodes: readonly string[]) {
-    this.world = new TestWorld(1, nodes)
-    this.node = new TestNode(this.world, 'n1')
-  }
-
-  /** Some groups, drained, of as many MiB each. */
-  static async begin(
-    options: { nodes?: number; copies?: 1 | 2 | 3; groups?: number } = {},
-  ): Promise<Cluster> {
-    const { nodes = 4, copies = 2, groups = 1 } = options
-    const cluster = new Cluster(Array.from({ length: nodes }, (_, i) => `n${i + 1}`))
-    await cluster.run(cluster.node.host.create(vdisk, 'c/v', 64 * MiB, copies))
-    cluster.served = await cluster.run(cluster.node.host.claim(vdisk, 'free'))
-    for (let i = 0; i < groups; i++) {
-      await cluster.write(i * MiB, Buffer.alloc(64 * KiB, `${i}`))
-      await cluster.run(cluster.served.drain())
-    }
-    return cluster
-  }
-
-  run<T>(work: Promise<T>): Promise<T> {
-    return this.world.clock.run(work)
-  }
-
-  pass(ms: number): Promise<void> {
-    return this.world.clock.pass(ms)
-  }
-
-  write(offset: number, bytes: Buffer): Promise<void> {
-    return this.run(this.served.write(vDiskOffset(offset), bytes, []))
-  }
-
-  async read(offset: number, length: number): Promise<Buffer> {
-    const target = Buffer.alloc(length, 0xee)
-    await this.run(Promise.resolve(this.served.read(vDiskOffset(offset), target)))
-    return target
-  }
-
-  disk(node: string) {
-    return this.world.extents.get(node as NodeId)!
-  }
-
-  /** Whoever lives hears of it. */
-  disks(state: 'up' | 'gone', ...nodes: string[]): void {
-    for (const node of nodes) this.disk(node).state = state
-    for (const { host } of this.world.alive) host.disksChanged()
-  }
-
-  /** The process is gone in the middle; another takes the vDisk. */
-  async takeOver(node: string): Promise<void> {
-    this.node.kill()
-    this.node = new TestNode(this.world, node)
-    this.served = await this.run(this.node.host.claim(vdisk, 'free'))
-  }
-
-  get groups(): GroupId[] {
-    return [...this.world.table('group').keys()] as GroupId[]
-  }
-
-  row(group: GroupId) {
-    return decodeGroupRow(this.world.table('group').get(group)!.get(groupRowKey)!)
-  }
-
-  nodesOf(group: GroupId): string[] {
-    return this.row(group)
-      .copies.map(({ node }) => node)
-      .sort()
-  }
-
-  planned(group: GroupId): CopyRef[] {
-    return decodePlannedCopies(this.world.table('groups-of').get(String(vdisk))!.get(group)!)
-  }
-
-  get leftBehind(): string[] {
-    const row = this.world.table('groups-of').get(String(vdisk))?.get(leftBehindRowKey)
-    return row === undefined
-      ? []
-      : decodeLeftBehind(row)
-          .map(({ node }: DiskRef) => node)
-          .sort()
-  }
-
-  /** Each group's copies are there, whole, one on each of as many nodes as asked for, and there is nothing else. */
-  assertFull(copies = 2, groups = this.groups.length): void {
-    assert.equal(this.groups.length, groups)
-    for (const group of this.groups) {
-      const row = this.row(group)
-      assert.equal(row.state, 'whole')
-      assert.equal(new Set(row.copies.map(({ node }) => node)).size, copies, group)
-      for (const { node, number } of row.copies) {
-        assert.equal(this.disk(node).state, 'up', `${group} has a copy on ${node}, which is gone`)
-        assert.equal(this.disk(node).files.get(`${group}.${number}`)?.finished, true)
-      }
-    }
-    const files = [...this.world.extents.values()].flatMap((disk) =>
-      disk.state === 'up' ? [...disk.files.keys()] : [],
-    )
-    assert.equal(files.length, copies * groups, 'a file that no row names')
-  }
-}
+import type { GroupId } from '../../base/ids.ts'
+import { GiB, KiB, MiB } from '../../base/units.ts'
+import { TestNode } from './fixtures.test.ts'
+import { RepairCluster, vdisk } from './repair-cluster.test.ts'
+import { groupRowKey } from './rows.ts'
 
 test('copies on a node that is gone are made anew elsewhere, and unlinked there when it is back (I1 I7)', async () => {
-  const cluster = await Cluster.begin({ groups: 5 })
+  const cluster = await RepairCluster.begin({ groups: 5 })
   const [gone] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
   cluster.disks('gone', gone)
   await cluster.pass(1000)
@@ -140,7 +25,7 @@ test('copies on a node that is gone are made anew elsewhere, and unlinked there 
 })
 
 test('a healthy cluster looks at nothing', async () => {
-  const cluster = await Cluster.begin({ groups: 3 })
+  const cluster = await RepairCluster.begin({ groups: 3 })
   await cluster.pass(5000)
   const before = cluster.node.calls
   cluster.disks('up', 'n2')
@@ -154,7 +39,7 @@ test('a healthy cluster looks at nothing', async () => {
 })
 
 test('a node that comes back before its copies were replaced keeps them', async () => {
-  const cluster = await Cluster.begin()
+  const cluster = await RepairCluster.begin()
   const [group] = cluster.groups
   const before = cluster.row(group).copies
   // Nobody has room: repair waits, and says so.
@@ -172,7 +57,7 @@ test('a node that comes back before its copies were replaced keeps them', async 
 })
 
 test('where no disk has room repair waits, says so, keeps the vDisk, and goes on when there is some', async () => {
-  const cluster = await Cluster.begin({ groups: 3 })
+  const cluster = await RepairCluster.begin({ groups: 3 })
   const [gone] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
   for (const disk of cluster.world.extents.values()) disk.usedBytes = 0.96 * GiB
   cluster.disks('gone', gone)
@@ -189,7 +74,7 @@ test('where no disk has room repair waits, says so, keeps the vDisk, and goes on
 })
 
 test('a second death in the middle of repair makes another list, the most endangered first', async () => {
-  const cluster = await Cluster.begin({ nodes: 6, copies: 3, groups: 12 })
+  const cluster = await RepairCluster.begin({ nodes: 6, copies: 3, groups: 12 })
   const order: { group: GroupId; left: number }[] = []
   cluster.node.beforeChange = ({ table, key }, { put }) => {
     const row = put?.find((one) => one.key === groupRowKey)
@@ -213,7 +98,7 @@ test('a second death in the middle of repair makes another list, the most endang
 test('an owner that dies at any step of a repair leaves what the next one ends', async () => {
   let steps = 0
   for (let step = 1; step <= 60; step++) {
-    const cluster = await Cluster.begin({ groups: 2 })
+    const cluster = await RepairCluster.begin({ groups: 2 })
     const [gone] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
     const old = cluster.node
     const at = old.calls + step
@@ -237,7 +122,7 @@ test('an owner that dies at any step of a repair leaves what the next one ends',
 })
 
 test('a swap of an owner that is gone, and arrives late, names nothing that was unlinked', async () => {
-  const cluster = await Cluster.begin()
+  const cluster = await RepairCluster.begin()
   const [group] = cluster.groups
   const [gone] = cluster.nodesOf(group).filter((node) => node !== 'n1')
   const old = cluster.node
@@ -266,7 +151,7 @@ test('a swap of an owner that is gone, and arrives late, names nothing that was 
 
 test('a vDisk that is deleted while copies of it are made anew leaves none', async () => {
   for (const ms of [2, 5, 8, 11, 14, 17, 20]) {
-    const cluster = await Cluster.begin({ groups: 6 })
+    const cluster = await RepairCluster.begin({ groups: 6 })
     const [gone] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
     cluster.disks('gone', gone)
     await cluster.pass(ms)
@@ -281,7 +166,7 @@ test('a vDisk that is deleted while copies of it are made anew leaves none', asy
 
 test('groups that die while they are repaired are freed all the same', async () => {
   for (const ms of [3, 6, 9, 12]) {
-    const cluster = await Cluster.begin({ groups: 6 })
+    const cluster = await RepairCluster.begin({ groups: 6 })
     const [gone] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
     cluster.disks('gone', gone)
     await cluster.pass(ms)
@@ -295,7 +180,7 @@ test('groups that die while they are repaired are freed all the same', async () 
 })
 
 test('whether a vDisk that nobody owns needs an owner is seen without changing anything', async () => {
-  const cluster = await Cluster.begin({ groups: 3 })
+  const cluster = await RepairCluster.begin({ groups: 3 })
   const [group] = cluster.groups
   const [gone] = cluster.nodesOf(group).filter((node) => node !== 'n1')
   await cluster.pass(200_000)
@@ -325,7 +210,7 @@ test('whether a vDisk that nobody owns needs an owner is seen without changing a
 })
 
 test('two copies never come to lie on one node, though a disk of it is gone and comes back (I1)', async () => {
-  const cluster = await Cluster.begin({ nodes: 3, copies: 3 })
+  const cluster = await RepairCluster.begin({ nodes: 3, copies: 3 })
   cluster.disks('gone', 'n2', 'n3')
   await cluster.pass(5000)
   assert.match(cluster.served.describe().repair?.waitsFor ?? '', /no node is up that has none/)

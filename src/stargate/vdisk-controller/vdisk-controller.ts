@@ -10,7 +10,8 @@
  *     prove that it still is the owner.
  *  3. A vDisk of which this node is no longer the owner rejects everything with NOT_OWNER or FENCED; what was under way
  *     has an unknown outcome.
- *  4. Of a vDisk that this node owns, extent groups whose copies lie on disks that are gone get full copies again, by themselves.
+ *  4. Of a vDisk that this node owns, extent groups whose copies lie on disks that are gone get full copies again, by themselves; and
+ *     behind that, what lies on disks that are being left moves off them, its log too.
  *  5. Memory for undrained bytes is bounded by node and by vDisk; writes wait for a drain beyond that (I9).
  *
  * Not here: which node a request should go to (front-end adapter), who goes first (admission control), sockets, disks.
@@ -80,6 +81,8 @@ export interface RepairList {
   readonly copies: number
   /** Fewest copies first. `bytes`: of the copies that are to be made; about, for not every row has been read. */
   readonly endangered: readonly { readonly left: number; readonly groups: number; readonly bytes: number }[]
+  /** Full groups with copies that are to be elsewhere; `bytes`: of those copies, about. Undefined where there are none. */
+  readonly moving?: { readonly groups: number; readonly bytes: number }
   /** Why it does not go on; undefined while it does. */
   readonly waitsFor?: string
 }
@@ -117,6 +120,10 @@ export interface VDiskControllerStatistics {
   /** Copies that were gone and have been made anew, elsewhere. */
   readonly copiesReplaced: number
   readonly repairedBytes: number
+  /** Copies that were on disks which are being left, and are elsewhere now. */
+  readonly copiesMoved: number
+  readonly movedBytes: number
+  /** Of copies made anew, and of copies moved. */
   readonly repairBytesPerSecond: number
   /** By copies asked for; nothing where all groups are full. */
   readonly repairs: readonly RepairList[]

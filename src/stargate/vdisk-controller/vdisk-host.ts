@@ -60,7 +60,10 @@ export interface VDiskHostOptions {
   readonly admitMaintenance: HostedContext['admitMaintenance']
   readonly isGone: HostedContext['isGone']
   readonly mayBeRead: HostedContext['mayBeRead']
+  readonly leaving: HostedContext['leaving']
   readonly isAnyGone: HostedContext['isAnyGone']
+  /** A vDisk is served here from now on. */
+  readonly served?: (vdisk: VDiskId) => void
 }
 
 /** Claims of one vDisk in one go: each met a row whose epoch had been raised meanwhile. */
@@ -110,6 +113,8 @@ export class VDiskHost implements VDiskController {
     copiesRepaired: 0,
     copiesReplaced: 0,
     repairedBytes: 0,
+    copiesMoved: 0,
+    movedBytes: 0,
     compactedBytes: 0,
   }
   #freeingDrained: Promise<void> | undefined
@@ -232,6 +237,7 @@ export class VDiskHost implements VDiskController {
       recoveredRecords: recovered.entries.length,
       tookMs: Math.round(platform.clock.now() - begun),
     })
+    this.#options.served?.(vdisk)
     return hosted
   }
 
@@ -268,6 +274,7 @@ export class VDiskHost implements VDiskController {
       admitMaintenance,
       isGone,
       mayBeRead,
+      leaving,
       isAnyGone,
     } = this.#options
     return {
@@ -287,6 +294,7 @@ export class VDiskHost implements VDiskController {
       admitMaintenance,
       isGone,
       mayBeRead,
+      leaving,
       isAnyGone,
       repairs: this.#repairs,
       wakeGrants: () => this.#grants.wake(),
@@ -385,7 +393,10 @@ export class VDiskHost implements VDiskController {
     for (const vdisk of this.#hosted.values()) vdisk.replicaLost(matches, cause)
   }
 
-  /** What is gone has changed (`isGone`): what has lost copies gets full ones again, what has more than its rows name loses those. */
+  /**
+   * What is gone, or being left, has changed (`isGone`, `leaving`): what has lost copies gets full ones again, what has more than its rows
+   * name loses those, and what lies where it shall not stay moves.
+   */
   disksChanged(): void {
     for (const vdisk of this.#hosted.values()) vdisk.disksChanged()
   }
@@ -399,7 +410,8 @@ export class VDiskHost implements VDiskController {
    * than when this was last asked.
    */
   needsRepair(vdisk: VDiskId, losses: boolean): Promise<boolean> {
-    return looksForRepair(this.#options.medusa, vdisk, this.#options.isGone, losses)
+    const { medusa, isGone, leaving } = this.#options
+    return looksForRepair(medusa, vdisk, isGone, leaving.isLeaving, losses)
   }
 
   /** A log disk runs short of room, and these vDisks' records hold its oldest segments. */

@@ -280,6 +280,23 @@ export class VDiskLog {
     for (const link of current?.links ?? []) if (matches(link.ref)) this.#linkFailed(current!, link, cause)
   }
 
+  /**
+   * The open episode goes on elsewhere where it has replicas on disks that are being left, and others can be had: as after a loss, but
+   * nothing has failed. False: it has such replicas still.
+   */
+  moveOff(isLeaving: (disk: DiskRef) => boolean): boolean {
+    const { placeLog, row } = this.#context
+    const current = this.#current
+    if (current === undefined || this.#state !== 'open') return this.#state !== 'reopening'
+    const replicas = current.links.map(({ ref }) => ref)
+    const leaving = replicas.filter(isLeaving).length
+    if (leaving === 0) return true
+    const others = placeLog(row.state.copies)
+    if (others.length < row.state.copies || others.filter(isLeaving).length >= leaving) return false
+    void this.#reopen('a log disk is being left')
+    return false
+  }
+
   /** Ownership is over. Everything that waits is told; its outcome is unknown. */
   stop(error: Error): void {
     if (this.#stoppedBy !== undefined) return

@@ -1,12 +1,13 @@
 /**
  * What one vDisk's owner has to repair: its extent groups with copies on disks that are gone, the most endangered first, and copies
- * that no row names any more, on disks that are there (I1, I7, DESIGN section 9).
+ * that no row names any more, on disks that are there (I1, I7, DESIGN section 9). And behind all that, on all of the node's vDisks, what it
+ * has to move: full groups with copies on disks that are being left.
  *
  *   what is gone has changed, or a group became whole too late ─▶ look ─▶ the list, made anew ─▶ repair line ─▶ workOne, one by one
  *   a group can't be repaired now ─▶ set aside; looked at again after a growing pause, and whenever anything changes
  *
  * The list is in memory alone: it is read off from where the copies lie, and whoever owns the vDisk next reads it off again. Without anything
- * gone there is no list, and nothing is looked at.
+ * gone, or being left, there is no list, and nothing is looked at.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef } from '../../base/ids.ts'
@@ -14,6 +15,7 @@ import { pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRepair } from './copy-repair.ts'
+import type { Loss } from './group-copies.ts'
 import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
@@ -37,7 +39,9 @@ export interface VDiskRepairContext {
   readonly isGone: (disk: DiskRef) => boolean
   /** It is gone, and may be read all the same. */
   readonly mayBeRead: (disk: DiskRef) => boolean
-  /** Some disk of the cluster is gone. */
+  /** It is being left, in order. */
+  readonly isLeaving: (disk: DiskRef) => boolean
+  /** Some disk of the cluster is gone, or being left. */
   readonly isAnyGone: () => boolean
   /** There is work: see `next`. */
   readonly wake: () => void
@@ -47,8 +51,11 @@ export interface VDiskRepairContext {
   readonly over: (error: Error) => void
 }
 
+/** Lines from here on are of full groups: so many copies of them are to move, and one. More than there ever are copies. */
+const moveLine = 8
+
 interface Wanted {
-  /** Copies that are there; as many as asked for where only something is to be unlinked. */
+  /** Copies that are there; as many as asked for where only something is to be unlinked; else the line of those that are to move. */
   readonly left: number
   /** Zero where only something is to be unlinked. */
   readonly bytes: number
@@ -145,7 +152,7 @@ export class VDiskRepair {
   }
 
   #list(): void {
-    const { index, row, isGone, mayBeRead } = this.#context
+    const { index, row, isGone, isLeaving, mayBeRead } = this.#context
     this.#wanted.clear()
     this.#lines = []
     this.#aside.clear()
@@ -154,6 +161,8 @@ export class VDiskRepair {
       this.#add(group, left, this.#bytesOf(group), isReadable)
     for (const group of index.copies.toSettle(isGone))
       if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0, true)
+    for (const { group, copies } of index.copies.leaving(isGone, isLeaving))
+      if (!this.#wanted.has(group)) this.#add(group, moveLine + copies, this.#bytesOf(group), true)
   }
 
   /** One of which no copy can be read is tried when a node is back: then what is gone has changed. */
@@ -170,7 +179,7 @@ export class VDiskRepair {
     return (pages > 0 ? pages : pagesPerGroupMax) * pageBytes
   }
 
-  /** Copies left of the most endangered group that can be worked on now; undefined where there is none. */
+  /** Copies left of the most endangered group that can be worked on now, more where none is; undefined where there is none. */
   get next(): number | undefined {
     if (this.#stopped || this.#noRoom) return undefined
     for (let left = 0; left < this.#lines.length; left++)
@@ -183,13 +192,14 @@ export class VDiskRepair {
     const group = this.#lines[this.next ?? 0]?.pop()
     if (group === undefined) return
     this.#underWay.add(group)
+    const begun = this.#wanted.get(group)
     const error = await this.#work(group).catch((reason: unknown) => {
       if (reason instanceof NdfsError) return reason
       throw reason
     })
     this.#underWay.delete(group)
     if (hasCode(error, 'FENCED', 'NOT_OWNER')) return this.#context.over(error)
-    if (error === undefined) this.#worked(group)
+    if (error === undefined) this.#worked(group, begun)
     else this.#setAside(group, error)
     if (this.#stopped || this.#looking || this.#isBusy) return
     if (this.#aside.size > 0) this.#retry()
@@ -203,13 +213,14 @@ export class VDiskRepair {
   }
 
   /** What is gone may have changed meanwhile, or one of several copies was made: where it stands now counts. */
-  #worked(group: GroupHandle): void {
-    const { index, row, isGone, mayBeRead } = this.#context
+  #worked(group: GroupHandle, begun: Wanted | undefined): void {
+    const { index, row, isGone } = this.#context
     const before = this.#wanted.get(group)
     this.#wanted.delete(group)
-    const loss = index.copies.lossOf(group, isGone, mayBeRead)
+    const loss = this.#lossOf(group)
     if (loss !== undefined) {
-      const isMade = loss.left !== before?.left
+      // Or what it was begun for was something else: it was to move, and a copy died meanwhile.
+      const isMade = loss.left !== before?.left || begun?.left !== before.left
       this.#add(group, loss.left, this.#bytesOf(group), isMade && loss.isReadable)
       // Nothing has come of it: it is being freed, or made anew already because it was found to be bad.
       if (!isMade) this.#aside.add(group)
@@ -217,6 +228,14 @@ export class VDiskRepair {
       this.#add(group, row.state.copies, 0, false)
       this.#aside.add(group)
     }
+  }
+
+  #lossOf(group: GroupHandle): Loss | undefined {
+    const { index, isGone, isLeaving, mayBeRead } = this.#context
+    const loss = index.copies.lossOf(group, isGone, mayBeRead)
+    if (loss !== undefined) return loss
+    const moves = index.copies.leavingOf(group, isGone, isLeaving)
+    return moves === 0 ? undefined : { left: moveLine + moves, isReadable: true }
   }
 
   #setAside(group: GroupHandle, error: NdfsError): void {
@@ -266,7 +285,7 @@ export class VDiskRepair {
     })
   }
 
-  /** Groups have fewer copies than asked for, or it is not known yet: the vDisk needs its owner. */
+  /** Groups have fewer copies than asked for, or some to move, or it is not known yet: the vDisk needs its owner. */
   get isNeeded(): boolean {
     if (this.#looking || this.#unknown || this.#underWay.size > 0) return true
     for (const { bytes } of this.#wanted.values()) if (bytes > 0) return true
@@ -282,18 +301,25 @@ export class VDiskRepair {
   describe(): RepairList | undefined {
     const asked = this.#context.row.state.copies
     const byCopies: { left: number; groups: number; bytes: number }[] = []
+    const moving = { groups: 0, bytes: 0 }
     for (const { left, bytes } of this.#wanted.values()) {
       if (bytes === 0) continue
+      if (left > moveLine) {
+        moving.groups++
+        moving.bytes += bytes * (left - moveLine)
+        continue
+      }
       let sum = byCopies.find((one) => one.left === left)
       if (sum === undefined) byCopies.push((sum = { left, groups: 0, bytes: 0 }))
       sum.groups++
       sum.bytes += bytes * (asked - left)
     }
-    if (byCopies.length === 0) return undefined
+    if (byCopies.length === 0 && moving.groups === 0) return undefined
     const waitsFor = this.#isBusy ? undefined : this.#aside.size > 0 ? this.#reason : unreachable
     return {
       copies: asked,
       endangered: byCopies.sort((a, b) => a.left - b.left),
+      ...(moving.groups === 0 ? {} : { moving }),
       ...(waitsFor === undefined ? {} : { waitsFor }),
     }
   }

@@ -11,7 +11,7 @@
  */
 import { atOnce } from '../../base/at-once.ts'
 import { NdfsError } from '../../base/errors.ts'
-import type { DiskRef, Epoch, GroupId, VDiskId } from '../../base/ids.ts'
+import { type DiskRef, type Epoch, type GroupId, sameDisk, type VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, pageBytes } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Clock } from '../../platform/platform.ts'
@@ -46,11 +46,14 @@ const triesMax = 4
 /** One question: a picture of the disks, and how many rows may still be read for it. */
 export interface SurveyQuestion {
   readonly standing: (disks: readonly DiskRef[]) => Standing
+  /** Of these disks it is to be told what they hold. */
+  readonly asked: readonly DiskRef[]
   rowsLeft: number
 }
 
 export const questionOf = (picture: DiskPicture): SurveyQuestion => ({
   standing: standings(picture),
+  asked: picture.asked ?? [],
   rowsLeft: rowsReadMax,
 })
 
@@ -83,7 +86,45 @@ export class VDiskSurveys {
     const held = isTold ? told.held : heldByRow(state)
     for (const { replicas, bytes } of held) sum.add(question.standing(replicas), bytes, state.copies, !isTold)
     await this.#addGroups(sum, vdisk, state, held.length > 0, question, told?.bad)
+    if (question.asked.length > 0) await this.#addHeld(sum, vdisk, state, question)
     return sum.survey
+  }
+
+  /**
+   * What is on the disks that are asked for. Too much rather than too little: an index row without a row of the group counts where the
+   * vDisk's row names an episode that may hold something, and rows that are too many to be read count as the index has them.
+   */
+  async #addHeld(sum: SurveySum, vdisk: VDiskId, state: VDiskState, question: SurveyQuestion): Promise<void> {
+    const episodes = state.episodes.filter(({ end }) => end === undefined || end > state.drained)
+    const isAsked = (disks: readonly DiskRef[]): DiskRef[] =>
+      question.asked.filter((disk) => disks.some((one) => sameDisk(one, disk) && one.node === disk.node))
+    for (const disk of isAsked(episodes.flatMap(({ replicas }) => replicas)))
+      sum.addHeld({ disk, groups: 0, bytes: 0, logs: 1 })
+    const { sets, unsettled } = await this.#groupSets(vdisk, state.copies)
+    const toRead: { readonly group: GroupId; readonly planned: readonly DiskRef[] }[] = []
+    for (const group of unsettled) toRead.push({ group, planned: [] })
+    for (const { disks, groups } of sets) {
+      const asked = isAsked(disks)
+      if (asked.length === 0) continue
+      if (groups.length <= question.rowsLeft) {
+        question.rowsLeft -= groups.length
+        for (const group of groups) toRead.push({ group, planned: asked })
+      } else
+        for (const disk of asked)
+          sum.addHeld({ disk, groups: groups.length, bytes: groups.length * groupBytesMax, logs: 0 })
+    }
+    await atOnce(toRead, readsAtOnce, async ({ group, planned }) => {
+      const { rows } = await this.#medusa.get(groupPartition(group), [groupRowKey])
+      if (rows.length === 0) {
+        if (episodes.length > 0)
+          for (const disk of planned) sum.addHeld({ disk, groups: 1, bytes: groupBytesMax, logs: 0 })
+        return
+      }
+      const row = decodeGroupRow(rows[0].value)
+      if (row.state !== 'whole') return
+      for (const disk of isAsked(row.copies))
+        sum.addHeld({ disk, groups: 1, bytes: row.checksums.length * pageBytes, logs: 0 })
+    })
   }
 
   async #addGroups(

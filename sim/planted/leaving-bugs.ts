@@ -1,0 +1,60 @@
+/** Planted bugs of orderly change: what leaves a disk, when a copy there counts no more, and what is said to be done. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const unitTests = 'src/stargate/vdisk-controller/moves.test.ts'
+const scenarios = 'sim/scenarios/major/draining-nodes.test.ts'
+
+export const leavingBugs: readonly PlantedBug[] = [
+  {
+    name: 'copy unlinked before another is named',
+    breaks: 'I1',
+    does: 'A copy that moves is unlinked on the disk that is being left while the row still names it.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/copy-repair.ts',
+        "if (what === 'leaving' && isGone(rebuilt)) return await this.#settle(group)\n",
+        "if (what === 'leaving') await extents.remove(group, old, owned.epoch)\n",
+      ),
+    ],
+    scenario: { file: unitTests, tests: 'a row never names fewer good copies' },
+  },
+  {
+    name: 'log stays where it is being left',
+    breaks: 'I1',
+    does: 'An open episode goes on with a replica on a disk that is being drained.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/hosted-vdisk.ts',
+        'this.#moveLog()\n    this.#repair.look()\n',
+        'void 0\n    this.#repair.look()\n',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'a node is drained while guests write' },
+  },
+  {
+    name: 'logs are not counted on a disk that is being left',
+    breaks: 'I1',
+    does: 'A disk is said to be drained that a vDisk writes its log to.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/vdisk-survey.ts',
+        'sum.addHeld({ disk, groups: 0, bytes: 0, logs: 1 })\n',
+        'void disk\n',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'a drain that waits for room' },
+  },
+  {
+    name: 'vDisks that nobody owns stay where they are',
+    breaks: 'I1',
+    does: 'What is being left is no reason to look at a vDisk without an owner.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/repair-looks.ts',
+        'if (planned.some(isLeaving)) return true\n',
+        'void isLeaving\n',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'a disk is drained to other disks' },
+  },
+]

@@ -1,0 +1,71 @@
+/**
+ * Disks and nodes that shall be left, in order, as operators' settings in Zeus have it (docs/vdisk-protocol.md, "Orderly change").
+ *
+ *                      moves off it   gets nothing new   owns nothing   is gone
+ *   draining disk           ×                ×
+ *   draining node           ×                ×                ×
+ *   maintenance                              ×                ×
+ *   removed                                  ×                ×             ×
+ *
+ * What is read here may be a moment old. It decides where things should go, and never what is true.
+ */
+import type { DiskRef, NodeId } from './base/ids.ts'
+import type { NodeMode, SettingValue } from './zeus/zeus.ts'
+
+export class LeavingDisks {
+  readonly #settings: ReadonlyMap<NodeId, SettingValue>
+
+  constructor(settings: ReadonlyMap<NodeId, SettingValue>) {
+    this.#settings = settings
+  }
+
+  modeOf(node: NodeId): NodeMode | undefined {
+    return this.#settings.get(node)?.mode
+  }
+
+  /** The disk's own mode, or that of its node. */
+  modeOfDisk({ node, disk, incarnation }: DiskRef): NodeMode | undefined {
+    const setting = this.#settings.get(node)
+    const own = setting?.disks?.find((one) => one.id === disk && one.incarnation === incarnation)?.mode
+    return own === 'removed' ? own : (setting?.mode ?? own)
+  }
+
+  /** Copies on it are to be made elsewhere, and unlinked there. */
+  readonly isLeaving = (disk: DiskRef): boolean => {
+    const setting = this.#settings.get(disk.node)
+    if (setting === undefined) return false
+    if (setting.mode === 'draining') return true
+    return setting.disks?.some((one) => isThat(one, disk) && one.mode === 'draining') === true
+  }
+
+  /** Nothing new is placed on it where another can be had. */
+  readonly isPassedOver = (disk: DiskRef): boolean => this.modeOfDisk(disk) !== undefined
+
+  /** It is no disk of the cluster any more: what an index still names there is nowhere. */
+  readonly isRemoved = (disk: DiskRef): boolean => this.modeOfDisk(disk) === 'removed'
+
+  /** The node owns vDisks. */
+  readonly mayOwn = (node: NodeId): boolean => this.#settings.get(node)?.mode === undefined
+
+  /** Somewhere copies are to move. */
+  get isAny(): boolean {
+    for (const { mode, disks } of this.#settings.values())
+      if (mode === 'draining' || disks?.some((one) => one.mode === 'draining') === true) return true
+    return false
+  }
+}
+
+/** Something is to be left that was not before: copies may have to move. */
+export function leavesMore(now: SettingValue | undefined, before: SettingValue | undefined): boolean {
+  if (now?.mode === 'draining' && before?.mode !== 'draining') return true
+  const draining = now?.disks?.filter(({ mode }) => mode === 'draining') ?? []
+  return draining.some(
+    ({ id, incarnation }) =>
+      before?.disks?.some(
+        (one) => one.id === id && one.incarnation === incarnation && one.mode === 'draining',
+      ) !== true,
+  )
+}
+
+const isThat = (one: { readonly id: string; readonly incarnation: string }, disk: DiskRef): boolean =>
+  one.id === disk.disk && one.incarnation === disk.incarnation
