@@ -14,7 +14,7 @@ import type {
 } from '../src/management/management.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
-import { addDrainCommand } from './leaving-commands.ts'
+import { addDrainCommand, addRemoveCommand } from './leaving-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
   containerFacts,
@@ -66,6 +66,7 @@ export function addClusterCommands(ndfs: Command, program: Program): void {
     consoleOutput(options.json).result(disks, disksTable(disks))
   })
   addDrainCommand(disk, 'disk', leaf, clientFor)
+  addRemoveCommand(disk, 'disk', leaf, clientFor)
 }
 
 function addContainerCommands(container: Command): void {
@@ -165,6 +166,7 @@ function addNodeCommands(node: Command, program: Program): void {
       consoleOutput(options.json).result(changed, nodeFacts(changed))
     })
   addDrainCommand(node, 'node', leaf, clientFor)
+  addRemoveCommand(node, 'node', leaf, clientFor)
   node
     .command('start <node>')
     .description('starts a node of this machine that was killed')

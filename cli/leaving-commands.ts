@@ -54,6 +54,26 @@ export function addDrainCommand<Options extends object>(
     })
 }
 
+/** Of a node (`node`) or of a disk. */
+export function addRemoveCommand<Options extends object>(
+  parent: Command,
+  what: 'node' | 'disk',
+  leaf: Leaf,
+  clientFor: ClientFor<Options>,
+): void {
+  leaf(
+    parent,
+    `remove <${what}>`,
+    `takes a ${what} out of the cluster for good: one that was drained, or is gone and was made up for`,
+  ).action(async (id: string, options: Options & LeavingOptions) => {
+    await (await clientFor(options)).change('DELETE', pathOf(what, id))
+    consoleOutput(options.json).result(
+      { removed: id },
+      `Removed ${id}. What lies on it is no part of the cluster any more.`,
+    )
+  })
+}
+
 export const pathOf = (what: 'node' | 'disk', id: string): string =>
   `/api/v1/${what}s/${encodeURIComponent(id)}`
 

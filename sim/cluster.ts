@@ -175,6 +175,8 @@ export class Cluster {
         disks: disksOfNode.map((tier) => ({ id: diskIdOf(name, tier), path: pathOfDisk(tier) })),
         cacheBytes,
         writeWaitMaxMs,
+        // Its process ends, and nobody starts it again.
+        onRemoved: () => void this.world.after(0, () => this.end(name, 'kill')),
         oplogSegmentBytes,
         ...(pace === undefined ? {} : { pace }),
       })

@@ -81,6 +81,8 @@ export class ClusterSurvey {
       if (session.disks.some(({ tier, state }) => tier === 'flash' && state === 'online'))
         flashNodes.push(node)
       for (const { id, incarnation, state } of session.disks) {
+        const own = setting?.disks?.find((one) => one.id === id && one.incarnation === incarnation)
+        if (setting?.mode === 'removed' || own?.mode === 'removed') continue
         const ref = { node, disk: id as DiskId, incarnation: incarnation as Incarnation }
         if (state === 'online') live.push({ ...ref, block: setting?.block ?? session.block })
         else failed.push(ref)

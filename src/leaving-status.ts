@@ -3,7 +3,13 @@ import type { ClusterView } from './cluster-view.ts'
 import { leavingSentence } from './management/leaving.ts'
 import type { Leaving, Mode } from './management/management.ts'
 import type { RepairTold } from './management/repair-status.ts'
-import { disksOfNode, leavingDisksOf, type OrderlyChange, settingOf } from './orderly-change.ts'
+import {
+  type Configuration,
+  disksOfNode,
+  leavingDisksOf,
+  type OrderlyChange,
+  settingOf,
+} from './orderly-change.ts'
 import type { DiskRef, NodeId } from './base/ids.ts'
 import type { SettingValue } from './zeus/zeus.ts'
 
@@ -52,11 +58,19 @@ export async function leavingStatus(
     else
       for (const disk of its) {
         const mode = settingOf(setting, disk)?.mode
-        if (mode !== undefined) all.push(statusOf(node, mode, [disk], disk.disk))
+        // One that is out of service is gone, and only its tombstone is left.
+        const isOver = mode === 'removed' && !isOnline(cluster, disk)
+        if (mode !== undefined && !isOver) all.push(statusOf(node, mode, [disk], disk.disk))
       }
   }
   return all.length === 0 ? undefined : all
 }
+
+const isOnline = ({ sessions }: Configuration, { node, disk, incarnation }: DiskRef): boolean =>
+  sessions
+    .get(node)
+    ?.disks.some((one) => one.id === disk && one.incarnation === incarnation && one.state === 'online') ===
+  true
 
 const hasMode = ({ mode, disks }: SettingValue): boolean => mode !== undefined || (disks?.length ?? 0) > 0
 

@@ -31,6 +31,7 @@ import type {
 import { repairProblems, repairStatus, type RepairTold } from './management/repair-status.ts'
 import { OrderlyChange } from './orderly-change.ts'
 import type { Peers } from './peer/peer.ts'
+import { Removal } from './removal.ts'
 import type { Platform } from './platform/platform.ts'
 import type { AdmissionControl } from './stargate/admission-control/admission-control.ts'
 import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
@@ -96,6 +97,7 @@ export class NodeManagement implements ManagementTarget {
   readonly #options: NodeManagementOptions
   readonly #survey: ClusterSurvey
   readonly #orderly: OrderlyChange
+  readonly #removal: Removal
 
   constructor(options: NodeManagementOptions) {
     this.#options = options
@@ -107,6 +109,7 @@ export class NodeManagement implements ManagementTarget {
       return options.extents.candidates()
     }
     this.#orderly = new OrderlyChange({ zeus, survey: this.#survey, candidates })
+    this.#removal = new Removal({ clock: platform.clock, zeus, orderly: this.#orderly })
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
       encodeControl(router.opens(decodeControl<{ vdisk: VDiskId }>(request.body).vdisk)),
@@ -273,6 +276,14 @@ export class NodeManagement implements ManagementTarget {
         if (!hasCode(error, 'CONFLICT')) throw error
       }
     }
+  }
+
+  removeNode(id: string): Promise<void> {
+    return this.#removal.removeNode(id as NodeId)
+  }
+
+  removeDisk(id: string): Promise<void> {
+    return this.#removal.removeDisk(id)
   }
 
   async listDisks(): Promise<readonly DiskInfo[]> {
@@ -539,20 +550,23 @@ export class NodeManagement implements ManagementTarget {
 
   #disksOf(nodes: readonly KnownNode[]): DiskInfo[] {
     return nodes.flatMap(({ info, value, setting, answer }) =>
-      value.disks.map((disk) => {
+      value.disks.flatMap((disk) => {
         const told = answer?.disks.find((one) => one.id === disk.id)
         const own = setting?.disks?.find(
           ({ id, incarnation }) => id === disk.id && incarnation === disk.incarnation,
         )
-        return {
-          id: disk.id,
-          node: info.id,
-          tier: disk.tier,
-          capacityBytes: disk.capacityBytes,
-          ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
-          state: told?.state ?? 'unreachable',
-          mode: own?.mode ?? info.mode,
-        }
+        if (own?.mode === 'removed' && told?.state !== 'online') return []
+        return [
+          {
+            id: disk.id,
+            node: info.id,
+            tier: disk.tier,
+            capacityBytes: disk.capacityBytes,
+            ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
+            state: told?.state ?? 'unreachable',
+            mode: own?.mode ?? info.mode,
+          },
+        ]
       }),
     )
   }

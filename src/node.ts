@@ -16,6 +16,7 @@ import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
 import { HandOver } from './hand-over.ts'
 import { LeavingDisks, leavesMore } from './leaving-disks.ts'
+import { removedNode, Retirement, whyNotToStart } from './retirement.ts'
 import type { NodeConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
 import { storeNode } from './local/store/store-process.ts'
@@ -62,6 +63,8 @@ export interface NodeOptions {
   readonly oplogSegmentBytes?: number
   /** Left out, what suits a real cluster. */
   readonly pace?: NodePace
+  /** An operator has removed the node: its process is to end. */
+  readonly onRemoved?: () => void
 }
 
 /** When background work is done. */
@@ -167,6 +170,7 @@ export async function startNode(options: NodeOptions) {
     clusterId,
     disks,
     isPassedOver: leaving.isPassedOver,
+    isRemoved: leaving.isRemoved,
     epochOf: (vdisk) => controller.epochOf(vdisk),
     remoteCandidates: () => spaces.candidates(),
   })
@@ -189,7 +193,9 @@ export async function startNode(options: NodeOptions) {
     logCandidates: () => [
       ...replicas.flatMap((replica) => (replica.inService ? [logCandidate(replica.ref, ownBlock())] : [])),
       ...otherDisks().flatMap((disk) =>
-        disk.live && disk.tier === 'flash' ? [logCandidate(disk.ref, disk.block)] : [],
+        disk.live && disk.tier === 'flash' && !leaving.isRemoved(disk.ref)
+          ? [logCandidate(disk.ref, disk.block)]
+          : [],
       ),
     ],
     admitMaintenance: async (work, bytes) => {
@@ -297,8 +303,13 @@ export async function startNode(options: NodeOptions) {
     }
   }
 
+  /** It takes part: before that it is refused, where it shall not. */
+  let begun = false
   view.onSetting = (name, now, before) => {
-    if (name === node) management.applySettings()
+    if (name === node) {
+      management.applySettings()
+      if (begun) retirement.look()
+    }
     const isSame = JSON.stringify(now?.disks) === JSON.stringify(before?.disks)
     if (isSame && now?.mode === before?.mode) return
     controller.disksChanged()
@@ -357,9 +368,27 @@ export async function startNode(options: NodeOptions) {
   const sessionValue = (): SessionValue => ({ ...value(), incarnation, startedAt })
   let session: Session | undefined
   let closing = false
+  const retirement = new Retirement({
+    node,
+    disks,
+    leaving,
+    view,
+    removed: () => {
+      if (closing) return
+      closing = true
+      log.warn('this node was removed from the cluster, and ends')
+      const ended = (): void => options.onRemoved?.()
+      void (session?.end() ?? Promise.resolve()).then(ended, ended)
+    },
+  })
   async function openSession(): Promise<void> {
     for (;;) {
       try {
+        const refusal = await whyNotToStart(zeus, node)
+        if (refusal !== undefined) {
+          if (session === undefined) throw refusal
+          return options.onRemoved?.()
+        }
         await zeus.set(`node/${node}`, value())
         session = await zeus.openSession(node, incarnation, sessionValue())
         if (closing) return await session.end().catch(() => undefined)
@@ -371,7 +400,7 @@ export async function startNode(options: NodeOptions) {
         return
       } catch (error) {
         if (closing) return
-        if (!(error instanceof NdfsError)) throw error
+        if (!(error instanceof NdfsError) || error.facts.removed === true) throw error
         log.warn('Zeus cannot be reached yet', { reason: messageOf(error) })
         await clock.sleep(sessionRetryMs)
       }
@@ -391,6 +420,8 @@ export async function startNode(options: NodeOptions) {
   await openSession()
   await view.caughtUp()
   management.applySettings()
+  begun = true
+  retirement.look()
   await spaces.refresh()
   gone.begin()
   curator.start()
@@ -444,6 +475,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     )
   const node = await startNode({
     platform,
+    onRemoved: () => running.onFatal(removedNode(config.node as NodeId)),
     clusterId: config.cluster.id,
     key,
     node: config.node as NodeId,
@@ -463,7 +495,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     listen: config.listen.http,
     platform,
   })
-  return {
+  const running: RunningNode = {
     management: node.management,
     addresses: { ...node.addresses, http: api.address },
     onFatal: () => undefined,
@@ -472,4 +504,5 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
       await node.close()
     },
   }
+  return running
 }

@@ -277,7 +277,7 @@ function refOf(cluster: Configuration, node: NodeId, disk: string): DiskRef {
 export const settingOf = (setting: SettingValue, disk: DiskRef): DiskSetting | undefined =>
   setting.disks?.find((one) => isThat(one, disk))
 
-const withDisk = (setting: SettingValue, disk: DiskSetting): SettingValue => ({
+export const withDisk = (setting: SettingValue, disk: DiskSetting): SettingValue => ({
   ...setting,
   disks: [
     ...(setting.disks?.filter((one) => one.id !== disk.id || one.incarnation !== disk.incarnation) ?? []),

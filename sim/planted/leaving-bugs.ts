@@ -3,6 +3,7 @@ import { patch, type PlantedBug } from './planted-bug.ts'
 
 const unitTests = 'src/stargate/vdisk-controller/moves.test.ts'
 const scenarios = 'sim/scenarios/major/draining-nodes.test.ts'
+const removals = 'sim/scenarios/major/removed-nodes.test.ts'
 
 export const leavingBugs: readonly PlantedBug[] = [
   {
@@ -56,5 +57,30 @@ export const leavingBugs: readonly PlantedBug[] = [
       ),
     ],
     scenario: { file: scenarios, tests: 'a disk is drained to other disks' },
+  },
+  {
+    name: 'node removed without a count',
+    breaks: 'I1',
+    does: 'A node that is gone is taken out of the cluster though it has the last copy of something.',
+    patches: [patch('removal.ts', 'await this.#assertNothingOn(node, disks)\n', 'void disks\n')],
+    scenario: { file: removals, tests: 'a node that died with the last copy' },
+  },
+  {
+    name: 'removed node takes part again',
+    breaks: 'I4',
+    does: 'A process of a node that was removed starts, and shows its disks.',
+    patches: [
+      patch(
+        'retirement.ts',
+        "return setting?.mode === 'removed' ? removedNode(node) : undefined\n",
+        'return void [setting, removedNode]\n',
+      ),
+      patch(
+        'retirement.ts',
+        "if (leaving.modeOf(node) !== 'removed' || this.#waits) return\n",
+        'if (node) return\n',
+      ),
+    ],
+    scenario: { file: removals, tests: 'a node that died is removed once' },
   },
 ]

@@ -3,7 +3,7 @@
  * noted about themselves, and replaced atomically; whoever writes it writes the same.
  */
 import type { Clock, Files, Platform } from '../platform/platform.ts'
-import { layoutOf, readCluster, type Layout } from './layout.ts'
+import { layoutOf, nodesThere, readCluster, type Layout } from './layout.ts'
 import type { ClusterFile, ClusterFileNode } from './local.ts'
 import { readNodeConfig, type NodeConfig } from './node-config.ts'
 import { runningProcess } from './processes.ts'
@@ -17,7 +17,8 @@ export async function refreshClusterFile({ files, clock }: Platform, layout: Lay
   // Two who read at once might write in the other order, and leave the older state behind.
   const lock = await lockWhenFree(files, layout.logs, clock)
   try {
-    const nodes = await Promise.all(cluster.nodes.map(({ id }) => entryOf(files, layout, id)))
+    const there = await nodesThere(files, layout, cluster)
+    const nodes = await Promise.all(there.map(({ id }) => entryOf(files, layout, id)))
     await files.replaceWhole(layout.clusterFile, encodeClusterFile({ nodes }))
   } finally {
     await lock.release()

@@ -26,6 +26,7 @@ import { formatSize, GiB, MiB, roundDown } from '../base/units.ts'
 import type { Files, Platform } from '../platform/platform.ts'
 import type { DiskWish, UpOptions } from './local.ts'
 import { newToken, writeToken } from './token.ts'
+import { wasRemoved } from './removed-node.ts'
 import { readVersioned, replaceJson } from './versioned-file.ts'
 
 export const layoutVersion = 1
@@ -111,6 +112,14 @@ export async function existingCluster(files: Files, layout: Layout): Promise<Clu
       { dir: layout.dir },
     )
   return cluster
+}
+
+/** Those that were not removed from it. */
+export async function nodesThere(files: Files, layout: Layout, cluster: Cluster): Promise<ClusterNode[]> {
+  const there: ClusterNode[] = []
+  for (const node of cluster.nodes)
+    if (!(await wasRemoved(files, layout.node(node.id).folder))) there.push(node)
+  return there
 }
 
 /** Prepares one disk's folder: src/disk knows how. */

@@ -11,6 +11,7 @@ import { refreshClusterFile } from './cluster-file.ts'
 import { layoutOf, processFile } from './layout.ts'
 import { readClusterKey, readNodeConfig, readStoreConfig } from './node-config.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
+import { noteRemoved, saysRemoved } from './removed-node.ts'
 import { whenAborted } from './when-aborted.ts'
 
 /** What runs until it is told to stop, or can't go on. */
@@ -21,13 +22,17 @@ interface Running {
 /** Resolves when it was told to stop, and has. */
 export async function runNodeProcess(file: string, platform: Platform, stopped: AbortSignal): Promise<void> {
   const config = await readNodeConfig(platform.files, resolve(file))
-  await inFolder(config.node, config.dir, platform, stopped, async (fail) => {
+  const run = inFolder(config.node, config.dir, platform, stopped, async (fail) => {
     const { runNode } = await import('../node.ts')
     const node = await runNode(config, platform)
     node.onFatal = fail
     await refreshClusterFile(platform, layoutOf(resolve(config.dir, '..', '..')))
     platform.log.info('The node runs.', { http: node.addresses.http, nbd: node.addresses.nbd.address })
     return node
+  })
+  await run.catch(async (error: unknown) => {
+    if (saysRemoved(error)) await noteRemoved(platform.files, config.dir)
+    throw error
   })
 }
 

@@ -21,6 +21,7 @@ import type { Program } from './local.ts'
 import { lastLines } from './log-lines.ts'
 import { readNodeConfig } from './node-config.ts'
 import { endGraceMs } from './processes.ts'
+import { wasRemoved } from './removed-node.ts'
 
 /** Recovery of a long log after a crash of all nodes is part of a start. */
 const startTimeoutMs = 120_000
@@ -65,7 +66,14 @@ export class Supervisor {
   async start(nodes: readonly string[]): Promise<void> {
     const { layout, platform } = this.#options
     await untilStoreListens(layout, platform, this.#startStore())
-    await Promise.all(nodes.map((node) => this.startNode(node)))
+    await Promise.all(
+      nodes.map((node) =>
+        this.startNode(node).catch(async (error: unknown) => {
+          if (!(await this.#wasRemoved(node))) throw error
+          this.#options.say(`${node} was removed from the cluster, and is not started.`)
+        }),
+      ),
+    )
   }
 
   /** Resolves when the node serves; at once, with false, where it did already. */
@@ -108,12 +116,19 @@ export class Supervisor {
     timer.cancel()
   }
 
+  #wasRemoved(node: string): Promise<boolean> {
+    const { layout, platform } = this.#options
+    return wasRemoved(platform.files, layout.node(node).folder)
+  }
+
   async #nodeEnded(child: Child): Promise<void> {
     const { layout, platform, endSession, say } = this.#options
     await rm(layout.node(child.name).process, { force: true })
     if (!this.#stopping) {
       say(
-        `${sentenceOfExit(child.name, await child.exited)}. Start it again: ndfs node start ${child.name} --dir ${layout.dir}`,
+        (await this.#wasRemoved(child.name))
+          ? `${child.name} was removed from the cluster, and has ended.`
+          : `${sentenceOfExit(child.name, await child.exited)}. Start it again: ndfs node start ${child.name} --dir ${layout.dir}`,
       )
       await endSession(child.name).catch((error: unknown) =>
         say(`Cannot end the session of ${child.name}, it runs out by itself: ${messageOf(error)}`),

@@ -16,7 +16,7 @@ import { serveControl } from './control-socket.ts'
 import { doctor } from './doctor.ts'
 import { endNodeSession } from './end-node-session.ts'
 import { formatClusterDisk } from './format-disk.ts'
-import { layoutOf, nodesUsual, openOrMakeCluster, type Cluster, type Layout } from './layout.ts'
+import { layoutOf, nodesThere, nodesUsual, openOrMakeCluster, type Cluster, type Layout } from './layout.ts'
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
 import { configVersion, readNodeConfig, type NodeConfig, type StoreConfig } from './node-config.ts'
@@ -137,8 +137,11 @@ async function configure(
     socket: layout.storeSocket,
   }
   await replaceJson(files, layout.store.config, store)
+  const there = await nodesThere(files, layout, cluster)
   return Promise.all(
-    cluster.nodes.map(async ({ id, block, disks }, index): Promise<NodeConfig> => {
+    there.map(async ({ id, block, disks }): Promise<NodeConfig> => {
+      // Ports stay where they are, whichever nodes were removed.
+      const index = cluster.nodes.findIndex((one) => one.id === id)
       const node = layout.node(id)
       const before = await readNodeConfig(files, node.config).catch((error: unknown) => {
         if (error instanceof NdfsError && error.code === 'NOT_FOUND') return undefined

@@ -284,6 +284,36 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
     },
     async (request) => target.changeNode(nodeOf(request), request.body as NodeChange),
   )
+  app.delete(
+    '/api/v1/nodes/:node',
+    {
+      schema: {
+        summary: 'Removes a drained node, or one that is gone for good, from the cluster.',
+        security: changes,
+        params: nodeParams,
+        response: done,
+      },
+    },
+    async (request, reply) => {
+      await target.removeNode(nodeOf(request))
+      return reply.status(204).send()
+    },
+  )
+  app.delete(
+    '/api/v1/disks/:disk',
+    {
+      schema: {
+        summary: 'Removes a drained disk, or one that is gone for good, from the cluster.',
+        security: changes,
+        params: diskParams,
+        response: done,
+      },
+    },
+    async (request, reply) => {
+      await target.removeDisk(diskOf(request))
+      return reply.status(204).send()
+    },
+  )
   app.patch(
     '/api/v1/disks/:disk',
     {

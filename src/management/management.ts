@@ -307,7 +307,11 @@ export interface ManagementTarget {
   /** REFUSED where a mode would break a promise. */
   changeNode(id: string, change: NodeChange): Promise<NodeInfo>
 
+  /** Out of the cluster for good. REFUSED where something depends on it, UNAVAILABLE where the next request goes on with it. */
+  removeNode(id: string): Promise<void>
+
   listDisks(): Promise<readonly DiskInfo[]>
+  removeDisk(id: string): Promise<void>
   /** REFUSED where a mode would break a promise. */
   changeDisk(id: string, change: DiskChange): Promise<DiskInfo>
 

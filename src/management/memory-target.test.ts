@@ -174,6 +174,15 @@ export class MemoryTarget implements ManagementTarget {
     return node
   }
 
+  async removeNode(id: string): Promise<void> {
+    await this.showNode(id)
+    this.#nodes.delete(id)
+  }
+
+  async removeDisk(id: string): Promise<void> {
+    await this.changeDisk(id, { mode: 'active' })
+  }
+
   async changeDisk(id: string, { mode }: DiskChange): Promise<DiskInfo> {
     const disk = (await this.listDisks()).find((one) => one.id === id)
     if (disk === undefined) throw new NdfsError('NOT_FOUND', `Cannot find the disk ${id}.`)

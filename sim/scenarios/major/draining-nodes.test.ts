@@ -3,97 +3,24 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
 import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
-import { MiB } from '../../../src/base/units.ts'
-import type { ClusterStatus, Leaving } from '../../../src/management/management.ts'
-import type { NodeManagement } from '../../../src/node-management.ts'
-import { findOnDisks, owners } from '../../drained.ts'
-import { Scene, type SceneOptions } from './support.ts'
-
-const groups = 6
-const sectorsOfGroup = 128
-
-/** Quicker than in a real cluster, so that what follows a drain follows soon. */
-const pace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 20_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-}
-
-interface Told {
-  readonly scene: Scene
-  readonly owner: NodeId
-  /** The first node beside the owner that holds copies. */
-  readonly holder: NodeId
-}
-
-/** Some groups at rest, and an open log. */
-async function atRest(options: SceneOptions): Promise<Told> {
-  const scene = await Scene.begin({ sectors: groups * sectorsOfGroup, nodes: 5, pace, ...options })
-  const guest = scene.guest(scene.cluster.names[0])
-  for (let group = 0; group < groups; group++) {
-    await scene.done(guest.write(group * sectorsOfGroup, sectorsOfGroup))
-    await scene.drain()
-  }
-  await scene.done(guest.write(0, 8))
-  const owner = scene.owner()!
-  const holder = scene.groupNodes().find((node) => node !== owner)!
-  return { scene, owner, holder }
-}
-
-/** Asks the first node that serves, beside those. */
-async function ask<T>(
-  scene: Scene,
-  what: (management: NodeManagement) => Promise<T>,
-  ...beside: NodeId[]
-): Promise<T> {
-  let answer: T | undefined
-  const via = scene.cluster.serving().find((node) => !beside.includes(node))!
-  await scene.world.play(async () => {
-    answer = await what(scene.cluster.node(via)!.management)
-  })
-  return answer!
-}
-
-const drain = (scene: Scene, node: NodeId, ...beside: NodeId[]): Promise<unknown> =>
-  ask(scene, (management) => management.changeNode(node, { mode: 'draining' }), ...beside)
-
-async function leaving(scene: Scene): Promise<Leaving[]> {
-  const status: ClusterStatus = await ask(scene, (management) => management.status())
-  return status.leaving ?? []
-}
+import { findOnDisks } from '../../drained.ts'
+import { groups, Orderly, orderlyPace as pace, sectorsOfGroup } from './orderly-support.ts'
+import { Scene } from './support.ts'
 
 const of =
   (node: NodeId) =>
   (disk: DiskRef): boolean =>
     disk.node === node
 
-/** Status says that it is done, and then it is. */
-async function drained(scene: Scene, node: NodeId): Promise<void> {
-  for (let looks = 0; ; looks++) {
-    const [told] = await leaving(scene)
-    if (told?.done === true) break
-    assert.ok(
-      looks < 120,
-      `not in two minutes: ${JSON.stringify(told)}\n${findOnDisks(scene.cluster, of(node)).join('\n')}`,
-    )
-    await scene.wait(1_000)
-  }
-  assert.deepEqual(findOnDisks(scene.cluster, of(node)), [])
-  assert.ok(!owners(scene.cluster).includes(node))
-}
-
 test('a node is drained while guests write: groups, logs and vDisks leave it, and nothing comes back', async () => {
   for (const whom of ['owner', 'holder', 'peer'] as const) {
-    const told = await atRest({ seed: 1 })
-    const { scene } = told
+    const told = await Orderly.begin({ seed: 1 })
+    const { scene, stage } = told
     const node = whom === 'peer' ? scene.roles().peer : told[whom]
     const guest = scene.guest(scene.cluster.names.find((one) => one !== node)!)
     const here = scene.guest(node)
     await scene.done(here.read(0, 8))
-    await drain(scene, node)
+    await stage.drain(node)
     let longest = 0
     for (let i = 0; i < 60; i++) {
       const write = guest.write((i % groups) * sectorsOfGroup + 8, 32)
@@ -104,7 +31,7 @@ test('a node is drained while guests write: groups, logs and vDisks leave it, an
     }
     assert.ok(longest < 3_000, `a guest waited for ${Math.round(longest)} ms`)
     assert.ok(scene.describe()!.episode!.replicas.every((replica) => replica.node !== node))
-    await drained(scene, node)
+    await stage.drained(node)
     assert.ok(!scene.groupNodes().includes(node))
     // Written anew, a group is placed elsewhere.
     await scene.done(guest.write(0, sectorsOfGroup))
@@ -117,7 +44,7 @@ test('a node is drained while guests write: groups, logs and vDisks leave it, an
 test('an owner that ends at any step of a drain leaves whole copies, and another goes on with it', async () => {
   let came = 0
   for (let moment = 1; moment <= 12; moment++) {
-    const { scene, owner, holder } = await atRest({ seed: moment })
+    const { scene, stage, owner, holder } = await Orderly.begin({ seed: moment })
     const { cluster } = scene
     const ends = (): void => {
       if (moment % 3 === 0) scene.world.freeze(owner, 8_000)
@@ -127,35 +54,35 @@ test('an owner that ends at any step of a drain leaves whole copies, and another
     const steps = others.map((node) =>
       scene.atOperation(node, moment, (one) => one.kind !== 'read' && Scene.isGroup(one), ends),
     )
-    await drain(scene, holder, owner)
+    await stage.drain(holder, owner)
     await scene.wait(6_000)
     if (steps.some(({ happened }) => happened)) came++
     await scene.heal()
     await scene.done(scene.guest(others[0]).read(0, 64))
-    await drained(scene, holder)
+    await stage.drained(holder)
     await scene.finish()
   }
   assert.ok(came >= 6, `only ${came} of the moments came`)
 })
 
 test('a drain outlives the node itself, all nodes at once, and the store; taken back it ends where it is', async () => {
-  const { scene, holder } = await atRest({ seed: 3 })
+  const { scene, stage, holder } = await Orderly.begin({ seed: 3 })
   const { cluster } = scene
-  await drain(scene, holder)
+  await stage.drain(holder)
   await scene.wait(20)
   cluster.killStore()
   cluster.end(holder, 'power cut')
   await scene.wait(500)
   for (const node of cluster.running()) cluster.end(node, 'power cut')
   await scene.heal()
-  await drained(scene, holder)
-  await ask(scene, (management) => management.changeNode(holder, { mode: 'active' }))
-  assert.deepEqual(await leaving(scene), [])
+  await stage.drained(holder)
+  await stage.ask((management) => management.changeNode(holder, { mode: 'active' }))
+  assert.deepEqual(await stage.leaving(), [])
   await scene.finish()
 })
 
 test('a disk is drained to other disks, of its own node too, and vDisks that nobody owns are found', async () => {
-  const { scene, holder } = await atRest({
+  const { scene, stage, holder } = await Orderly.begin({
     seed: 4,
     pace: { ...pace, idleReleaseMs: 2_000, sweepMs: 60_000 },
   })
@@ -163,66 +90,57 @@ test('a disk is drained to other disks, of its own node too, and vDisks that nob
   const disk = `${holder}-hdd-0`
   const flash = `${holder}-flash-0`
   await assert.rejects(
-    ask(scene, (management) => management.changeDisk(flash, { mode: 'draining' })),
+    stage.ask((management) => management.changeDisk(flash, { mode: 'draining' })),
     (error: Error) => hasCode(error, 'REFUSED') && /last flash disk/.test(error.message),
   )
-  await ask(scene, (management) => management.changeDisk(disk, { mode: 'draining' }))
-  await drainedDisk(scene, disk)
+  await stage.ask((management) => management.changeDisk(disk, { mode: 'draining' }))
+  await stage.done()
+  assert.deepEqual(
+    findOnDisks(scene.cluster, (one) => one.disk === disk),
+    [],
+  )
   // The node as a whole: its flash disk holds what nobody owns.
-  await drain(scene, holder)
+  await stage.drain(holder)
   await scene.until(() => !scene.groupNodes().includes(holder), 20_000)
   await scene.until(() => scene.owner() === undefined)
   await scene.finish()
 })
 
-async function drainedDisk(scene: Scene, disk: string): Promise<void> {
-  for (let looks = 0; ; looks++) {
-    const [told] = await leaving(scene)
-    if (told?.done === true) break
-    assert.ok(looks < 120, JSON.stringify(told))
-    await scene.wait(1_000)
-  }
-  assert.deepEqual(
-    findOnDisks(scene.cluster, (one) => one.disk === disk),
-    [],
-  )
-}
-
 test('what would make writes wait is refused with the reason', async () => {
-  const { scene, owner, holder } = await atRest({ seed: 5, nodes: 3 })
-  await drain(scene, holder)
+  const { scene, stage, owner, holder } = await Orderly.begin({ seed: 5, nodes: 3 })
+  await stage.drain(holder)
   const third = scene.cluster.names.find((node) => node !== owner && node !== holder)!
   await assert.rejects(
-    drain(scene, third),
+    stage.drain(third),
     (error: Error) => hasCode(error, 'REFUSED') && /their writes would wait/.test(error.message),
   )
-  await ask(scene, (management) => management.changeNode(holder, { mode: 'active' }))
-  await drain(scene, third)
-  await drained(scene, third)
+  await stage.ask((management) => management.changeNode(holder, { mode: 'active' }))
+  await stage.drain(third)
+  await stage.drained(third)
   await scene.finish()
 })
 
 test('a death in the middle goes before the drain, also that of the node itself', async () => {
   for (const whom of ['leaving', 'another'] as const) {
-    const { scene, owner, holder } = await atRest({ seed: 6, nodes: 6 })
+    const { scene, stage, owner, holder } = await Orderly.begin({ seed: 6, nodes: 6 })
     const { cluster } = scene
     const other = cluster.names.find((node) => node !== owner && node !== holder)!
-    await drain(scene, holder)
+    await stage.drain(holder)
     await scene.wait(50)
     const lost = whom === 'leaving' ? holder : other
     cluster.lose(lost)
     await scene.until(() => findOnDisks(cluster, of(lost)).length === 0, 20_000)
     await scene.heal()
     await scene.done(scene.guest(owner).read(0, 64))
-    if (whom === 'another') await drained(scene, holder)
+    if (whom === 'another') await stage.drained(holder)
     await scene.finish()
   }
 })
 
 test('a drain that waits for room, or for another log disk, is never said to be done', async () => {
-  const { scene, holder } = await atRest({ seed: 7, nodes: 3 })
+  const { scene, stage, holder } = await Orderly.begin({ seed: 7, nodes: 3 })
   const { cluster } = scene
-  await drain(scene, holder)
+  await stage.drain(holder)
   // The third node dies at once: logs and copies have nowhere else to go, and guests are served all the same.
   const third = cluster.names.find((node) => node !== holder && node !== scene.owner())!
   cluster.end(third, 'power cut')
@@ -231,12 +149,12 @@ test('a drain that waits for room, or for another log disk, is never said to be 
   for (let i = 0; i < 8; i++) {
     await scene.wait(1_000)
     await scene.done(guest.write(i * 8, 8))
-    const [told] = await leaving(scene)
+    const [told] = await stage.leaving()
     const isEmpty = findOnDisks(cluster, of(holder)).length === 0
     assert.ok(!told.done || isEmpty, `${told.sentence}, and there is\n${findOnDisks(cluster, of(holder))[0]}`)
     if (i > 4) assert.ok(told.logs > 0, told.sentence)
   }
   cluster.startNode(third)
-  await drained(scene, holder)
+  await stage.drained(holder)
   await scene.finish()
 })

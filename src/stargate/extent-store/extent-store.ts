@@ -101,7 +101,8 @@ export interface ExtentStore {
     arriving: () => Promise<boolean>,
   ): Promise<boolean>
   /**
-   * Unlinks exactly that copy, durable when it resolves; resolves also where it is not there. Nothing that was written under
+   * Unlinks exactly that copy, durable when it resolves; resolves also where it is not there, or its disk is no disk of the cluster any
+   * more. Nothing that was written under
    * an earlier epoch makes it anew afterwards: such a write is refused with FENCED.
    */
   remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void>

@@ -47,6 +47,8 @@ export interface ExtentStoreOptions {
   readonly disks: readonly Disk[]
   /** The disk, here or elsewhere, is being left: see `Candidate`. */
   readonly isPassedOver?: (disk: DiskRef) => boolean
+  /** It is no disk of the cluster any more, and never comes back. */
+  readonly isRemoved?: (disk: DiskRef) => boolean
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
@@ -185,6 +187,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {
+    if (this.#options.isRemoved?.(copy) === true) return
     if (this.#isHere(copy)) return this.#local.remove(copy, group, epoch)
     await this.#call(copy, 'extents.remove', { copy, group, at: groupPage(0), count: 0, epoch })
   }
@@ -209,7 +212,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   candidates(): readonly Candidate[] {
-    const { block, remoteCandidates, isPassedOver = () => false } = this.#options
+    const { block, remoteCandidates, isPassedOver = () => false, isRemoved = () => false } = this.#options
     const here = this.local().map((disk): Candidate => ({
       ref: disk.ref,
       block,
@@ -217,9 +220,9 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       space: disk.space(),
       live: true,
     }))
-    return [...here, ...remoteCandidates()].map((candidate) =>
-      isPassedOver(candidate.ref) ? { ...candidate, leaving: true } : candidate,
-    )
+    return [...here, ...remoteCandidates()]
+      .filter(({ ref }) => !isRemoved(ref))
+      .map((candidate) => (isPassedOver(candidate.ref) ? { ...candidate, leaving: true } : candidate))
   }
 
   place(request: PlacementRequest): Placement {

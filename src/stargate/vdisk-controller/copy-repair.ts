@@ -32,6 +32,8 @@ export interface CopyRepairContext {
   readonly isGone: (disk: DiskRef) => boolean
   /** It is being left, in order: what is there counts, and is wanted elsewhere. */
   readonly isLeaving: (disk: DiskRef) => boolean
+  /** It never comes back. */
+  readonly isRemoved: (disk: DiskRef) => boolean
   /** A disk for another copy beside these; `stays`: none that is being left. Throws where there is none with room. */
   readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier, stays: boolean) => Target
   /** The node of this disk failed a write a moment ago. */
@@ -197,7 +199,7 @@ export class CopyRepair {
    * index: it is unlinked when its disk is back.
    */
   async #settle(group: GroupId): Promise<void> {
-    const { index, groups, isGone } = this.#context
+    const { index, groups, isGone, isRemoved } = this.#context
     const handle = groups.handleOf(group)
     const row = await index.readFenced(group)
     if (row?.state !== 'whole') return index.copies.forget(handle)
@@ -205,6 +207,7 @@ export class CopyRepair {
     const left: PlannedCopy[] = []
     for (const copy of planned) {
       if (namesCopy(row.copies, copy)) continue
+      if (isRemoved(copy)) continue
       if (isGone(copy) || !(await this.#unlinked(group, copy))) left.push({ ...copy, left: true })
     }
     const unnamed = planned.length - row.copies.length

@@ -357,6 +357,8 @@ export class TestWorld {
   readonly alive = new Set<TestNode>()
   /** Nodes that are being left, in order. */
   readonly left = new Set<NodeId>()
+  /** Nodes that are no part of the cluster any more. */
+  readonly removed = new Set<NodeId>()
   readonly #database = new Database(':memory:')
   readonly engine: SqliteMedusa
   /** One of so many answers of Medusa is lost; 0: none. */
@@ -476,7 +478,7 @@ export class TestNode {
         return disk.state === 'gone' || !sameDisk(disk.ref, ref)
       },
       mayBeRead: () => false,
-      leaving: { isLeaving: isLeft, isPassedOver: isLeft },
+      leaving: { isLeaving: isLeft, isPassedOver: isLeft, isRemoved: (ref) => world.removed.has(ref.node) },
       isAnyGone: () =>
         this.world.left.size > 0 || [...this.world.extents.values()].some(({ state }) => state === 'gone'),
     })
@@ -730,10 +732,12 @@ export class TestNode {
         )
         return true
       },
-      remove: (group, copy) =>
-        on(copy, (disk) => {
-          if (disk.files.delete(fileName(group, copy))) this.onRemoved(group, copy)
-        }),
+      remove: async (group, copy) =>
+        world.removed.has(copy.node)
+          ? undefined
+          : on(copy, (disk) => {
+              if (disk.files.delete(fileName(group, copy))) this.onRemoved(group, copy)
+            }),
       inventory: async () => [],
       candidates: () =>
         [...world.extents.values()].map(

@@ -99,6 +99,8 @@ export interface Leaving {
   readonly isLeaving: (disk: DiskRef) => boolean
   /** Nothing new is placed on it where another can be had: that, and disks of nodes in maintenance. */
   readonly isPassedOver: (disk: DiskRef) => boolean
+  /** It is no disk of the cluster any more, and never comes back: what no row names there is as good as unlinked. */
+  readonly isRemoved: (disk: DiskRef) => boolean
 }
 
 export type HostedCount =
@@ -241,6 +243,7 @@ export class HostedVDiskController implements HostedVDisk {
       chance,
       isGone: context.isGone,
       isLeaving: context.leaving.isLeaving,
+      isRemoved: context.leaving.isRemoved,
       suspect,
       placeCopy: (beside, bytes, tier, stays) => this.#placeCopy(beside, bytes, tier, stays),
       admit: (bytes) => context.admitMaintenance('repair', bytes),
@@ -255,6 +258,7 @@ export class HostedVDiskController implements HostedVDisk {
       copies: this.#copies,
       isGone: context.isGone,
       isLeaving: context.leaving.isLeaving,
+      isRemoved: context.leaving.isRemoved,
       mayBeRead: context.mayBeRead,
       isAnyGone: context.isAnyGone,
       wake: () => context.repairs.wake(),

@@ -11,12 +11,13 @@ import {
   groupsOfPartition,
   leftBehindRowKey,
 } from './rows.ts'
+import type { Leaving } from './hosted-vdisk.ts'
 import type { RepairList } from './vdisk-controller.ts'
 
 const rowsAtOnce = 256
 
 /**
- * A copy that no row names is on a disk that is there; or, where more is gone, or being left, than before (`losses`), a copy that a row
+ * A copy that no row names is on a disk that is there, or never will be; or, where more is gone, or being left, than before (`losses`), a copy that a row
  * names is gone, or one that the index names is on a disk that is being left: of a group without a row, too, for somebody has to free it.
  * What is read may be a moment old: it only decides whether to claim.
  */
@@ -24,12 +25,13 @@ export async function looksForRepair(
   medusa: Medusa,
   vdisk: VDiskId,
   isGone: (disk: DiskRef) => boolean,
-  isLeaving: (disk: DiskRef) => boolean,
+  { isLeaving, isRemoved }: Pick<Leaving, 'isLeaving' | 'isRemoved'>,
   losses: boolean,
 ): Promise<boolean> {
+  const isAway = (disk: DiskRef): boolean => isGone(disk) && !isRemoved(disk)
   const partition = groupsOfPartition(vdisk)
   const [left] = (await medusa.get(partition, [leftBehindRowKey])).rows
-  if (left !== undefined && !decodeLeftBehind(left.value).every(isGone)) return true
+  if (left !== undefined && !decodeLeftBehind(left.value).every(isAway)) return true
   if (!losses) return false
   let after = ''
   for (;;) {

@@ -411,7 +411,7 @@ export class VDiskHost implements VDiskController {
    */
   needsRepair(vdisk: VDiskId, losses: boolean): Promise<boolean> {
     const { medusa, isGone, leaving } = this.#options
-    return looksForRepair(medusa, vdisk, isGone, leaving.isLeaving, losses)
+    return looksForRepair(medusa, vdisk, isGone, leaving, losses)
   }
 
   /** A log disk runs short of room, and these vDisks' records hold its oldest segments. */

@@ -41,6 +41,8 @@ export interface VDiskRepairContext {
   readonly mayBeRead: (disk: DiskRef) => boolean
   /** It is being left, in order. */
   readonly isLeaving: (disk: DiskRef) => boolean
+  /** It never comes back: what is left behind there is as good as unlinked. */
+  readonly isRemoved: (disk: DiskRef) => boolean
   /** Some disk of the cluster is gone, or being left. */
   readonly isAnyGone: () => boolean
   /** There is work: see `next`. */
@@ -87,6 +89,9 @@ export class VDiskRepair {
     this.#context = context
   }
 
+  /** It is gone, and may come back with what was left behind there. */
+  readonly #isAway = (disk: DiskRef): boolean => this.#context.isGone(disk) && !this.#context.isRemoved(disk)
+
   /** Where all copies lie: one scan of the index for as long as this node owns the vDisk. */
   survey(): Promise<void> {
     this.#survey ??= this.#scan().catch((error: unknown) => {
@@ -109,8 +114,8 @@ export class VDiskRepair {
 
   /** A repair has failed, and may have left something behind. */
   lookIfUnsettled(): void {
-    const { index, isGone } = this.#context
-    if (index.copies.toSettle(isGone).length > 0) this.look()
+    const { index } = this.#context
+    if (index.copies.toSettle(this.#isAway).length > 0) this.look()
   }
 
   /** What is gone has changed, or may have: the list is made anew. */
@@ -159,7 +164,7 @@ export class VDiskRepair {
     this.#noRoom = false
     for (const { group, left, isReadable } of index.copies.endangered(isGone, mayBeRead))
       this.#add(group, left, this.#bytesOf(group), isReadable)
-    for (const group of index.copies.toSettle(isGone))
+    for (const group of index.copies.toSettle(this.#isAway))
       if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0, true)
     for (const { group, copies } of index.copies.leaving(isGone, isLeaving))
       if (!this.#wanted.has(group)) this.#add(group, moveLine + copies, this.#bytesOf(group), true)
@@ -214,7 +219,7 @@ export class VDiskRepair {
 
   /** What is gone may have changed meanwhile, or one of several copies was made: where it stands now counts. */
   #worked(group: GroupHandle, begun: Wanted | undefined): void {
-    const { index, row, isGone } = this.#context
+    const { index, row } = this.#context
     const before = this.#wanted.get(group)
     this.#wanted.delete(group)
     const loss = this.#lossOf(group)
@@ -224,7 +229,7 @@ export class VDiskRepair {
       this.#add(group, loss.left, this.#bytesOf(group), isMade && loss.isReadable)
       // Nothing has come of it: it is being freed, or made anew already because it was found to be bad.
       if (!isMade) this.#aside.add(group)
-    } else if (index.copies.isToSettle(group, isGone)) {
+    } else if (index.copies.isToSettle(group, this.#isAway)) {
       this.#add(group, row.state.copies, 0, false)
       this.#aside.add(group)
     }
@@ -257,12 +262,12 @@ export class VDiskRepair {
 
   /** Nothing is left to do: whoever looks without owning the vDisk is told so. */
   async #done(): Promise<void> {
-    const { index, freeDead, isGone } = this.#context
+    const { index, freeDead } = this.#context
     if (this.#underWay.size > 0) return
     freeDead()
     this.#reason = undefined
     const left = index.copies.disksLeftBehind()
-    if (left === undefined || index.copies.toSettle(isGone).length > 0) return this.#retry()
+    if (left === undefined || index.copies.toSettle(this.#isAway).length > 0) return this.#retry()
     this.#pauseMs = 0
     await index.leaveBehind(left)
   }

@@ -1,0 +1,108 @@
+/** A stage for scenarios of orderly change: some groups at rest, an open log, and operators' questions. */
+import assert from 'node:assert/strict'
+import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
+import { MiB } from '../../../src/base/units.ts'
+import type { Leaving } from '../../../src/management/management.ts'
+import type { NodeManagement } from '../../../src/node-management.ts'
+import { decodePlannedCopies, leftBehindRowKey } from '../../../src/stargate/vdisk-controller/rows.ts'
+import { findOnDisks, owners } from '../../drained.ts'
+import { Scene, type SceneOptions } from './support.ts'
+
+export const groups = 6
+export const sectorsOfGroup = 128
+const patienceLooks = 120
+
+/** Quicker than in a real cluster, so that what follows a drain follows soon. */
+export const orderlyPace = {
+  drainBeginsAtBytes: MiB,
+  drainAgeMs: 500,
+  idleReleaseMs: 20_000,
+  freeAgainMs: 2_000,
+  sweepMs: 5_000,
+  goneGraceMs: 800,
+}
+
+export interface Staged {
+  readonly scene: Scene
+  readonly stage: Orderly
+  readonly owner: NodeId
+  /** The first node beside the owner that holds copies. */
+  readonly holder: NodeId
+}
+
+export class Orderly {
+  readonly #scene: Scene
+
+  static async begin(options: SceneOptions): Promise<Staged> {
+    const scene = await Scene.begin({
+      sectors: groups * sectorsOfGroup,
+      nodes: 5,
+      pace: orderlyPace,
+      ...options,
+    })
+    const guest = scene.guest(scene.cluster.names[0])
+    for (let group = 0; group < groups; group++) {
+      await scene.done(guest.write(group * sectorsOfGroup, sectorsOfGroup))
+      await scene.drain()
+    }
+    await scene.done(guest.write(0, 8))
+    const owner = scene.owner()!
+    const holder = scene.groupNodes().find((node) => node !== owner)!
+    return { scene, stage: new Orderly(scene), owner, holder }
+  }
+
+  private constructor(scene: Scene) {
+    this.#scene = scene
+  }
+
+  /** Asks the first node that serves, beside those. */
+  async ask<T>(what: (management: NodeManagement) => Promise<T>, ...beside: NodeId[]): Promise<T> {
+    const { cluster, world } = this.#scene
+    let answer: T | undefined
+    const via = cluster.serving().find((node) => !beside.includes(node))!
+    await world.play(async () => {
+      answer = await what(cluster.node(via)!.management)
+    })
+    return answer!
+  }
+
+  async drain(node: NodeId, ...beside: NodeId[]): Promise<void> {
+    await this.ask((management) => management.changeNode(node, { mode: 'draining' }), ...beside)
+  }
+
+  async leaving(): Promise<Leaving[]> {
+    return (await this.ask((management) => management.status())).leaving ?? []
+  }
+
+  /** Status says of the first that is being left that it is done. */
+  async done(): Promise<void> {
+    for (let looks = 0; ; looks++) {
+      const [told] = await this.leaving()
+      if (told?.done === true) return
+      assert.ok(looks < patienceLooks, `not in two minutes: ${told?.sentence}`)
+      await this.#scene.wait(1_000)
+    }
+  }
+
+  /** Status says so of the node, and then it is. */
+  async drained(node: NodeId): Promise<void> {
+    await this.done()
+    const { cluster } = this.#scene
+    assert.deepEqual(
+      findOnDisks(cluster, (disk) => disk.node === node),
+      [],
+    )
+    assert.ok(!owners(cluster).includes(node))
+  }
+
+  /** Index rows that have a copy on such disks, whether it counts or not. */
+  inIndexes(is: (disk: DiskRef) => boolean): string[] {
+    const rows = this.#scene.cluster.database
+      .prepare<[string], { key: string; value: Buffer }>(
+        `SELECT r.key AS key, r.value AS value FROM medusa_partitions p
+         JOIN medusa_rows r ON r.partition = p.id WHERE p.table_name = 'groups-of' AND r.key <> ?`,
+      )
+      .all(leftBehindRowKey)
+    return rows.flatMap(({ key, value }) => (decodePlannedCopies(value).some(is) ? [key] : []))
+  }
+}
