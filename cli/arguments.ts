@@ -45,9 +45,9 @@ export function blockArgument(text: string): string {
   return text
 }
 
-/** `30s`, `3m`, or seconds alone. */
+/** `30s`, `3m`, `2h`, or seconds alone. */
 export function durationArgument(text: string): number {
-  const match = /^(\d+)(s|m)?$/.exec(text)
-  if (!match) throw new InvalidArgumentError('Write a time such as 180s or 3m.')
-  return Number(match[1]) * (match[2] === 'm' ? 60_000 : 1000)
+  const match = /^(\d+)(s|m|h)?$/.exec(text)
+  if (!match) throw new InvalidArgumentError('Write a time such as 180s, 3m or 2h.')
+  return Number(match[1]) * (match[2] === 'h' ? 3_600_000 : match[2] === 'm' ? 60_000 : 1000)
 }

@@ -14,7 +14,7 @@ import type {
 } from '../src/management/management.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
-import { addDrainCommand, addRemoveCommand } from './leaving-commands.ts'
+import { addDrainCommand, addMaintenanceCommand, addRemoveCommand } from './leaving-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
   containerFacts,
@@ -167,6 +167,7 @@ function addNodeCommands(node: Command, program: Program): void {
     })
   addDrainCommand(node, 'node', leaf, clientFor)
   addRemoveCommand(node, 'node', leaf, clientFor)
+  addMaintenanceCommand(node, leaf, clientFor)
   node
     .command('start <node>')
     .description('starts a node of this machine that was killed')

@@ -1,8 +1,9 @@
 /** `ndfs node drain` and `ndfs disk drain`: what is to be left, in order, and how far that is. */
-import { type Command } from 'commander'
+import { Argument, type Command } from 'commander'
 import { NdfsError } from '../src/base/errors.ts'
 import type { ApiClient } from '../src/local/api-client.ts'
 import type { ClusterStatus, Leaving } from '../src/management/management.ts'
+import { durationArgument } from './arguments.ts'
 import { consoleOutput, type Results } from './console-output.ts'
 
 export interface LeavingOptions {
@@ -52,6 +53,45 @@ export function addDrainCommand<Options extends object>(
           : `${id} is being drained. \`ndfs status\` shows how far that is, \`ndfs ${what} drain ${id} --watch\` waits for it.`,
       )
     })
+}
+
+export function addMaintenanceCommand<Options extends object>(
+  node: Command,
+  leaf: Leaf,
+  clientFor: ClientFor<Options>,
+): void {
+  leaf(
+    node,
+    'maintenance <node>',
+    'moves vDisks and logs off a node that will be away for a while; what else lies on it stays',
+  )
+    .addArgument(new Argument('<on|off>').choices(['on', 'off']))
+    .option('--for <time>', 'for so long its absence is no reason to repair (1h)', durationArgument)
+    .option('--watch', 'shows how far it is, until the node may be stopped')
+    .action(
+      async (
+        id: string,
+        wish: 'on' | 'off',
+        options: Options & LeavingOptions & { for?: number; watch?: boolean },
+      ) => {
+        const client = await clientFor(options)
+        const body = {
+          mode: wish === 'on' ? 'maintenance' : 'active',
+          ...(wish === 'off' || options.for === undefined
+            ? {}
+            : { repairWaitsSeconds: Math.max(1, Math.round(options.for / 1000)) }),
+        }
+        const changed = await client.change('PATCH', pathOf('node', id), body)
+        const output = consoleOutput(options.json)
+        if (options.watch === true && wish === 'on') return await watchLeaving(client, 'node', id, output)
+        output.result(
+          changed,
+          wish === 'off'
+            ? `${id} is active again.`
+            : `${id} goes into maintenance. \`ndfs status\` shows when it may be stopped.`,
+        )
+      },
+    )
 }
 
 /** Of a node (`node`) or of a disk. */

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { DiskId, DiskRef, Incarnation, NodeId } from './base/ids.ts'
 import { GoneDisks } from './gone-disks.ts'
 import type { Clock } from './platform/platform.ts'
-import type { NodeValue, SessionValue } from './zeus/zeus.ts'
+import type { NodeValue, SessionValue, SettingValue } from './zeus/zeus.ts'
 
 const disk = (node: string, incarnation = 'first'): DiskRef => ({
   node: node as NodeId,
@@ -15,6 +15,7 @@ const disk = (node: string, incarnation = 'first'): DiskRef => ({
 class View {
   readonly nodes = new Map<NodeId, NodeValue>()
   readonly sessions = new Map<NodeId, SessionValue>()
+  readonly settings = new Map<NodeId, SettingValue>()
   readonly told: boolean[] = []
   readonly own = { ref: disk('n1'), state: 'online' as 'online' | 'failed' }
   readonly gone: GoneDisks
@@ -25,6 +26,7 @@ class View {
     for (const node of ['n1', 'n2', 'n3']) this.nodes.set(node as NodeId, this.#value(node))
     const clock = {
       now: () => this.#now,
+      wallTime: () => 1_000_000 + this.#now,
       after: (ms: number, run: () => void) => {
         const timer = { at: this.#now + ms, run }
         this.#timers.push(timer)
@@ -40,6 +42,7 @@ class View {
       graceMs: 800,
       nodes,
       sessions,
+      settings: this.settings,
       changed,
     })
   }
@@ -129,4 +132,28 @@ test('this node’s own disks are judged by themselves', () => {
   view.gone.ownFailed()
   assert.ok(view.gone.isGone(disk('n1')) && view.gone.isAnyGone())
   assert.deepEqual(view.told, [true])
+})
+
+test('the disks of a node in maintenance are gone when its time is over, and it is not there', () => {
+  const view = new View()
+  for (const node of ['n1', 'n2', 'n3']) view.session(node)
+  view.gone.begin()
+  view.pass(1000)
+  const n2 = 'n2' as NodeId
+  view.settings.set(n2, { mode: 'maintenance', repairWaitsUntil: 1_000_000 + 61_000 })
+  view.gone.settingChanged(n2)
+  view.ends('n2')
+  view.pass(5_000)
+  assert.equal(view.gone.isGone(disk('n2')), false)
+  assert.equal(view.gone.isAnyGone(), false)
+  view.told.length = 0
+  view.pass(60_000)
+  assert.deepEqual(view.told, [true])
+  assert.ok(view.gone.isGone(disk('n2')) && view.gone.isAnyGone())
+  view.settings.set(n2, { mode: 'maintenance', repairWaitsUntil: 1_000_000 + 500_000 })
+  view.gone.settingChanged(n2)
+  assert.equal(view.gone.isGone(disk('n2')), false, 'it was given more time')
+  view.settings.delete(n2)
+  view.gone.settingChanged(n2)
+  assert.equal(view.gone.isGone(disk('n2')), true, 'it is in maintenance no longer')
 })

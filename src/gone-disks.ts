@@ -3,13 +3,14 @@
  * as online. It decides what is worth copying and what may be unlinked, and nothing else; rows say what counts.
  *
  *   its node's session ended, or was never seen  ──graceMs──▶ gone: a process that is started again at once loses nothing
+ *   … and it is in maintenance                    ──until the time that the operator gave──▶ gone
  *   its session shows it as failed, or no more    ──────────▶ gone
  *   its session shows it as online                ──────────▶ there
  */
 import type { DiskRef, NodeId } from './base/ids.ts'
 import type { Disk } from './disk/disk.ts'
 import type { Clock, Timer } from './platform/platform.ts'
-import type { NodeValue, SessionValue } from './zeus/zeus.ts'
+import type { NodeValue, SessionValue, SettingValue } from './zeus/zeus.ts'
 
 export interface GoneDisksContext {
   readonly clock: Clock
@@ -19,6 +20,7 @@ export interface GoneDisksContext {
   readonly graceMs: number
   readonly nodes: ReadonlyMap<NodeId, NodeValue>
   readonly sessions: ReadonlyMap<NodeId, SessionValue>
+  readonly settings: ReadonlyMap<NodeId, SettingValue>
   /** `losses`: something is gone that was there, as far as this node knew. */
   readonly changed: (losses: boolean) => void
 }
@@ -27,6 +29,8 @@ export class GoneDisks {
   readonly #context: GoneDisksContext
   /** Whose session ended a moment ago; each with the timer of its grace. */
   readonly #mayComeBack = new Map<NodeId, Timer>()
+  /** In maintenance, each with the timer of its end. */
+  readonly #spared = new Map<NodeId, Timer>()
   #beginning: Timer | undefined
   #begun = false
 
@@ -100,6 +104,21 @@ export class GoneDisks {
     changed(lost === true)
   }
 
+  /** An operator has set something for the node: how long its absence is no reason to repair. */
+  settingChanged(name: NodeId): void {
+    const { clock, settings, changed } = this.#context
+    this.#spared.get(name)?.cancel()
+    this.#spared.delete(name)
+    const { mode, repairWaitsUntil = 0 } = settings.get(name) ?? {}
+    const leftMs = repairWaitsUntil - clock.wallTime()
+    if (mode !== 'maintenance' || leftMs <= 0) return
+    const timer = clock.after(leftMs, () => {
+      this.#spared.delete(name)
+      changed(true)
+    })
+    this.#spared.set(name, timer)
+  }
+
   /** A disk of this node left service. */
   ownFailed(): void {
     this.#context.changed(true)
@@ -107,11 +126,11 @@ export class GoneDisks {
 
   stop(): void {
     this.#beginning?.cancel()
-    for (const timer of this.#mayComeBack.values()) timer.cancel()
+    for (const timer of [...this.#mayComeBack.values(), ...this.#spared.values()]) timer.cancel()
   }
 
   #isOver(node: NodeId): boolean {
-    return this.#begun && !this.#mayComeBack.has(node)
+    return this.#begun && !this.#mayComeBack.has(node) && !this.#spared.has(node)
   }
 }
 

@@ -91,6 +91,9 @@ interface KnownNode {
 /** A node that doesn't answer by then is shown without what only it knows. */
 const askTimeoutMs = 2000
 
+/** In maintenance, where nothing else is asked for: an hour. */
+const repairWaitsSecondsUsual = 3600
+
 const nameOf = ({ container, name }: VDiskName): string => `${container}/${name}`
 
 export class NodeManagement implements ManagementTarget {
@@ -108,7 +111,7 @@ export class NodeManagement implements ManagementTarget {
       await options.refreshSpaces()
       return options.extents.candidates()
     }
-    this.#orderly = new OrderlyChange({ zeus, survey: this.#survey, candidates })
+    this.#orderly = new OrderlyChange({ clock: platform.clock, zeus, survey: this.#survey, candidates })
     this.#removal = new Removal({ clock: platform.clock, zeus, orderly: this.#orderly })
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
@@ -255,9 +258,13 @@ export class NodeManagement implements ManagementTarget {
     return info
   }
 
-  async changeNode(id: string, { mode, force = false, ...change }: NodeChange): Promise<NodeInfo> {
+  async changeNode(
+    id: string,
+    { mode, force = false, repairWaitsSeconds = repairWaitsSecondsUsual, ...change }: NodeChange,
+  ): Promise<NodeInfo> {
     if ((await this.#options.zeus.get(`node/${id}`)) === undefined) throw unknownNode(id)
     if (mode === 'draining') await this.#orderly.drainNode(id as NodeId, { force })
+    if (mode === 'maintenance') await this.#orderly.maintainNode(id as NodeId, repairWaitsSeconds * 1000)
     if (mode === 'active') await this.#orderly.activateNode(id as NodeId)
     if (Object.keys(change).length > 0) await this.#changeSetting(id, change)
     return this.showNode(id)
@@ -320,20 +327,16 @@ export class NodeManagement implements ManagementTarget {
     const leaving = await leavingStatus(this.#orderly, this.#options.view, told)
     const unreachable = repair?.endangered.some(({ left }) => left === 0) === true
     const problems = [
-      ...nodes.flatMap(({ info }) =>
-        info.state === 'down'
-          ? [
-              `${info.id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${info.id}\``,
-            ]
-          : [],
-      ),
+      ...nodes.flatMap(({ info }) => (info.state === 'down' ? [downSentence(info)] : [])),
       ...nodes.flatMap(({ info, answer }) =>
         info.state === 'up' && answer === undefined
           ? [`${info.id} lives, and does not answer ${this.#options.node}`]
           : [],
       ),
       ...disks.flatMap((disk) =>
-        disk.state === 'failed' ? [`disk ${disk.id} of ${disk.node} has failed: replace it`] : [],
+        disk.state === 'failed' && disk.mode !== 'removed'
+          ? [`disk ${disk.id} of ${disk.node} has failed: replace it`]
+          : [],
       ),
       ...repairProblems(repair),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
@@ -430,6 +433,7 @@ export class NodeManagement implements ManagementTarget {
     )
     add('counter', 'moved_bytes_total', 'Bytes of copies moved.', hosted.movedBytes)
     add('gauge', 'draining', '1 while the node is being drained.', mode === 'draining' ? 1 : 0)
+    add('gauge', 'in_maintenance', '1 while the node is in maintenance.', mode === 'maintenance' ? 1 : 0)
     const moving = hosted.repairs.flatMap((list) => list.moving ?? [])
     const sumOf = (of: 'groups' | 'bytes'): number => moving.reduce((sum, one) => sum + one[of], 0)
     add(
@@ -694,6 +698,11 @@ function byCopiesLeft(lists: readonly RepairList[]): Map<number, { groups: numbe
   }
   return sums
 }
+
+const downSentence = ({ id, mode }: NodeInfo): string =>
+  mode === 'maintenance'
+    ? `${id} is down, in maintenance: what lies there lacks a copy until it is back, or its time is over. \`ndfs node start ${id}\``
+    : `${id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${id}\``
 
 const unknownNode = (id: string): NdfsError =>
   new NdfsError('NOT_FOUND', `There is no node ${id}. \`ndfs node list\` shows those that are`, { node: id })

@@ -262,6 +262,7 @@ export async function startNode(options: NodeOptions) {
     graceMs: pace.goneGraceMs,
     nodes: view.nodes,
     sessions: view.sessions,
+    settings: view.settings,
     changed: (losses) => {
       controller.disksChanged()
       curator.disksChanged(losses)
@@ -311,9 +312,11 @@ export async function startNode(options: NodeOptions) {
       if (begun) retirement.look()
     }
     const isSame = JSON.stringify(now?.disks) === JSON.stringify(before?.disks)
-    if (isSame && now?.mode === before?.mode) return
+    if (isSame && now?.mode === before?.mode && now?.repairWaitsUntil === before?.repairWaitsUntil) return
+    gone.settingChanged(name)
     controller.disksChanged()
-    curator.disksChanged(leavesMore(now, before))
+    // A node that is away, and is in maintenance no longer, is gone.
+    curator.disksChanged(leavesMore(now, before) || before?.mode === 'maintenance')
     if (now?.mode !== before?.mode) {
       curator.sweep()
       if (name === node) handOver.look()

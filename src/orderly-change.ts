@@ -1,5 +1,5 @@
 /**
- * Drains of nodes and disks, as an operator asks for them: checked against what they would break, set in Zeus, and counted
+ * Drains of nodes and disks, and maintenance, as an operator asks for them: checked against what they would break, set in Zeus, and counted
  * (docs/vdisk-protocol.md, "Orderly change").
  *
  *  1. What is refused names the reason and what can be done; what is not refused is durable, and goes on by itself wherever it is
@@ -15,11 +15,13 @@ import { formatSize } from './base/units.ts'
 import { type ClusterSurvey, isUnknown } from './cluster-survey.ts'
 import { copiesAskedFor } from './cluster-survival.ts'
 import type { Candidate } from './stargate/extent-store/extent-store.ts'
+import type { Clock } from './platform/platform.ts'
 import { repairReserveShare } from './stargate/extent-store/placement.ts'
 import { type HeldByDisk, SurveySum } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { DiskSetting, NodeValue, SessionValue, SettingValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 export interface OrderlyChangeOptions {
+  readonly clock: Clock
   readonly zeus: Zeus
   readonly survey: ClusterSurvey
   /** Disks of nodes that live, with their room. */
@@ -47,11 +49,13 @@ export interface Configuration {
 }
 
 export class OrderlyChange {
+  readonly #clock: Clock
   readonly #zeus: Zeus
   readonly #survey: ClusterSurvey
   readonly #candidates: () => Promise<readonly Candidate[]>
 
-  constructor({ zeus, survey, candidates }: OrderlyChangeOptions) {
+  constructor({ clock, zeus, survey, candidates }: OrderlyChangeOptions) {
+    this.#clock = clock
     this.#zeus = zeus
     this.#survey = survey
     this.#candidates = candidates
@@ -64,6 +68,18 @@ export class OrderlyChange {
       await this.#assertMayLeave(node, disksOfNode(cluster, node), cluster, force)
       const { repairWaitsUntil: _, ...rest } = setting
       return { ...rest, mode: 'draining' }
+    })
+  }
+
+  /**
+   * From now on the node owns nothing, and gets nothing new; for so long its absence is no reason to make anew what lies on it. Asked again
+   * it is given that time anew.
+   */
+  maintainNode(node: NodeId, repairWaitsMs: number): Promise<void> {
+    return this.#change(node, async (setting, cluster) => {
+      await this.#assertMayRest(node, cluster)
+      const repairWaitsUntil = Math.round(this.#clock.wallTime()) + repairWaitsMs
+      return { ...setting, mode: 'maintenance', repairWaitsUntil }
     })
   }
 
@@ -175,6 +191,37 @@ export class OrderlyChange {
     throw new NdfsError('NOT_FOUND', `There is no disk ${disk}. \`ndfs disk list\` shows those that are`, {
       disk,
     })
+  }
+
+  /** Refuses what would make writes wait, or something unreadable, while the node is away. */
+  async #assertMayRest(node: NodeId, cluster: Configuration): Promise<void> {
+    assertEnoughLogs(
+      `put ${node} into maintenance`,
+      stayingDisks(cluster, disksOfNode(cluster, node)),
+      cluster,
+    )
+    const [picture, names] = await Promise.all([this.#survey.picture(), this.#zeus.list('vdisk/')])
+    const without = { ...picture, live: picture.live.filter((disk) => disk.node !== node), failed: [] }
+    const surveyed = await this.#survey.survey(
+      without,
+      names.map(({ value }) => (value as VDiskNameValue).id),
+    )
+    for (const { key, value } of names) {
+      const vdisk = key.slice('vdisk/'.length)
+      const found = surveyed.get((value as VDiskNameValue).id)!
+      if (isUnknown(found))
+        throw new NdfsError(
+          'UNAVAILABLE',
+          `Cannot put ${node} into maintenance now: it is not known what of ${vdisk} would be left (${found.unknown}). Ask again in a moment`,
+          { vdisk },
+        )
+      if (found.bytes.unreadable > 0)
+        throw new NdfsError(
+          'REFUSED',
+          `Cannot put ${node} into maintenance: without it ${formatSize(found.bytes.unreadable)} of ${vdisk} at most could not be read. Wait for repair, or drain it instead: \`ndfs node drain ${node}\``,
+          { vdisk, bytes: found.bytes.unreadable },
+        )
+    }
   }
 
   /** Refuses what would make writes wait, what has no room elsewhere, and what only `force` may do. */

@@ -3,6 +3,7 @@ import { patch, type PlantedBug } from './planted-bug.ts'
 
 const unitTests = 'src/stargate/vdisk-controller/moves.test.ts'
 const scenarios = 'sim/scenarios/major/draining-nodes.test.ts'
+const maintenance = 'sim/scenarios/major/maintenance.test.ts'
 const removals = 'sim/scenarios/major/removed-nodes.test.ts'
 
 export const leavingBugs: readonly PlantedBug[] = [
@@ -82,5 +83,25 @@ export const leavingBugs: readonly PlantedBug[] = [
       ),
     ],
     scenario: { file: removals, tests: 'a node that died is removed once' },
+  },
+  {
+    name: 'repair begins during maintenance',
+    breaks: 'I1',
+    does: 'A node that is stopped in maintenance is made up for at once.',
+    patches: [patch('gone-disks.ts', ' && !this.#spared.has(node)\n', '\n')],
+    scenario: { file: maintenance, tests: 'a node in maintenance may be stopped' },
+  },
+  {
+    name: 'maintenance without an end',
+    breaks: 'I1',
+    does: 'What lies on a node that stays away after maintenance is never made anew.',
+    patches: [
+      patch(
+        'gone-disks.ts',
+        'this.#spared.delete(name)\n      changed(true)\n',
+        'void name\n      changed(true)\n',
+      ),
+    ],
+    scenario: { file: maintenance, tests: 'when its time is over' },
   },
 ]

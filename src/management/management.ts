@@ -238,9 +238,17 @@ export const nodeChangeSchema = Type.Object(
       }),
     ),
     mode: Type.Optional(
-      Type.Union([Type.Literal('active'), Type.Literal('draining')], {
+      Type.Union([Type.Literal('active'), Type.Literal('draining'), Type.Literal('maintenance')], {
         description:
-          '`draining`: vDisks, logs and copies of extent groups move to other nodes; taken back by `active`.',
+          '`draining`: vDisks, logs and copies of extent groups move to other nodes; `maintenance`: vDisks and logs do; taken back by `active`.',
+      }),
+    ),
+    repairWaitsSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 7 * 24 * 3600,
+        description:
+          'In maintenance: for so long its absence is no reason to repair; an hour where nothing is said.',
       }),
     ),
     force: Type.Optional(
