@@ -33,7 +33,9 @@ import {
   stampsIn,
   zeroStamp,
 } from './sector-history.ts'
+import { findOnDisks } from './drained.ts'
 import { Operator } from './operators.ts'
+import { OrderlyOperator } from './orderly-operator.ts'
 import type { VDiskState } from '../src/stargate/vdisk-controller/rows.ts'
 import { SeededChance } from './seeded-chance.ts'
 import { Client, requestBytesMax } from './workload.ts'
@@ -60,6 +62,8 @@ export interface Plan {
   readonly lossesMax: number
   /** Somebody manages the cluster meanwhile. */
   readonly operator: boolean
+  /** Somebody takes nodes and disks out of use, and back. */
+  readonly orderly: boolean
   readonly oplogSegmentBytes: number
   /** Left out: as large as disks of the cluster are (cluster.ts). */
   readonly capacityBytes?: Record<Tier, number>
@@ -123,8 +127,10 @@ export function planOf(seed: number): Plan {
     streamShare: 0,
     beyondPromise: false,
     operator: chance.happens(0.2),
+    orderly: new SeededChance(seed, 'orderly').happens(0.1),
   }
-  return { ...plan, ...themeOf(chance, plan) }
+  const themed = { ...plan, ...themeOf(chance, plan) }
+  return { ...themed, orderly: themed.orderly && !themed.beyondPromise && nodes > copies }
 }
 
 /** One run in sixteen is about something that would be met too seldom. */
@@ -256,7 +262,9 @@ class Run {
     )
     let failure: unknown
     const operator = this.#operatorOf(cluster)
-    const atWork = [...this.#clients, ...(operator === undefined ? [] : [operator])]
+    const orderly = this.#orderlyOf(cluster)
+    const operators = [operator, orderly].filter((one) => one !== undefined)
+    const atWork = [...this.#clients, ...operators]
     const working = Promise.all(atWork.map((one) => one.run())).catch((error: unknown) => {
       failure = error
     })
@@ -287,7 +295,7 @@ class Run {
         checkAll()
       }
     const repeated = this.#checkHistories(operator?.histories ?? [])
-    if (!this.#plan.beyondPromise) await this.#heal(cluster, faults, checkAll)
+    if (!this.#plan.beyondPromise) await this.#heal(cluster, faults, checkAll, orderly?.drained)
     for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
     checkAll()
     return {
@@ -296,13 +304,18 @@ class Run {
       virtualMs: world.now,
       ...this.#sums(),
       troubles: Object.fromEntries(faults.counts),
-      operations: Object.fromEntries(operator?.counts ?? []),
+      operations: Object.fromEntries(operators.flatMap(({ counts }) => [...counts])),
       repeated,
     }
   }
 
   /** All that must come right by itself, once nothing goes wrong any more. */
-  async #heal(cluster: Cluster, faults: Faults, checkAll: () => void): Promise<void> {
+  async #heal(
+    cluster: Cluster,
+    faults: Faults,
+    checkAll: () => void,
+    drained: NodeId | undefined,
+  ): Promise<void> {
     const { world } = cluster
     await world.play(() => this.#touchAll(cluster), quietLimitMs)
     // In use, so that its owner keeps it: what has a copy where nobody answers is tried again only after a while.
@@ -312,6 +325,7 @@ class Run {
       () => [
         ...findOwnerFaults(cluster, this.#usedVDisks(cluster)),
         ...findMetadataFaults(cluster, faults.damage),
+        ...(drained === undefined ? [] : findOnDisks(cluster, ({ node }) => node === drained)),
       ],
       checkAll,
       touch,
@@ -387,6 +401,18 @@ class Run {
       lasting: [...this.#histories.keys()],
       containers: ['c'],
       nextStamp: () => ++this.#lastStamp,
+      log: (line) => this.#trace?.(`${cluster.world.now.toFixed(4)} operator: ${line}`),
+    })
+  }
+
+  #orderlyOf(cluster: Cluster): OrderlyOperator | undefined {
+    const { orderly, operator, nodes, copies, lossesMax } = this.#plan
+    if (!orderly) return undefined
+    return new OrderlyOperator(cluster, {
+      seed: this.#seed,
+      copies: copies + lossesMax,
+      // The other operator is sure of all nodes.
+      removalsMax: operator ? 0 : Math.max(0, nodes - copies - lossesMax - 1),
       log: (line) => this.#trace?.(`${cluster.world.now.toFixed(4)} operator: ${line}`),
     })
   }
