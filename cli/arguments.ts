@@ -1,7 +1,8 @@
 /** What people write on the command line, read or refused (exit code 2). */
 import { InvalidArgumentError } from 'commander'
+import { isIP } from 'node:net'
 import { parseSize } from '../src/base/units.ts'
-import type { DiskWish } from '../src/local/local.ts'
+import type { DiskWish, ListenWish } from '../src/local/local.ts'
 import { nodeIdPattern } from '../src/management/management.ts'
 
 export function sizeArgument(text: string): number {
@@ -25,6 +26,13 @@ export function diskArgument(text: string, before: readonly DiskWish[] = []): re
   if (match === null || capacityBytes === undefined)
     throw new InvalidArgumentError('Write a tier and a size, such as flash:10GiB or hdd:40GiB.')
   return [...before, { tier: match[1] as DiskWish['tier'], capacityBytes }]
+}
+
+export function listenArgument(text: string, before: readonly ListenWish[] = []): readonly ListenWish[] {
+  const match = /^([^=]+)=(.+)$/.exec(text)
+  if (match === null || isIP(match[2]) !== 4)
+    throw new InvalidArgumentError('Write a name and an address, such as n1=192.0.2.1 or store=192.0.2.9.')
+  return [...before, { name: match[1], address: match[2] }]
 }
 
 export interface VDiskArgument {

@@ -7,13 +7,14 @@ import { resolve } from 'node:path'
 import { NdfsError } from '../src/base/errors.ts'
 import { down } from '../src/local/down.ts'
 import { nodesMax, nodesUsual } from '../src/local/layout.ts'
-import type { DiskWish, Program, UpOptions } from '../src/local/local.ts'
+import type { DiskWish, ListenWish, Program, UpOptions } from '../src/local/local.ts'
 import { runStoreProcess } from '../src/local/run-node.ts'
 import { whenAborted } from '../src/local/when-aborted.ts'
 import {
   countArgument,
   diskArgument,
   durationArgument,
+  listenArgument,
   sizeArgument,
   vDiskArgument,
   type VDiskArgument,
@@ -30,6 +31,7 @@ interface UpFlags {
   readonly cache?: number
   readonly writeWait?: number
   readonly disk?: readonly DiskWish[]
+  readonly listen?: readonly ListenWish[]
   readonly detach?: boolean
   readonly detachedChild?: boolean
   readonly json?: boolean
@@ -53,6 +55,11 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
       durationArgument,
     )
     .option('--disk <tier:size>', 'a disk of each node, flash or hdd; repeatable', diskArgument)
+    .option(
+      '--listen <name=address>',
+      'an address of its own for a node, or for the store beside its socket; repeatable',
+      listenArgument,
+    )
     .option('--detach', 'returns once the cluster serves, and leaves it running')
     .option('--json', 'events as JSON, a line each')
     .addOption(new Option('--detached-child').hideHelp())
@@ -119,7 +126,7 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
 }
 
 async function runUp(flags: UpFlags, program: Program): Promise<void> {
-  const { dir, nodes, blocks, httpPort, nbdPort, cache, writeWait, disk, json } = flags
+  const { dir, nodes, blocks, httpPort, nbdPort, cache, writeWait, disk, listen, json } = flags
   const output = consoleOutput(json)
   const options: UpOptions = {
     dir,
@@ -130,6 +137,7 @@ async function runUp(flags: UpFlags, program: Program): Promise<void> {
     ...(cache === undefined ? {} : { cacheBytes: cache }),
     ...(writeWait === undefined ? {} : { writeWaitMaxMs: writeWait }),
     ...(disk === undefined ? {} : { disks: disk }),
+    ...(listen === undefined ? {} : { listen }),
   }
   const stopped = stopOrder()
   const { beDetachedUp, upDetached } = await import('../src/local/up-detached.ts')

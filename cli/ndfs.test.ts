@@ -94,6 +94,7 @@ test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
     ['vdisk create vms/disk1', /--size/],
     ['vdisk create disk1 --size 1GiB', /Write CONTAINER\/NAME/],
     ['vdisk create vms/disk1 --size huge', /Write a size such as 20GiB/],
+    ['up --listen n1=here', /Write a name and an address, such as n1=192.0.2.1/],
     ['container create vms --copies 4', /from 1 to 3/],
     ['container', /Usage: ndfs container/],
     ['frobnicate', /unknown command/],

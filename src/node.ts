@@ -483,7 +483,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     key,
     node: config.node as NodeId,
     block: config.block,
-    storeAddress: `unix:${config.storeSocket}`,
+    storeAddress: config.storeAddress ?? `unix:${config.storeSocket}`,
     listen: { ...config.listen, nbdSocket: config.nbdSocket },
     disks: config.disks,
     cacheBytes: config.cacheBytes,

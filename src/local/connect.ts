@@ -119,7 +119,7 @@ function rememberLast<T>(learn: () => Promise<T>): () => Promise<T> {
   }
 }
 
-/** The Unix socket is the faster way, for who can reach it. */
+/** The Unix socket is the faster way, for who can reach it; a node on an address of its own is reached there, as others reach it. */
 async function placeOf(
   id: string,
   nbd: { readonly address: string; readonly socket: string },
@@ -127,6 +127,7 @@ async function placeOf(
 ): Promise<NodePlace> {
   const reachable =
     onThisMachine &&
+    nbd.address.startsWith(`${loopback}:`) &&
     (await access(nbd.socket).then(
       () => true,
       () => false,

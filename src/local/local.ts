@@ -38,6 +38,15 @@ export interface UpOptions {
   readonly writeWaitMaxMs?: number
   /** For each node. */
   readonly disks?: readonly DiskWish[]
+  /** Whoever is not named listens on this machine's loopback address. */
+  readonly listen?: readonly ListenWish[]
+}
+
+/** A node, or the `store`, listens on an address of its own: others reach it there, also from another machine. */
+export interface ListenWish {
+  readonly name: string
+  /** Without a port. */
+  readonly address: string
 }
 
 export interface DiskWish {

@@ -25,6 +25,8 @@ export const nodeConfigSchema = Type.Object(
     dir: path,
     /** Where the machine's store listens. */
     storeSocket: path,
+    /** Where it listens for nodes on addresses of their own; the socket is not used then. */
+    storeAddress: Type.Optional(Type.String()),
     listen: Type.Object({ http: Type.String(), peer: Type.String(), nbd: Type.String() }, closed),
     nbdSocket: path,
     tokenFile: path,
@@ -56,6 +58,8 @@ export const storeConfigSchema = Type.Object(
     /** The store's own folder: its SQLite files, its lock, its `process.json`. */
     dir: path,
     socket: path,
+    /** Beside the socket. */
+    listen: Type.Optional(Type.String()),
   },
   closed,
 )

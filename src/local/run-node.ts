@@ -45,6 +45,7 @@ export async function runStoreProcess(file: string, platform: Platform, stopped:
       platform,
       dir: config.dir,
       socketPath: config.socket,
+      ...(config.listen === undefined ? {} : { listen: config.listen }),
       clusterId: config.cluster.id,
       key,
     })

@@ -111,6 +111,7 @@ async function configure(
   { files, sockets }: Platform,
   output: Output,
 ): Promise<NodeConfig[]> {
+  refuseUnknownListeners(cluster, options)
   await refuseLeftovers(cluster, layout, files)
   const count = cluster.nodes.length
   const taken = new Set<number>()
@@ -127,7 +128,10 @@ async function configure(
   const ports = { http: 0, nbd: 0, peer: 0 }
   ports[first] = await range(first, given[first])
   ports[second] = await range(second, given[second])
+  const storeIp = addressOf('store', options)
+  // Behind those of the nodes there is one for the store.
   ports.peer = await range('peer', undefined, ports.http + peerPortsAboveHttp)
+  const storeAddress = storeIp && `${storeIp}:${ports.peer + count}`
 
   const member = { id: cluster.clusterId, keyFile: layout.key }
   const store: StoreConfig = {
@@ -135,6 +139,7 @@ async function configure(
     cluster: member,
     dir: layout.store.folder,
     socket: layout.storeSocket,
+    ...(storeAddress === undefined ? {} : { listen: storeAddress }),
   }
   await replaceJson(files, layout.store.config, store)
   const there = await nodesThere(files, layout, cluster)
@@ -147,6 +152,7 @@ async function configure(
         if (error instanceof NdfsError && error.code === 'NOT_FOUND') return undefined
         throw error
       })
+      const ip = addressOf(id, options) ?? loopback
       const config: NodeConfig = {
         version: configVersion,
         cluster: member,
@@ -154,10 +160,11 @@ async function configure(
         block,
         dir: node.folder,
         storeSocket: layout.storeSocket,
+        ...(storeAddress === undefined ? {} : { storeAddress }),
         listen: {
-          http: `${loopback}:${ports.http + index}`,
-          peer: `${loopback}:${ports.peer + index}`,
-          nbd: `${loopback}:${ports.nbd + index}`,
+          http: `${ip}:${ports.http + index}`,
+          peer: `${ip}:${ports.peer + index}`,
+          nbd: `${ip}:${ports.nbd + index}`,
         },
         nbdSocket: node.nbdSocket,
         tokenFile: layout.token,
@@ -170,6 +177,19 @@ async function configure(
       return config
     }),
   )
+}
+
+const addressOf = (name: string, { listen }: UpOptions): string | undefined =>
+  listen?.findLast((wish) => wish.name === name)?.address
+
+function refuseUnknownListeners({ nodes }: Cluster, { listen = [] }: UpOptions): void {
+  const names = [...nodes.map(({ id }) => id), 'store']
+  const unknown = listen.find(({ name }) => !names.includes(name))
+  if (unknown)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot let ${unknown.name} listen on ${unknown.address}: there are ${names.join(', ')}.`,
+    )
 }
 
 /** Nodes outlive an `up` that was killed. Two supervisors, or two stores, would be worse than a moment's rest. */

@@ -23,6 +23,8 @@ export interface StoreOptions {
   /** The store's own directory. It is made where there is none. */
   readonly dir: string
   readonly socketPath: string
+  /** Where it listens beside the socket. */
+  readonly listen?: Address
   readonly clusterId: string
   readonly key: Buffer
 }
@@ -37,7 +39,7 @@ export interface RunningStore {
 
 /** Resolves when it serves. */
 export async function runStore(options: StoreOptions): Promise<RunningStore> {
-  const { platform, dir, clusterId, key, socketPath } = options
+  const { platform, dir, clusterId, key, socketPath, listen } = options
   const { clock, files, log, chance } = platform
   const file = join(dir, 'store.db')
   await files.makeDirectory(dir)
@@ -65,7 +67,11 @@ export async function runStore(options: StoreOptions): Promise<RunningStore> {
     await engine.close()
     await lock.release()
   }
-  const address = await peers.listen(`unix:${socketPath}`).catch(async (error: unknown) => {
+  const listening = async (): Promise<Address> => {
+    if (listen !== undefined) await peers.listen(listen)
+    return peers.listen(`unix:${socketPath}`)
+  }
+  const address = await listening().catch(async (error: unknown) => {
     await close()
     throw error
   })
