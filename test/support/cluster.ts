@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import type { ClusterFile, ClusterFileNode } from '../../src/local/local.ts'
 import type { DiskInfo, NodeInfo, VDiskInfo } from '../../src/management/management.ts'
 import { keepLogs, lastWords } from './logs.ts'
+import type { Namespaces } from './namespaces.ts'
 import { run, Service, tryRun, until, type Finished } from './run.ts'
 
 export interface ClusterOptions {
@@ -23,10 +24,13 @@ export interface ClusterOptions {
   readonly up?: readonly string[]
   /** A bug of sim/planted/ that all of its processes have; they run from the source then, where it can be planted. */
   readonly planted?: string
+  /** As many as there are nodes: each has its process and its address in one of them. */
+  readonly namespaces?: Namespaces
 }
 
 const project = join(import.meta.dirname, '../..')
 export const ndfsProgram = process.env.NDFS_PROGRAM ?? join(project, 'dist/cli/ndfs.js')
+const programInNamespace = join(import.meta.dirname, 'ndfs-in-namespace.ts')
 const usualDisks = ['flash:4GiB', 'hdd:8GiB']
 const linesShown = 40
 const upSeconds = 90
@@ -81,6 +85,7 @@ export class Cluster {
     mkdirSync(this.scratch, { recursive: true })
     this.env = { ...process.env, XDG_CONFIG_HOME: join(root, `${name}.config`) }
     for (const variable of ['NDFS_API', 'NDFS_TOKEN']) delete this.env[variable]
+    if (options.namespaces !== undefined) this.env.NDFS_NAMESPACES = options.namespaces.prefix
     this.#program = ndfsProgram
     if (options.planted === undefined) return
     this.#program = join(project, 'cli/ndfs.ts')
@@ -98,15 +103,21 @@ export class Cluster {
     return found
   }
 
+  get #program(): string {
+    return this.#options.namespaces === undefined ? ndfsProgram : programInNamespace
+  }
+
   /** Starts it; again after `down`, or after all was killed. */
   async up(): Promise<void> {
-    const { nodes = 3, disks = usualDisks, up = [] } = this.#options
+    const { nodes = 3, disks = usualDisks, up = [], namespaces } = this.#options
     this.#ports ??= { http: await freePorts(nodes), nbd: await freePorts(nodes) }
     const { http, nbd } = this.#ports
     await this.ndfs(
       ...['up', '--detach', '--dir', this.dir, '--nodes', String(nodes)],
       ...['--http-port', String(http), '--nbd-port', String(nbd)],
       ...disks.flatMap((disk) => ['--disk', disk]),
+      ...(namespaces === undefined ? [] : ['--listen', `store=${namespaces.storeAddress}`]),
+      ...(namespaces?.nodes ?? []).flatMap((node) => ['--listen', `${node}=${namespaces?.addressOf(node)}`]),
       ...up,
     )
   }
@@ -206,6 +217,13 @@ export class Cluster {
     if (signal === 'SIGKILL') await until(`${node} is gone`, () => !isAlive(pid))
   }
 
+  /** Zeus and Medusa; `up` starts it again. */
+  async killStore(): Promise<void> {
+    const { pid } = JSON.parse(readFileSync(join(this.dir, 'store/process.json'), 'utf8')) as { pid: number }
+    process.kill(pid, 'SIGKILL')
+    await until('the store is gone', () => !isAlive(pid))
+  }
+
   /** KILL for all of the cluster's processes at once, the store and `up` too. */
   async killAll(): Promise<void> {
     const pids = ['up.json', 'store/process.json', ...this.nodes.map(({ id }) => `nodes/${id}/process.json`)]
@@ -230,10 +248,13 @@ export class Cluster {
     return service
   }
 
-  /** `ndfs connect`: resolves to the URI once it serves. */
-  async connect(vdisk: string): Promise<{ readonly uri: string; readonly socket: string }> {
+  /** `ndfs connect`: resolves to the URI once it serves. `more`: further words for it. */
+  async connect(
+    vdisk: string,
+    ...more: string[]
+  ): Promise<{ readonly uri: string; readonly socket: string }> {
     const socket = join(this.scratch, `${vdisk.replaceAll('/', '-')}.sock`)
-    const args = [this.#program, 'connect', vdisk, '--socket', socket, '--dir', this.dir]
+    const args = [this.#program, 'connect', vdisk, '--socket', socket, '--dir', this.dir, ...more]
     const service = this.service(process.execPath, args)
     await service.until('its socket is there', () => existsSync(socket))
     return { uri: `nbd+unix:///${vdisk}?socket=${socket}`, socket }

@@ -1,0 +1,130 @@
+/**
+ * A network for nodes of one machine, each in a network namespace of its own, joined by a bridge: so that one can be cut off
+ * as a pulled cable does it. Who is cut off hears nothing and is told nothing: packets are lost, no connection is reset.
+ *
+ *   this process ── bridge (….254, the store listens on ….253) ──┬── veth ── n1 (….1)
+ *                                                                └── veth ── n2 (….2) …
+ *
+ * Needs root, and iproute2.
+ */
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { networkInterfaces } from 'node:os'
+import { isInstalled } from '../../scripts/install-test-tools.ts'
+
+const ip = (...args: string[]): string =>
+  execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+
+/** No card has it: what is sent there reaches nobody. */
+const nobody = '02:00:00:00:00:01'
+
+/** For node:test's `skip`. */
+export function withoutNamespaces(): string | false {
+  if (!isInstalled('ip')) return 'ip is not installed (npm test says how)'
+  const name = `ndtry${process.pid}`
+  try {
+    ip('netns', 'add', name)
+    ip('netns', 'delete', name)
+    return false
+  } catch {
+    return 'network namespaces need root'
+  }
+}
+
+export class Namespaces {
+  readonly prefix = `nd${randomBytes(3).toString('hex')}`
+  readonly nodes: readonly string[]
+  readonly #net: string
+
+  constructor(count: number) {
+    this.nodes = Array.from({ length: count }, (_, index) => `n${index + 1}`)
+    this.#net = freeNet()
+    try {
+      ip('link', 'add', this.#bridge, 'type', 'bridge')
+      for (const own of [this.#address(254), this.storeAddress])
+        ip('address', 'add', `${own}/24`, 'dev', this.#bridge)
+      ip('link', 'set', this.#bridge, 'up')
+      for (const node of this.nodes) this.#join(node)
+    } catch (error) {
+      this.remove()
+      throw error
+    }
+  }
+
+  #join(node: string): void {
+    const [namespace, outside] = [this.namespaceOf(node), this.#outside(node)]
+    ip('netns', 'add', namespace)
+    ip('link', 'add', outside, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace)
+    ip('-n', namespace, 'address', 'add', `${this.addressOf(node)}/24`, 'dev', 'eth0')
+    for (const inside of ['lo', 'eth0']) ip('-n', namespace, 'link', 'set', inside, 'up')
+    ip('link', 'set', outside, 'master', this.#bridge, 'up')
+  }
+
+  get #bridge(): string {
+    return `${this.prefix}b`
+  }
+  #outside(node: string): string {
+    return `${this.prefix}${node}`
+  }
+  #address(host: number): string {
+    return `${this.#net}.${host}`
+  }
+
+  namespaceOf(node: string): string {
+    return `${this.prefix}-${node}`
+  }
+  addressOf(node: string): string {
+    return this.#address(1 + this.nodes.indexOf(node))
+  }
+  /** Of the side where clients are. */
+  get clientAddress(): string {
+    return this.#address(254)
+  }
+  get storeAddress(): string {
+    return this.#address(253)
+  }
+
+  /** From all others, from clients, and from the store. */
+  cut(node: string): void {
+    ip('link', 'set', this.#outside(node), 'nomaster')
+  }
+
+  mend(node: string): void {
+    ip('link', 'set', this.#outside(node), 'master', this.#bridge)
+  }
+
+  /** The node's packets to this address are lost, and so its answers: neither can talk to the other. */
+  cutWay(node: string, address: string): void {
+    ip('-n', this.namespaceOf(node), 'neighbour', 'replace', address, 'lladdr', nobody, 'dev', 'eth0')
+  }
+
+  mendWay(node: string, address: string): void {
+    ip('-n', this.namespaceOf(node), 'neighbour', 'delete', address, 'dev', 'eth0')
+  }
+
+  /** After the last process in them has ended. */
+  remove(): void {
+    const gone = (...args: string[]): void => {
+      try {
+        ip(...args)
+      } catch {
+        // It was never made.
+      }
+    }
+    for (const node of this.nodes) {
+      gone('link', 'delete', this.#outside(node))
+      gone('netns', 'delete', this.namespaceOf(node))
+    }
+    gone('link', 'delete', this.#bridge)
+  }
+}
+
+/** The first three numbers of a network that this machine isn't in. */
+function freeNet(): string {
+  const used = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address))
+  for (;;) {
+    const [second, third] = randomBytes(2)
+    const net = `10.${second}.${third}`
+    if (!used.some((address) => address.startsWith(`10.${second}.`))) return net
+  }
+}
