@@ -1,0 +1,100 @@
+/**
+ * Six nodes in three blocks, and a whole block dies under load: nothing is lost, the guests go on, what lacks copies is made anew in the
+ * blocks that are left, and status tells the truth all the while.
+ */
+import assert from 'node:assert/strict'
+import type { ClusterStatus, VDiskInfo } from '../../src/management/management.ts'
+import type { Cluster } from './cluster.ts'
+import { Door } from './doors.ts'
+import { fio } from './fio.ts'
+import { askAny, ownerOf } from './health.ts'
+import { RecordedWork, recordedWorkBytes } from './recorded-work.ts'
+import { figure, sleep, until } from './run.ts'
+import { servedEpochs, servedTwice } from './served-epochs.ts'
+import { StatusWatch } from './status-watch.ts'
+import { TrueSurvival } from './true-survival.ts'
+
+export interface BlockLossOptions {
+  readonly seed: number
+  /** Stored before. */
+  readonly mib: number
+  /** Guests work so long before the block dies. */
+  readonly loadMs: number
+}
+
+const repairSecondsMax = 300
+
+export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLossOptions): Promise<void> {
+  const recorded = await cluster.createVDisk(String(recordedWorkBytes), 'recorded')
+  const stored = await cluster.createVDisk(`${mib}MiB`, 'stored')
+  const { socket } = await cluster.connect(recorded)
+  const { uri } = await cluster.connect(stored)
+  const fill = ['rw=write', 'bs=1m', 'iodepth=8', `size=${mib}m`, 'verify=crc32c', `randseed=${seed}`]
+  await fio({ uri, options: [...fill, 'do_verify=0'], seconds: 300, folder: cluster.scratch })
+  const work = new RecordedWork(seed, 10)
+  const patient = new Door('ndfs connect', recorded, () => socket, true)
+  let longestMs = 0
+  work.onAnswer = (_, calledAt, answeredAt) => (longestMs = Math.max(longestMs, answeredAt - calledAt))
+  work.join(patient, 6)
+
+  const blocks = new Map(cluster.nodes.map(({ id, block }) => [id, block]))
+  const truth = await TrueSurvival.open(cluster, blocks)
+  const ids = (await cluster.json<VDiskInfo[]>('vdisk', 'list')).map(({ id }) => id)
+  const watch = new StatusWatch(cluster, truth, ids)
+  try {
+    await sleep(loadMs)
+    await until('a block is survived', () => watch.last?.level === 'block', 30, 100)
+    const { owner } = await ownerOf(cluster, recorded)
+    const dying = [...blocks].filter(([, block]) => block === blocks.get(owner)).map(([id]) => id)
+    longestMs = 0
+    const diedAt = performance.now()
+    watch.lost(dying)
+    await Promise.all(dying.map((node) => cluster.kill(node)))
+    await until('status says that copies are missing', () => watch.last?.level === 'one copy', 10, 20)
+    const saidMs = performance.now() - diedAt
+    await until('all is on full copies again', () => isWhole(watch, diedAt), repairSecondsMax, 100)
+    const repairedMs = performance.now() - diedAt
+    figure(
+      `${dying.join(' and ')} of six died: said after ${(saidMs / 1000).toFixed(1)} s, on full copies after ` +
+        `${(repairedMs / 1000).toFixed(1)} s, longest stall ${(longestMs / 1000).toFixed(1)} s`,
+    )
+    await sleep(1000)
+    await work.leave()
+    watch.quiet()
+    for (const vdisk of [recorded, stored]) await cluster.drained(vdisk)
+    await sleep(1000)
+    assert.deepEqual(watch.lies, [])
+    const { level, groups, where } = await truth.now(ids, new Set(watch.alive), false)
+    assert.equal(level, 'block', where)
+    const status = await askAny<ClusterStatus>(cluster, 'status', dying)
+    assert.equal(status?.survival.shortBytes, 0)
+    // What holds status against the truth must see a lie: nodes that live are taken for dead.
+    const left = [...blocks].filter(([node]) => watch.alive.has(node))
+    watch.lost(left.filter(([, block]) => block === left[0][1]).map(([node]) => node))
+    await until('the watch sees that status says too much', () => watch.lies.length > 0, 20, 50)
+    figure(`status: ${watch.samples.length} answers held against rows and files of ${groups} extent groups`)
+  } finally {
+    await watch.stop()
+    await truth.close()
+  }
+  await work.readAll(patient)
+  patient.close()
+  assert.equal(work.judge(), undefined)
+  assert(work.findsStaleRead(), 'a planted stale read was not found')
+  assert.deepEqual(work.refusals, [])
+  assert.equal(servedTwice(servedEpochs(cluster)), undefined)
+  await fio({
+    uri,
+    options: [...fill, 'verify_only=1', 'verify_fatal=1'],
+    seconds: 300,
+    folder: cluster.scratch,
+  })
+  const { writes, reads } = work.counts
+  figure(`${writes} writes and ${reads} reads judged`)
+}
+
+function isWhole({ samples }: StatusWatch, since: number): boolean {
+  const last = samples.at(-1)
+  const wasShort = samples.some(({ at, level }) => at > since && level === 'one copy')
+  return wasShort && last?.level === 'block' && !last.repairing
+}
