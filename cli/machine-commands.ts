@@ -9,6 +9,7 @@ import { down } from '../src/local/down.ts'
 import { nodesMax, nodesUsual } from '../src/local/layout.ts'
 import type { DiskWish, ListenWish, Program, UpOptions } from '../src/local/local.ts'
 import { runStoreProcess } from '../src/local/run-node.ts'
+import type { Restored } from '../src/local/store/restore-store.ts'
 import { whenAborted } from '../src/local/when-aborted.ts'
 import {
   countArgument,
@@ -32,6 +33,7 @@ interface UpFlags {
   readonly writeWait?: number
   readonly disk?: readonly DiskWish[]
   readonly listen?: readonly ListenWish[]
+  readonly storeCopy?: string
   readonly detach?: boolean
   readonly detachedChild?: boolean
   readonly json?: boolean
@@ -59,6 +61,10 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
       '--listen <name=address>',
       'an address of its own for a node, or for the store beside its socket; repeatable',
       listenArgument,
+    )
+    .option(
+      '--store-copy <dir>',
+      "where the store's copy is kept: on another disk than --dir (one of the nodes' disks, where one is)",
     )
     .option('--detach', 'returns once the cluster serves, and leaves it running')
     .option('--json', 'events as JSON, a line each')
@@ -115,18 +121,48 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
         throw new NdfsError('REFUSED', 'Cannot run a cluster here before what is marked FATAL is mended.')
     })
 
-  ndfs
+  const store = ndfs
     .command('store')
     .description('the store of a cluster of this machine, by itself; `up` runs it')
-    .requiredOption('--config <file>', 'what it is told')
+    .option('--config <file>', 'what it is told')
     .option('--json', 'log lines as JSON')
-    .action(({ config, json }: { config: string; json?: boolean }) =>
-      runAsProcess((stopped) => runStoreProcess(config, servicePlatform(json), stopped)),
+    .action(({ config, json }: { config?: string; json?: boolean }) => {
+      if (config === undefined) return store.error("error: required option '--config <file>' not specified")
+      return runAsProcess((stopped) => runStoreProcess(config, servicePlatform(json), stopped))
+    })
+  store
+    .command('restore')
+    .description(
+      'puts the copy of the store in the place of one that was lost; nothing of the cluster may run',
     )
+    .addOption(dirOption())
+    .option('--from <dir>', 'where the copy lies (left out: where the cluster keeps it)')
+    .option('--force', "also where the store's file is there: it is kept beside the restored one")
+    .option('--json', 'the result as JSON')
+    .action(async (flags: { dir: string; from?: string; force?: boolean; json?: boolean }) => {
+      const { restoreStore } = await import('../src/local/store/restore-store.ts')
+      const { dir, from, force = false, json } = flags
+      const wish = { dir: resolve(dir), force, ...(from === undefined ? {} : { from: resolve(from) }) }
+      const restored = await restoreStore(wish, commandPlatform())
+      consoleOutput(json).result(restored, restoredText(restored, dir))
+    })
+}
+
+function restoredText({ from, position, files, kept }: Restored, dir: string): string {
+  const { changes, changedAt } = position
+  const until = changedAt === 0 ? 'before the first change' : `of ${new Date(changedAt).toISOString()}`
+  return [
+    `Restored the store from ${from}: it stands after ${changes} changes, the last ${until}.`,
+    'While `ndfs status` said that the copy was in step, nothing that was acknowledged is missing. If it was behind when the store ' +
+      'was lost, what was changed after that moment is missing: vDisks may lack their last writes.',
+    ...(files.length > 0 ? [`Put back with it: ${files.join(', ')}.`] : []),
+    ...(kept === undefined ? [] : [`The store that was there is kept in ${kept}.`]),
+    `Start the cluster with \`ndfs up --dir ${dir}\`.`,
+  ].join('\n')
 }
 
 async function runUp(flags: UpFlags, program: Program): Promise<void> {
-  const { dir, nodes, blocks, httpPort, nbdPort, cache, writeWait, disk, listen, json } = flags
+  const { dir, nodes, blocks, httpPort, nbdPort, cache, writeWait, disk, listen, storeCopy, json } = flags
   const output = consoleOutput(json)
   const options: UpOptions = {
     dir,
@@ -138,6 +174,7 @@ async function runUp(flags: UpFlags, program: Program): Promise<void> {
     ...(writeWait === undefined ? {} : { writeWaitMaxMs: writeWait }),
     ...(disk === undefined ? {} : { disks: disk }),
     ...(listen === undefined ? {} : { listen }),
+    ...(storeCopy === undefined ? {} : { storeCopy }),
   }
   const stopped = stopOrder()
   const { beDetachedUp, upDetached } = await import('../src/local/up-detached.ts')

@@ -36,8 +36,8 @@ export interface DiskOptions {
   readonly disk: DiskId
 }
 
-/** What a file system puts into its root by itself. */
-const notOurs = ['lost+found']
+/** What lies in a disk's root and isn't its own: what a file system puts there by itself, and the copy of the store. */
+const isNotOurs = (name: string): boolean => name === 'lost+found' || name.startsWith('store-copy-')
 /** Files looked at together when the disk is scanned: keeps the thread pool busy without holding many descriptors. */
 const scannedAtOnce = 16
 
@@ -52,7 +52,7 @@ export async function formatDisk(platform: Platform, options: FormatOptions): Pr
       `Cannot format ${path}: it is an NDFS disk already. To use it anew, move its files away first.`,
       { path },
     )
-  const foreign = present?.filter((name) => !notOurs.includes(name) && !isLeftover(name)) ?? []
+  const foreign = present?.filter((name) => !isNotOurs(name) && !isLeftover(name)) ?? []
   if (foreign.length > 0)
     throw new NdfsError(
       'REFUSED',
@@ -143,8 +143,7 @@ async function usedBytesIn(files: Files, root: string): Promise<number> {
       usedBytes += bytes
       return file.close()
     }
-    const inUse =
-      path === root ? names.filter((name) => name !== superblockName && !notOurs.includes(name)) : names
+    const inUse = path === root ? names.filter((name) => name !== superblockName && !isNotOurs(name)) : names
     for (let at = 0; at < inUse.length; at += scannedAtOnce)
       await Promise.all(
         inUse
@@ -275,9 +274,7 @@ class FolderDisk implements Disk {
     this.#assertOpen()
     try {
       const names = (await this.#files.list(this.#pathOf(folder))) ?? []
-      return folder === ''
-        ? names.filter((name) => name !== superblockName && !notOurs.includes(name))
-        : names
+      return folder === '' ? names.filter((name) => name !== superblockName && !isNotOurs(name)) : names
     } catch (error) {
       throw this.failedToRead(error, `list ${folder}`)
     }

@@ -25,7 +25,13 @@ async function aDirectory(t: TestContext): Promise<Layout> {
 }
 
 function make(layout: Layout, options: Partial<UpOptions> = {}, format: FormatDisk = async () => undefined) {
-  return openOrMakeCluster(layout, { dir: layout.dir, disks, ...options }, platform, format)
+  return openOrMakeCluster(
+    layout,
+    { dir: layout.dir, disks, ...options },
+    platform,
+    format,
+    async () => undefined,
+  )
 }
 
 test('nodes are spread over blocks in turn, with disks of their own names', () => {

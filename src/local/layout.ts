@@ -127,12 +127,16 @@ export type FormatDisk = (
   disk: ClusterDisk & { path: string; clusterId: string; node: string },
 ) => Promise<void>
 
+/** Makes the store's file: one that is missing later was lost. */
+export type MakeStore = (folder: string, clusterId: string) => Promise<void>
+
 /** Opens the cluster in the directory, or makes it. The caller holds the directory's lock. */
 export async function openOrMakeCluster(
   layout: Layout,
   options: UpOptions,
   platform: Platform,
   format: FormatDisk,
+  makeStore: MakeStore,
 ): Promise<{ readonly cluster: Cluster; readonly made: boolean }> {
   const { files } = platform
   const found = await readCluster(files, layout)
@@ -143,7 +147,7 @@ export async function openOrMakeCluster(
   if (found === undefined) await refuseForeignDirectory(layout)
   else
     for (const name of ['nodes', 'store']) await rm(join(layout.dir, name), { recursive: true, force: true })
-  return { cluster: await makeCluster(layout, options, platform, format), made: true }
+  return { cluster: await makeCluster(layout, options, platform, format, makeStore), made: true }
 }
 
 async function makeCluster(
@@ -151,6 +155,7 @@ async function makeCluster(
   options: UpOptions,
   { files, chance, clock }: Platform,
   format: FormatDisk,
+  makeStore: MakeStore,
 ): Promise<Cluster> {
   const cluster: Cluster = {
     version: layoutVersion,
@@ -163,6 +168,8 @@ async function makeCluster(
   await writeSecret(files, layout.key, chance.bytes(32).toString('hex'))
   await writeToken(files, layout.token, newToken(chance))
   await mkdir(layout.store.folder, { recursive: true })
+  await makeStore(layout.store.folder, cluster.clusterId)
+  await syncTree(files, [layout.store.folder, layout.dir])
   for (const { id, disks } of cluster.nodes) {
     const node = layout.node(id)
     await mkdir(node.folder, { recursive: true })

@@ -36,6 +36,8 @@ export interface UpOptions {
   readonly nbdPort?: number
   readonly cacheBytes?: number
   readonly writeWaitMaxMs?: number
+  /** A folder on another disk than the cluster's directory, for the copy of the store. */
+  readonly storeCopy?: string
   /** For each node. */
   readonly disks?: readonly DiskWish[]
   /** Whoever is not named listens on this machine's loopback address. */

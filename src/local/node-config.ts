@@ -60,6 +60,8 @@ export const storeConfigSchema = Type.Object(
     socket: path,
     /** Beside the socket. */
     listen: Type.Optional(Type.String()),
+    /** Where its copy lies, on another disk; `given`: a person chose it. */
+    copy: Type.Optional(Type.Object({ folder: path, given: Type.Boolean() }, closed)),
   },
   closed,
 )

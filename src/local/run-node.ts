@@ -44,6 +44,8 @@ export async function runStoreProcess(file: string, platform: Platform, stopped:
     const store = await runStore({
       platform,
       dir: config.dir,
+      mustExist: true,
+      ...(config.copy === undefined ? {} : { copyFolder: config.copy.folder }),
       socketPath: config.socket,
       ...(config.listen === undefined ? {} : { listen: config.listen }),
       clusterId: config.cluster.id,

@@ -15,13 +15,20 @@ import { clusterFileNode, encodeClusterFile } from './cluster-file.ts'
 import { serveControl } from './control-socket.ts'
 import { doctor } from './doctor.ts'
 import { endNodeSession } from './end-node-session.ts'
-import { formatClusterDisk } from './format-disk.ts'
+import { formatClusterDisk, makeStoreFile } from './format-disk.ts'
 import { layoutOf, nodesThere, nodesUsual, openOrMakeCluster, type Cluster, type Layout } from './layout.ts'
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
-import { configVersion, readNodeConfig, type NodeConfig, type StoreConfig } from './node-config.ts'
+import {
+  configVersion,
+  readNodeConfig,
+  readStoreConfig,
+  type NodeConfig,
+  type StoreConfig,
+} from './node-config.ts'
 import { loopback, peerPortsAboveHttp, portRange, type PortUse } from './ports.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
+import { chooseCopyFolder, copySmallFiles } from './store/copy-folder.ts'
 import { Supervisor } from './supervisor.ts'
 import { giveTokenToUser, readToken, takeTokenFromUser } from './token.ts'
 import { replaceJson } from './versioned-file.ts'
@@ -64,6 +71,7 @@ export async function up(
       { ...options, dir },
       platform,
       formatClusterDisk(platform),
+      makeStoreFile,
     )
     output.line(`${made ? 'Made' : 'Opened'} the cluster ${cluster.clusterId} in ${dir}.`)
     const nodes = await configure(cluster, layout, options, platform, output)
@@ -134,12 +142,14 @@ async function configure(
   const storeAddress = storeIp && `${storeIp}:${ports.peer + count}`
 
   const member = { id: cluster.clusterId, keyFile: layout.key }
+  const copy = await placeStoreCopy(cluster, layout, options, files)
   const store: StoreConfig = {
     version: configVersion,
     cluster: member,
     dir: layout.store.folder,
     socket: layout.storeSocket,
     ...(storeAddress === undefined ? {} : { listen: storeAddress }),
+    ...(copy === undefined ? {} : { copy }),
   }
   await replaceJson(files, layout.store.config, store)
   const there = await nodesThere(files, layout, cluster)
@@ -148,10 +158,7 @@ async function configure(
       // Ports stay where they are, whichever nodes were removed.
       const index = cluster.nodes.findIndex((one) => one.id === id)
       const node = layout.node(id)
-      const before = await readNodeConfig(files, node.config).catch((error: unknown) => {
-        if (error instanceof NdfsError && error.code === 'NOT_FOUND') return undefined
-        throw error
-      })
+      const before = await readNodeConfig(files, node.config).catch(absent)
       const ip = addressOf(id, options) ?? loopback
       const config: NodeConfig = {
         version: configVersion,
@@ -190,6 +197,28 @@ function refuseUnknownListeners({ nodes }: Cluster, { listen = [] }: UpOptions):
       'REFUSED',
       `Cannot let ${unknown.name} listen on ${unknown.address}: there are ${names.join(', ')}.`,
     )
+}
+
+/** A second disk that fails is no reason not to start: the store says that it has no copy, and why. */
+async function placeStoreCopy(
+  cluster: Cluster,
+  layout: Layout,
+  { storeCopy }: UpOptions,
+  files: Platform['files'],
+): Promise<StoreConfig['copy']> {
+  const before = await readStoreConfig(files, layout.store.config).catch(absent)
+  const wish = storeCopy === undefined ? undefined : resolve(storeCopy)
+  const copy = await chooseCopyFolder(layout, cluster, wish, before?.copy)
+  if (copy !== undefined)
+    await copySmallFiles(files, layout, copy.folder).catch((error: unknown) => {
+      if (wish !== undefined) throw error
+    })
+  return copy
+}
+
+function absent(error: unknown): undefined {
+  if (error instanceof NdfsError && error.code === 'NOT_FOUND') return undefined
+  throw error
 }
 
 /** Nodes outlive an `up` that was killed. Two supervisors, or two stores, would be worse than a moment's rest. */

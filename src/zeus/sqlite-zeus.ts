@@ -8,6 +8,8 @@
  *  3. A session is its key: it lives while `session/NODE` is there with its incarnation. A claim judges by the same rows
  *     that watchers see.
  *  4. A request that is refused has changed nothing.
+ *  5. No epoch below the floor is granted. It is 0, until the store is restored from a copy: what was granted after that copy
+ *     was made is not known any more, and is not granted again (I4).
  */
 import type Database from 'better-sqlite3'
 import { assert } from '../base/assert.ts'
@@ -39,6 +41,9 @@ export const zeusSchema = `
   INSERT INTO zeus_forgotten VALUES (0);
 `
 
+/** Raised by whoever restores a store (src/local/store/restore-store.ts). */
+export const epochFloorCounter = 'epoch-floor'
+
 /** Enough for watchers that were away for minutes of busy deleting; few enough that they cost nothing. */
 const tombstonesMax = 2000
 
@@ -56,6 +61,7 @@ export class SqliteZeus {
   #revision = 1
   #forgotten = 0
   #tombstones = 0
+  #epochFloor = 0
 
   constructor(database: Database.Database) {
     this.#sql = prepare(database)
@@ -73,6 +79,7 @@ export class SqliteZeus {
     // From 1, since a watcher says 0 when it has seen nothing.
     this.#revision = Math.max(1, this.#forgotten, this.#sql.lastRevision.get()?.revision ?? 0)
     this.#tombstones = this.#sql.countTombstones.get()?.count ?? 0
+    this.#epochFloor = this.#sql.counter.get(epochFloorCounter)?.number ?? 0
   }
 
   run<K extends ZeusEngineKind>(kind: K, asks: ZeusAsks<K>): ZeusAnswer<K> {
@@ -121,7 +128,7 @@ export class SqliteZeus {
       const owner: Owner = {
         node: by.node,
         incarnation: by.incarnation,
-        epoch: Math.max((last?.epoch ?? 0) + 1, atLeast) as Epoch,
+        epoch: Math.max((last?.epoch ?? 0) + 1, atLeast, this.#epochFloor) as Epoch,
       }
       assert(owner.epoch > (last?.epoch ?? 0), 'I4: an epoch that does not grow')
       this.#put(key, JSON.stringify(owner))
@@ -255,6 +262,9 @@ function prepare(database: Database.Database) {
     ),
     forgotten: database.prepare<[], { revision: number }>('SELECT revision FROM zeus_forgotten'),
     forget: database.prepare<[number]>('UPDATE zeus_forgotten SET revision = ?'),
+    counter: database.prepare<[string], { number: number }>(
+      'SELECT number FROM zeus_counters WHERE name = ?',
+    ),
     next: database.prepare<[string], { number: number }>(
       `INSERT INTO zeus_counters (name, number) VALUES (?, 1) ON CONFLICT (name)
        DO UPDATE SET number = number + 1 RETURNING number`,

@@ -68,7 +68,7 @@ test('requests and outcomes come out of their messages as they went in', () => {
   )
   const message = packOutcomes(
     [Buffer.from('yes'), new NdfsError('CONFLICT', 'No: so it is', { version: 3 })],
-    9,
+    { zeusRevision: 9, changes: 4 },
   )
   assert.ok(message.state === 'done')
   const [answer, error] = unpackOutcomes(message)

@@ -38,7 +38,7 @@ test('a store of an unknown version is refused, and left as it is', () =>
     const before = await readFile(file)
     assert.throws(
       () => openStoreDatabase(file, 'one'),
-      (error) => hasCode(error, 'REFUSED') && /version 7, and this NDFS knows version 1/.test(error.message),
+      (error) => hasCode(error, 'REFUSED') && /version 7, and this NDFS knows version 2/.test(error.message),
     )
     assert.deepEqual(await readFile(file), before)
   }))

@@ -5,14 +5,29 @@
  * lock does not reach (another network namespace).
  */
 import Database from 'better-sqlite3'
+import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
 import { medusaSchema } from '../../medusa/sqlite-medusa.ts'
 import { zeusSchema } from '../../zeus/sqlite-zeus.ts'
 
 /** Raise it with every change of a schema. */
-const schemaVersion = 1
+const schemaVersion = 2
+/** A file of it is raised to the present one when it is opened. */
+const schemaVersionBefore = 1
 /** `NDFS`: what tells our file from any other SQLite file. */
 const applicationId = 0x4e_44_46_53
+
+/**
+ * Where a store stands. Two files of one lineage with the same number of changes hold the same: the lineage is new when a
+ * store is made, and when it is restored.
+ */
+export interface StorePosition {
+  readonly lineage: string
+  /** Requests that changed something, since the store was made. */
+  readonly changes: number
+  /** When the last of them was made: milliseconds since 1970, 0 before the first. */
+  readonly changedAt: number
+}
 
 /** Opens the file, or makes it. `:memory:` is one that ends with the object. */
 export function openStoreDatabase(file: string, clusterId: string): Database.Database {
@@ -32,6 +47,7 @@ export function openStoreDatabase(file: string, clusterId: string): Database.Dat
     database.pragma('journal_size_limit = 67108864')
     if (isNew) create(database, clusterId)
     checkCluster(database, file, clusterId)
+    if (database.pragma('user_version', { simple: true }) !== schemaVersion) addPosition(database)
     return database
   } catch (error) {
     database?.close()
@@ -46,7 +62,7 @@ function checkSchema(database: Database.Database, file: string): boolean {
   if (isEmpty && version === 0 && application === 0) return true
   if (application !== applicationId)
     throw new NdfsError('REFUSED', `Cannot open ${file}: it is not a store of NDFS. Move it away`, { file })
-  if (version !== schemaVersion)
+  if (version !== schemaVersion && version !== schemaVersionBefore)
     throw new NdfsError(
       'REFUSED',
       `Cannot open ${file}: its format is version ${String(version)}, and this NDFS knows version ${schemaVersion}. ` +
@@ -63,8 +79,32 @@ function create(database: Database.Database, clusterId: string): void {
     database.exec('CREATE TABLE store (cluster TEXT NOT NULL)')
     database.prepare('INSERT INTO store VALUES (?)').run(clusterId)
     database.pragma(`application_id = ${applicationId}`)
+    addPosition(database)
+  })()
+}
+
+/** What version 2 has and version 1 had not. A new file goes the same way, so that the two can't differ. */
+const addPosition = (database: Database.Database): void =>
+  database.transaction(() => {
+    database.exec(`
+      ALTER TABLE store ADD COLUMN lineage TEXT NOT NULL DEFAULT '';
+      ALTER TABLE store ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE store ADD COLUMN changed_at INTEGER NOT NULL DEFAULT 0;
+    `)
+    beginLineage(database)
     database.pragma(`user_version = ${schemaVersion}`)
   })()
+
+export function beginLineage(database: Database.Database): void {
+  database.exec('UPDATE store SET lineage = lower(hex(randomblob(8)))')
+}
+
+export function positionOf(database: Database.Database): StorePosition {
+  const position = database
+    .prepare<[], StorePosition>('SELECT lineage, changes, changed_at AS changedAt FROM store')
+    .get()
+  assert(position, 'a store without its one row')
+  return position
 }
 
 function checkCluster(database: Database.Database, file: string, clusterId: string): void {

@@ -4,8 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Incarnation, NodeId } from '../../base/ids.ts'
+import type { Millis } from '../../base/units.ts'
 import { PeerNetwork } from '../../peer/peer-network.ts'
 import { nodePlatform } from '../../platform/node-platform.ts'
+import type { Clock } from '../../platform/platform.ts'
 import { openStoreDatabase } from './store-database.ts'
 import { ImmediateStoreEngine } from './store-engine.ts'
 import { storeNode } from './store-process.ts'
@@ -21,6 +23,38 @@ export const testPeers = (node: string, incarnation = 'aaaaaaaaaaaaaaaa'): PeerN
     incarnation: incarnation as Incarnation,
     ...testCluster,
   })
+
+/** A clock that is moved by hand, with the timers that were set on it. */
+export class HandClock implements Clock {
+  time = 0
+  readonly timers = new Set<{ due: number; callback: () => void }>()
+  now(): Millis {
+    return this.time as Millis
+  }
+  wallTime(): number {
+    return this.time
+  }
+  after(ms: number, callback: () => void) {
+    const timer = { due: this.time + ms, callback }
+    this.timers.add(timer)
+    return { cancel: () => void this.timers.delete(timer) }
+  }
+  async sleep(): Promise<void> {}
+  soon(): void {}
+  /** Moves on, ringing each timer when it is due, or all that are due only at the end. */
+  move(ms: number, how: 'smoothly' | 'at once' = 'smoothly'): void {
+    const end = this.time + ms
+    if (how === 'at once') this.time = end
+    for (;;) {
+      const due = [...this.timers].filter((timer) => timer.due <= end).sort((a, b) => a.due - b.due)
+      if (due.length === 0) break
+      this.time = Math.max(this.time, due[0].due)
+      this.timers.delete(due[0])
+      due[0].callback()
+    }
+    this.time = end
+  }
+}
 
 export interface MemoryStore {
   /** Calls to `storeNode` by it need no socket. */

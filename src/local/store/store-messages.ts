@@ -6,6 +6,7 @@ import { decodeControl, encodeControl } from '../../base/control.ts'
 import type { NdfsErrorCode } from '../../base/errors.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { StoreOutcome, StoreRequest } from './store-batch.ts'
+import type { StorePosition } from './store-database.ts'
 
 export interface Packed {
   readonly memory: ArrayBuffer
@@ -15,13 +16,28 @@ export interface Packed {
 
 export interface RequestsMessage extends Packed {
   readonly kinds: readonly string[]
+  /** When it was sent: milliseconds since 1970. */
+  readonly wallTime: number
 }
+
+/**
+ * `freeze`: the file is brought up to date, and then not written to until `thaw`, so that it can be copied; changes go on in the
+ * write-ahead log beside it.
+ */
+export type WorkerOrder = RequestsMessage | 'freeze' | 'thaw' | 'close'
 
 export type WorkerMessage =
   /** The first one: the file is open. */
-  | { readonly state: 'open' }
-  /** `refused[i]`: the part is an error. */
-  | ({ readonly state: 'done'; readonly refused: readonly boolean[]; readonly zeusRevision: number } & Packed)
+  | { readonly state: 'open'; readonly position: StorePosition }
+  /** `refused[i]`: the part is an error. `changes`: how many the store has seen by then. */
+  | ({
+      readonly state: 'done'
+      readonly refused: readonly boolean[]
+      readonly zeusRevision: number
+      readonly changes: number
+    } & Packed)
+  /** The file stands there until `thaw`. Without a position there was no room to bring it up to date, and it isn't frozen. */
+  | { readonly state: 'frozen'; readonly position?: StorePosition }
   /** The last one: it could not open the file, or could not go on. */
   | { readonly state: 'failed'; readonly error: Uint8Array }
 
@@ -51,21 +67,21 @@ export function unpack({ memory, ends }: Packed): Buffer[] {
   })
 }
 
-export function packRequests(requests: readonly StoreRequest[]): RequestsMessage {
-  return { kinds: requests.map(({ kind }) => kind), ...pack(requests.map(({ body }) => body)) }
+export function packRequests(requests: readonly StoreRequest[], wallTime = 0): RequestsMessage {
+  return { kinds: requests.map(({ kind }) => kind), wallTime, ...pack(requests.map(({ body }) => body)) }
 }
 
-export function unpackRequests(message: RequestsMessage): StoreRequest[] {
+export function unpackRequests(message: Packed & { readonly kinds: readonly string[] }): StoreRequest[] {
   return unpack(message).map((body, i) => ({ kind: message.kinds[i], body }))
 }
 
 export function packOutcomes(
   outcomes: readonly StoreOutcome[],
-  zeusRevision: number,
+  { zeusRevision, changes }: { readonly zeusRevision: number; readonly changes: number },
 ): WorkerMessage & Packed {
   const parts = outcomes.map((outcome) => (outcome instanceof NdfsError ? encodeError(outcome) : outcome))
   const refused = outcomes.map((outcome) => outcome instanceof NdfsError)
-  return { state: 'done', refused, zeusRevision, ...pack(parts) }
+  return { state: 'done', refused, zeusRevision, changes, ...pack(parts) }
 }
 
 export function unpackOutcomes(message: Packed & { readonly refused: readonly boolean[] }): StoreOutcome[] {

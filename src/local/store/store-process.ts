@@ -5,13 +5,15 @@
  *
  *  1. What it answered is durable: after `kill -9` at any moment the next process has it.
  *  2. A second process on the same directory is refused.
- *  3. A file of another cluster, or of a version that it does not know, is refused and left as it is.
+ *  3. Where it is told of a second disk it keeps a copy of its file there (store-copy.ts).
+ *  4. A file of another cluster, or of a version that it does not know, is refused and left as it is.
  */
 import { join } from 'node:path'
+import { encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { Incarnation, NodeId } from '../../base/ids.ts'
 import { PeerNetwork } from '../../peer/peer-network.ts'
-import type { Address, Platform } from '../../platform/platform.ts'
+import type { Address, Files, Platform } from '../../platform/platform.ts'
 import { StoreServer } from './store-server.ts'
 import { WorkerStoreEngine } from './worker-store-engine.ts'
 
@@ -22,6 +24,10 @@ export interface StoreOptions {
   readonly platform: Platform
   /** The store's own directory. It is made where there is none. */
   readonly dir: string
+  /** The store was made before: one that isn't there was lost, and is not made anew. */
+  readonly mustExist?: boolean
+  /** Where its copy lies. */
+  readonly copyFolder?: string
   readonly socketPath: string
   /** Where it listens beside the socket. */
   readonly listen?: Address
@@ -39,7 +45,7 @@ export interface RunningStore {
 
 /** Resolves when it serves. */
 export async function runStore(options: StoreOptions): Promise<RunningStore> {
-  const { platform, dir, clusterId, key, socketPath, listen } = options
+  const { platform, dir, clusterId, key, socketPath, copyFolder, listen } = options
   const { clock, files, log, chance } = platform
   const file = join(dir, 'store.db')
   await files.makeDirectory(dir)
@@ -52,7 +58,16 @@ export async function runStore(options: StoreOptions): Promise<RunningStore> {
         dir,
       },
     )
-  const engine = await WorkerStoreEngine.open(file, clusterId, clock).catch(async (error: unknown) => {
+  const opened = async (): Promise<WorkerStoreEngine> => {
+    if (options.mustExist === true) await refuseLost(files, dir, file)
+    return WorkerStoreEngine.open(
+      file,
+      clusterId,
+      clock,
+      copyFolder === undefined ? undefined : { folder: copyFolder, log },
+    )
+  }
+  const engine = await opened().catch(async (error: unknown) => {
     await lock.release()
     throw error
   })
@@ -61,6 +76,7 @@ export async function runStore(options: StoreOptions): Promise<RunningStore> {
   const incarnation = chance.bytes(8).toString('hex') as Incarnation
   const peers = new PeerNetwork({ platform, node: storeNode, incarnation, clusterId, key })
   const server = await StoreServer.start(peers, engine, platform)
+  peers.handle('store.copy', 'terminal', () => [encodeControl(engine.copyStatus())])
   const close = async () => {
     server.close()
     await peers.close()
@@ -86,4 +102,15 @@ export async function runStore(options: StoreOptions): Promise<RunningStore> {
   engine.onFailed = (error) => store.onFatal(error)
   log.info('The store serves.', { file, address })
   return store
+}
+
+/** An empty store in its place would grant epochs anew, and know none of the vDisks. */
+async function refuseLost(files: Files, dir: string, file: string): Promise<void> {
+  if ((await files.list(dir))?.includes('store.db') === true) return
+  throw new NdfsError(
+    'NOT_FOUND',
+    `Cannot open the store: ${file} is not there, and it was. Is its file system mounted? Where it is lost, end the rest with ` +
+      '`ndfs down`, and put the copy in its place with `ndfs store restore`.',
+    { file },
+  )
 }

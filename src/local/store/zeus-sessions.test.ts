@@ -1,46 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Incarnation, NodeId } from '../../base/ids.ts'
-import type { Millis } from '../../base/units.ts'
-import type { Clock } from '../../platform/platform.ts'
 import type { Claimant } from '../../zeus/zeus-requests.ts'
 import { sessionTimeoutMs } from '../../zeus/zeus.ts'
+import { HandClock } from './store-for-tests.ts'
 import { ZeusSessions } from './zeus-sessions.ts'
 
 const n1: Claimant = { node: 'n1' as NodeId, incarnation: 'a' as Incarnation }
 const n2: Claimant = { node: 'n2' as NodeId, incarnation: 'b' as Incarnation }
-
-/** A clock that is moved by hand, with the timers that were set on it. */
-class HandClock implements Clock {
-  time = 0
-  readonly timers = new Set<{ due: number; callback: () => void }>()
-  now(): Millis {
-    return this.time as Millis
-  }
-  wallTime(): number {
-    return this.time
-  }
-  after(ms: number, callback: () => void) {
-    const timer = { due: this.time + ms, callback }
-    this.timers.add(timer)
-    return { cancel: () => void this.timers.delete(timer) }
-  }
-  async sleep(): Promise<void> {}
-  soon(): void {}
-  /** Moves on, ringing each timer when it is due, or all that are due only at the end. */
-  move(ms: number, how: 'smoothly' | 'at once' = 'smoothly'): void {
-    const end = this.time + ms
-    if (how === 'at once') this.time = end
-    for (;;) {
-      const due = [...this.timers].filter((timer) => timer.due <= end).sort((a, b) => a.due - b.due)
-      if (due.length === 0) break
-      this.time = Math.max(this.time, due[0].due)
-      this.timers.delete(due[0])
-      due[0].callback()
-    }
-    this.time = end
-  }
-}
 
 function stand() {
   const clock = new HandClock()
