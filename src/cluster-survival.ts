@@ -4,13 +4,18 @@ import type { VDiskId } from './base/ids.ts'
 import { type ClusterPicture, type ClusterSurvey, isUnknown, type Surveyed } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Sample } from './management/management.ts'
-import { survivalOf, type Survival } from './management/survival.ts'
+import { type MetadataCopy, survivalOf, type Survival } from './management/survival.ts'
 import { copyLevels, standings, SurveySum } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { ContainerValue, Versioned, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 /** As of now, of every vDisk that Zeus names. */
-export async function survivalOfCluster(survey: ClusterSurvey, zeus: Zeus): Promise<Survival> {
-  const [picture, names, nodes, containers] = await Promise.all([
+export async function survivalOfCluster(
+  survey: ClusterSurvey,
+  zeus: Zeus,
+  copy: () => Promise<MetadataCopy>,
+): Promise<Survival> {
+  const [metadataCopy, picture, names, nodes, containers] = await Promise.all([
+    copy(),
     survey.picture(),
     zeus.list('vdisk/'),
     zeus.list('node/'),
@@ -35,6 +40,7 @@ export async function survivalOfCluster(survey: ClusterSurvey, zeus: Zeus): Prom
     blocks: [...new Set(picture.live.map(({ block }) => block))].sort(),
     logNodes: picture.flashNodes.length,
     copiesMax: Math.max(0, ...copiesAskedFor(containers, names)),
+    metadataCopy,
   })
 }
 

@@ -29,6 +29,7 @@ import type {
   VDiskName,
 } from './management/management.ts'
 import { repairProblems, repairStatus, type RepairTold } from './management/repair-status.ts'
+import { metadataCopy } from './metadata-copy.ts'
 import { OrderlyChange } from './orderly-change.ts'
 import type { Peers } from './peer/peer.ts'
 import { Removal } from './removal.ts'
@@ -311,7 +312,7 @@ export class NodeManagement implements ManagementTarget {
       this.#nodes(),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
-      survivalOfCluster(this.#survey, this.#options.zeus),
+      survivalOfCluster(this.#survey, this.#options.zeus, () => metadataCopy(this.#options.peers)),
     ])
     const disks = this.#disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {

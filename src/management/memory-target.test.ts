@@ -71,6 +71,7 @@ export class MemoryTarget implements ManagementTarget {
         misplacedBytes: 0,
         unknown: [],
         metadata: 'one disk',
+        metadataCopy: { state: 'none' },
       },
       problems: ['n2 is down: start it with `ndfs node start n2`.'],
       nodes: [...this.#nodes.values()],

@@ -20,18 +20,33 @@ const facts = (vdisks: Record<string, CopySurvey>, more: Partial<SurvivalFacts> 
   blocks: ['b1', 'b2'],
   logNodes: 4,
   copiesMax: 2,
+  metadataCopy: { state: 'none' },
   ...more,
 })
 const unknown = [{ vdisk: 'vms/d', reason: 'Medusa does not answer' }]
 const sentence = (...of: Parameters<typeof facts>): string => survivalOf(facts(...of)).sentence
 
-test('what is well survives as much as its weakest part, and never the loss of the metadata’s disk', () => {
+test('what is well survives as much as its weakest part, without a copy of the metadata not the loss of its disk', () => {
   assert.equal(
     sentence({ 'vms/a': holding('block'), 'vms/b': holding('block') }),
     "survives a block, but not the loss of the metadata's disk",
   )
   assert.match(sentence({ 'vms/a': holding('block'), 'vms/b': holding('node') }), /^survives a node, but not/)
   assert.match(sentence({ 'vms/a': holding('disk'), 'vms/b': holding('node') }), /^survives a disk, but not/)
+})
+
+test('the metadata’s disk may be lost while its copy is in step, and at no other time', () => {
+  const vdisks = { 'vms/a': holding('block') }
+  const inStep = survivalOf(facts(vdisks, { metadataCopy: { state: 'in step', folder: '/two' } }))
+  assert.deepEqual([inStep.sentence, inStep.metadata, inStep.missing], ['survives a block', 'two disks', []])
+  for (const state of ['none', 'being made', 'behind', 'broken'] as const) {
+    const metadataCopy = { state, folder: '/two', behindMs: 3200, reason: 'it is slow' }
+    const survival = survivalOf(facts(vdisks, { metadataCopy }))
+    assert.equal(survival.sentence, "survives a block, but not the loss of the metadata's disk")
+    assert.equal(survival.metadata, 'one disk')
+    assert.equal(survival.missing.length, 1)
+    if (state === 'behind') assert.match(survival.missing[0], /the one in \/two is 4 s behind: it is slow$/)
+  }
 })
 
 test('what is in danger, or gone, is said with its size, where it is and why', () => {
@@ -76,7 +91,8 @@ test('where nothing is stored it says so, and no more than its disks can hold', 
 
 test('it says what is missing for more', () => {
   const missing = (...of: Parameters<typeof facts>): string => survivalOf(facts(...of)).missing.join('\n')
-  const metadata = 'a copy of the metadata: the store has its files on one disk of one machine'
+  const metadata =
+    'a copy of the metadata: the store has its files on one disk; `ndfs up --store-copy DIR` keeps a copy on another'
   assert.equal(missing({ 'vms/a': holding('block') }), metadata)
   assert.match(missing({ 'vms/a': holding('node') }, { blocks: ['b1'] }), /^a second block: .* are in b1/m)
   assert.match(

@@ -24,6 +24,31 @@ const level = Type.Union([
   Type.Literal('block'),
 ])
 
+export const metadataCopySchema = Type.Object(
+  {
+    state: Type.Union(
+      [
+        Type.Literal('none'),
+        Type.Literal('being made'),
+        Type.Literal('in step'),
+        Type.Literal('behind'),
+        Type.Literal('broken'),
+      ],
+      {
+        description:
+          '`in step`: it has all that anybody was told; `none`: there is no second disk for it, or the store can not be asked.',
+      },
+    ),
+    folder: Type.Optional(Type.String({ description: 'Where it lies.' })),
+    behindMs: Type.Optional(
+      Type.Integer({ minimum: 0, description: 'For how long it has lacked what the store has.' }),
+    ),
+    reason: Type.Optional(Type.String({ description: 'Why it is not in step.' })),
+  },
+  { ...closed, description: "The copy of the store's files on a second disk." },
+)
+export type MetadataCopy = Static<typeof metadataCopySchema>
+
 export const survivalSchema = Type.Object(
   {
     sentence: Type.String({ description: 'What may be lost without loss of data: for people.' }),
@@ -60,9 +85,11 @@ export const survivalSchema = Type.Object(
     unknown: Type.Array(Type.Object({ vdisk: Type.String(), reason: Type.String() }, closed), {
       description: 'vDisks that could not be surveyed.',
     }),
-    metadata: Type.Literal('one disk', {
-      description: "Where Zeus and Medusa keep their rows: an embedded cluster's store has them on one disk.",
+    metadata: Type.Union([Type.Literal('one disk'), Type.Literal('two disks')], {
+      description:
+        "On how many disks the rows of Zeus and Medusa are: an embedded cluster's store keeps a copy on a second one, where there is one.",
     }),
+    metadataCopy: metadataCopySchema,
   },
   closed,
 )
@@ -81,6 +108,7 @@ export interface SurvivalFacts {
   readonly logNodes: number
   /** The most that a container with vDisks asks for. */
   readonly copiesMax: number
+  readonly metadataCopy: MetadataCopy
 }
 
 const namesShown = 3
@@ -99,9 +127,12 @@ export function survivalOf(facts: SurvivalFacts): Survival {
     shortBytes: survey.shortBytes,
     misplacedBytes: survey.misplacedBytes,
     unknown: [...facts.unknown],
-    metadata: 'one disk',
+    metadata: isCopied(facts) ? 'two disks' : 'one disk',
+    metadataCopy: facts.metadataCopy,
   }
 }
+
+const isCopied = ({ metadataCopy }: SurvivalFacts): boolean => metadataCopy.state === 'in step'
 
 /** What is known to be in danger is said before what is unknown; what is unknown before what is well. */
 function levelOf(weakest: CopyLevel | undefined, { unknown, reach }: SurvivalFacts): Survival['level'] {
@@ -129,7 +160,10 @@ function sentenceOf(level: Survival['level'], survey: CopySurvey, facts: Surviva
     case 'disk':
     case 'node':
     case 'block':
-      return `survives a ${level}, but not the loss of the metadata's disk${isEmpty ? '; nothing is stored yet' : ''}`
+      return (
+        `survives a ${level}${isCopied(facts) ? '' : ", but not the loss of the metadata's disk"}` +
+        (isEmpty ? '; nothing is stored yet' : '')
+      )
     default:
       return level satisfies never
   }
@@ -182,8 +216,26 @@ function missingOf(survey: CopySurvey, facts: SurvivalFacts): string[] {
         : `a node: while one more is down writes wait where ${copiesMax} copies are asked for`,
     )
   for (const { vdisk, reason } of unknown) missing.push(`knowledge of ${vdisk}: ${reason}`)
-  missing.push('a copy of the metadata: the store has its files on one disk of one machine')
+  if (!isCopied(facts)) missing.push(missingCopy(facts.metadataCopy))
   return missing
+}
+
+function missingCopy({ state, folder = 'a folder of its own', behindMs = 0, reason }: MetadataCopy): string {
+  const why = reason === undefined ? '' : `: ${reason}`
+  const seconds = Math.ceil(behindMs / 1000)
+  switch (state) {
+    case 'none':
+    case 'in step':
+      return 'a copy of the metadata: the store has its files on one disk; `ndfs up --store-copy DIR` keeps a copy on another'
+    case 'being made':
+      return `a copy of the metadata: it is being made in ${folder}`
+    case 'behind':
+      return `a fresh copy of the metadata: the one in ${folder} is ${seconds} s behind${why}`
+    case 'broken':
+      return `a copy of the metadata: the one in ${folder} failed ${seconds} s ago and is tried again${why}`
+    default:
+      return state satisfies never
+  }
 }
 
 const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`
