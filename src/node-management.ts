@@ -9,7 +9,7 @@ import { formatSize } from './base/units.ts'
 import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
 import { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
-import type { Disk } from './disk/disk.ts'
+import type { WatchedDisk } from './disk/disk.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
 import type {
@@ -60,7 +60,7 @@ export interface NodeManagementOptions {
   readonly cache: ExtentCache
   readonly admission: AdmissionControl
   readonly replicas: readonly OplogReplica[]
-  readonly disks: readonly Disk[]
+  readonly disks: readonly WatchedDisk[]
   readonly nbd: NbdServer
   /** Asks the other nodes what room their disks have. */
   readonly refreshSpaces: () => Promise<void>
@@ -77,7 +77,8 @@ interface NodeAnswer {
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
-    readonly state: 'online' | 'failed'
+    readonly state: 'online' | 'slow' | 'failed'
+    readonly reason?: string
   }[]
 }
 
@@ -335,9 +336,7 @@ export class NodeManagement implements ManagementTarget {
           : [],
       ),
       ...disks.flatMap((disk) =>
-        disk.state === 'failed' && disk.mode !== 'removed'
-          ? [`disk ${disk.id} of ${disk.node} has failed: replace it`]
-          : [],
+        (disk.state === 'failed' || disk.state === 'slow') && disk.mode !== 'removed' ? [troubleOf(disk)] : [],
       ),
       ...repairProblems(repair),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
@@ -489,6 +488,22 @@ export class NodeManagement implements ManagementTarget {
       add('gauge', 'disk_capacity_bytes', 'What NDFS may use of the disk.', space.capacityBytes, labels)
       add('gauge', 'disk_used_bytes', 'What its files were given.', space.usedBytes, labels)
       add('gauge', 'disk_online', '1 while the disk is in service.', disk.state === 'online' ? 1 : 0, labels)
+      add(
+        'gauge',
+        'disk_slow',
+        '1 while it is out of service for being slow.',
+        disk.state === 'slow' ? 1 : 0,
+        labels,
+      )
+      const { medianMs } = disk.latency
+      if (medianMs !== undefined)
+        add(
+          'gauge',
+          'disk_latency_median_seconds',
+          'Of operations in the last half minute.',
+          medianMs / 1000,
+          labels,
+        )
     }
     for (const [work, { outstanding, waiting, admitted }] of Object.entries(admission.statistics())) {
       add('gauge', 'admission_outstanding', 'Requests under way.', outstanding, { class: work })
@@ -520,6 +535,7 @@ export class NodeManagement implements ManagementTarget {
         id: disk.ref.disk,
         usedBytes: disk.space().usedBytes,
         state: disk.state,
+        ...(disk.reason === undefined ? {} : { reason: disk.reason }),
       })),
     }
   }
@@ -570,6 +586,7 @@ export class NodeManagement implements ManagementTarget {
             ...(told === undefined ? {} : { usedBytes: told.usedBytes }),
             state: told?.state ?? 'unreachable',
             mode: own?.mode ?? info.mode,
+            ...(told?.reason === undefined ? {} : { reason: told.reason }),
           },
         ]
       }),
@@ -704,6 +721,11 @@ const downSentence = ({ id, mode }: NodeInfo): string =>
   mode === 'maintenance'
     ? `${id} is down, in maintenance: what lies there lacks a copy until it is back, or its time is over. \`ndfs node start ${id}\``
     : `${id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${id}\``
+
+const troubleOf = ({ id, node, state, reason }: DiskInfo): string =>
+  state === 'slow'
+    ? `disk ${id} of ${node} is slow and out of service, ${reason}: its copies are made anew elsewhere; it comes back when it is well`
+    : `disk ${id} of ${node} has failed: replace it`
 
 const unknownNode = (id: string): NdfsError =>
   new NdfsError('NOT_FOUND', `There is no node ${id}. \`ndfs node list\` shows those that are`, { node: id })

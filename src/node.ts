@@ -11,7 +11,7 @@ import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.t
 import { MiB } from './base/units.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
-import type { Disk } from './disk/disk.ts'
+import type { WatchedDisk } from './disk/disk.ts'
 import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
 import { HandOver } from './hand-over.ts'
@@ -37,6 +37,7 @@ import { openOplogReplica } from './stargate/oplog/replica-log.ts'
 import type { LogCandidate } from './stargate/vdisk-controller/group-place.ts'
 import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
+import { neededDisk, SlowDisks } from './slow-disks.ts'
 import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 
@@ -116,7 +117,7 @@ export async function startNode(options: NodeOptions) {
   const incarnation = chance.bytes(8).toString('hex') as Incarnation
   const startedAt = clock.wallTime()
 
-  const disks: Disk[] = []
+  const disks: WatchedDisk[] = []
   for (const { id, path } of options.disks)
     disks.push(await openDisk(here, { path, node, cluster: clusterId, disk: id as DiskId }))
   const replicas: OplogReplica[] = []
@@ -173,6 +174,7 @@ export async function startNode(options: NodeOptions) {
     isRemoved: leaving.isRemoved,
     epochOf: (vdisk) => controller.epochOf(vdisk),
     remoteCandidates: () => spaces.candidates(),
+    readLast: (disk) => gone.isGone(disk),
   })
   const cache = createExtentCache({ limitBytes: cacheBytes })
   const admission = createAdmissionControl(admissionBounds)
@@ -294,6 +296,11 @@ export async function startNode(options: NodeOptions) {
     if (name === node) return
     peers.setAddress(name, now?.peer)
     gone.sessionChanged(name, now, before)
+    for (const { id, incarnation: of } of disksThatLeft(before, now))
+      controller.replicasLost(
+        (ref) => ref.disk === id && ref.incarnation === of,
+        new NdfsError('DISK_FAILED', `The disk ${id} of ${name} left service`, { node: name, disk: id }),
+      )
     // Another process of the node, or none: what the one before had under way is over.
     if (before !== undefined && now?.incarnation !== before.incarnation) {
       controller.replicasLost(
@@ -366,6 +373,7 @@ export async function startNode(options: NodeOptions) {
       tier: disk.tier,
       capacityBytes: disk.space().capacityBytes,
       state: disk.state,
+      ...(disk.reason === undefined ? {} : { reason: disk.reason }),
     })),
   })
   const sessionValue = (): SessionValue => ({ ...value(), incarnation, startedAt })
@@ -392,6 +400,7 @@ export async function startNode(options: NodeOptions) {
           if (session === undefined) throw refusal
           return options.onRemoved?.()
         }
+        await slow.begin()
         await zeus.set(`node/${node}`, value())
         session = await zeus.openSession(node, incarnation, sessionValue())
         if (closing) return await session.end().catch(() => undefined)
@@ -409,17 +418,35 @@ export async function startNode(options: NodeOptions) {
       }
     }
   }
+  function diskChanged(disk: WatchedDisk, error: Error): void {
+    if (disk.state !== 'online') controller.replicasLost((ref) => ref.disk === disk.ref.disk, error)
+    gone.ownFailed()
+    session
+      ?.update(sessionValue())
+      .catch((reason: unknown) => log.warn('a failed disk could not be told', { reason: messageOf(reason) }))
+  }
   for (const disk of disks)
     disk.onFailed = (error) => {
       log.error(`disk ${disk.ref.disk} left service`, { reason: messageOf(error) })
-      controller.replicasLost((ref) => ref.disk === disk.ref.disk, error)
-      gone.ownFailed()
-      session
-        ?.update(sessionValue())
-        .catch((reason: unknown) =>
-          log.warn('a failed disk could not be told', { reason: messageOf(reason) }),
-        )
+      diskChanged(disk, error)
+      void slow.failed(disk, messageOf(error))
     }
+  const slow = new SlowDisks({
+    clock,
+    log,
+    node,
+    incarnation,
+    disks,
+    zeus,
+    peers,
+    liveNodes: () => view.liveNodes(),
+    lives: (name, process) => view.lives(name, process),
+    neededFor: (disk) => {
+      const { sessions, containers } = view
+      return neededDisk(disk, { sessions, containers, isAnyGone: gone.isAnyGone() })
+    },
+    changed: (disk) => diskChanged(disk, new Error(disk.reason ?? 'it is back in service')),
+  })
   await openSession()
   await view.caughtUp()
   management.applySettings()
@@ -443,6 +470,7 @@ export async function startNode(options: NodeOptions) {
       handOver.stop()
       curator.stop()
       gone.stop()
+      slow.stop()
       await nbd.close()
       await controller.close()
       await session?.end().catch(() => undefined)
@@ -457,6 +485,15 @@ export async function startNode(options: NodeOptions) {
     },
   }
 }
+
+/** That were in service, as the node's session showed them, and are not. */
+const disksThatLeft = (before: SessionValue | undefined, now: SessionValue | undefined) =>
+  now === undefined || before?.incarnation !== now.incarnation
+    ? []
+    : before.disks.filter(
+        ({ id, state }) =>
+          state === 'online' && now.disks.some((one) => one.id === id && one.state !== 'online'),
+      )
 
 export interface RunningNode {
   readonly management: NodeManagement

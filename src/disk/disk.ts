@@ -7,12 +7,15 @@
  *     DISK_FAILED, reads are still tried, `onFailed` is called once. It is never retried into success.
  *     A file system without room is no failure, unless a sync finds out: the create or write rejects with OUT_OF_SPACE,
  *     the range written holds anything, and the disk goes on.
- *  3. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
+ *  3. A disk that is told to be slow takes no new data where others place it, and does all that is asked of it: whoever measures
+ *     (`latency`) decides, and takes it back.
+ *  4. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
  *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do (I10).
  *
  * Not here: what the bytes mean, vDisks, the network.
  */
 import type { DiskRef } from '../base/ids.ts'
+import type { LatencyMeter } from './latency.ts'
 
 export type Tier = 'flash' | 'hdd'
 
@@ -30,7 +33,7 @@ export interface Disk {
   readonly ref: DiskRef
   readonly tier: Tier
   readonly path: string
-  readonly state: 'online' | 'failed'
+  readonly state: 'online' | 'slow' | 'failed'
   space(): DiskSpace
   /** Set by whoever joins the parts; called once, when the disk leaves service. */
   onFailed: (error: Error) => void
@@ -49,6 +52,18 @@ export interface Disk {
   /** Takes the disk out of service, as a failed sync would. */
   fail(error: Error): void
   close(): Promise<void>
+}
+
+/** A disk as who watches over its health sees it (src/slow-disks.ts). */
+export interface WatchedDisk extends Disk {
+  /** Why it is out of service; undefined while it isn't. */
+  readonly reason: string | undefined
+  readonly latency: LatencyMeter
+  /** From now on it is slow, until `beWell`; a disk that failed stays failed. */
+  beSlow(reason: string): void
+  beWell(): void
+  /** Writes, syncs and reads back in a scratch file. Resolves to what is wrong, or to nothing. */
+  selfTest(limitMs: number): Promise<string | undefined>
 }
 
 export interface OpenOptions {

@@ -15,8 +15,10 @@ import { NdfsError, messageOf } from '../base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId } from '../base/ids.ts'
 import { formatSize } from '../base/units.ts'
 import type { File, Files, Platform } from '../platform/platform.ts'
-import type { Disk, DiskFile, DiskSpace, OpenOptions, SpacePurpose, Tier } from './disk.ts'
+import type { DiskFile, DiskSpace, OpenOptions, SpacePurpose, Tier, WatchedDisk } from './disk.ts'
 import { SpaceCount } from './disk-space.ts'
+import { LatencyMeter, openMeasured } from './latency.ts'
+import { selfTest } from './self-test.ts'
 import { decodeSuperblock, encodeSuperblock, refused, superblockName } from './superblock.ts'
 import type { Superblock } from './superblock.ts'
 
@@ -72,7 +74,7 @@ export async function formatDisk(platform: Platform, options: FormatOptions): Pr
 }
 
 /** Takes the disk into use, or refuses it with a sentence that says what to do. */
-export async function openDisk(platform: Platform, options: DiskOptions): Promise<Disk> {
+export async function openDisk(platform: Platform, options: DiskOptions): Promise<WatchedDisk> {
   const { path, node } = options
   const { files } = platform
   const superblock = await readSuperblock(files, options)
@@ -87,7 +89,7 @@ export async function openDisk(platform: Platform, options: DiskOptions): Promis
     const usedBytes = await usedBytesIn(files, path)
     const ref = { node, disk: superblock.disk, incarnation: superblock.incarnation }
     platform.log.info('A disk is in use', { ...ref, path, used: formatSize(usedBytes) })
-    const disk = new FolderDisk(files, path, ref, superblock, usedBytes, lock)
+    const disk = new FolderDisk(platform, path, ref, superblock, usedBytes, lock)
     await keepSuperblock(files, path).catch((error: unknown) => disk.fail(error as Error))
     return disk
   } catch (error) {
@@ -168,12 +170,14 @@ const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code
 const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes(String(codeOf(error)))
 const isShortOfDescriptors = (error: unknown): boolean => ['EMFILE', 'ENFILE'].includes(String(codeOf(error)))
 
-class FolderDisk implements Disk {
+class FolderDisk implements WatchedDisk {
   readonly ref: DiskRef
   readonly tier: Tier
   readonly path: string
   onFailed: (error: Error) => void = () => undefined
+  readonly latency: LatencyMeter
   readonly #files: Files
+  readonly #platform: Pick<Platform, 'clock' | 'files'>
   readonly #count: SpaceCount
   readonly #lock: { release(): Promise<void> }
   readonly #openFiles = new Set<FolderDiskFile>()
@@ -181,17 +185,20 @@ class FolderDisk implements Disk {
   readonly #folders = new Map<string, Promise<void>>()
   readonly #removals = new Map<string, Promise<void>>()
   #failure: NdfsError | undefined
+  #slowness: string | undefined
   #closed = false
 
   constructor(
-    files: Files,
+    platform: Pick<Platform, 'clock' | 'files'>,
     path: string,
     ref: DiskRef,
     superblock: Superblock,
     usedBytes: number,
     lock: { release(): Promise<void> },
   ) {
-    this.#files = files
+    this.#platform = platform
+    this.latency = new LatencyMeter(platform.clock)
+    this.#files = platform.files
     this.path = path
     this.ref = ref
     this.tier = superblock.tier
@@ -199,8 +206,26 @@ class FolderDisk implements Disk {
     this.#lock = lock
   }
 
-  get state(): 'online' | 'failed' {
-    return this.#failure === undefined ? 'online' : 'failed'
+  get state(): 'online' | 'slow' | 'failed' {
+    if (this.#failure !== undefined) return 'failed'
+    return this.#slowness === undefined ? 'online' : 'slow'
+  }
+
+  get reason(): string | undefined {
+    return this.#failure?.message ?? this.#slowness
+  }
+
+  beSlow(reason: string): void {
+    this.#slowness = reason
+  }
+
+  beWell(): void {
+    this.#slowness = undefined
+  }
+
+  selfTest(limitMs: number): Promise<string | undefined> {
+    const { files, clock } = this.#platform
+    return selfTest(files, clock, `${this.path}/${superblockName}.self-test.tmp`, limitMs)
   }
 
   space(): DiskSpace {
@@ -221,7 +246,7 @@ class FolderDisk implements Disk {
     try {
       const parent = name.lastIndexOf('/')
       if (parent > 0) await this.#makeFolder(name.slice(0, parent))
-      const file = await this.#files.open(`${this.path}/${name}`, { ...options, create: true })
+      const file = await this.#openMeasured(name, { ...options, create: true })
       return this.#opened(name, file)
     } catch (error) {
       this.#count.release(name, bytes)
@@ -243,7 +268,11 @@ class FolderDisk implements Disk {
   /** A file system that an error made read-only still lets us read: all that a failed disk is for. */
   #openForService(name: string, options: OpenOptions): Promise<File> {
     const writable = this.#failure === undefined
-    return this.#files.open(`${this.path}/${name}`, { ...options, writable })
+    return this.#openMeasured(name, { ...options, writable })
+  }
+
+  #openMeasured(name: string, options: Parameters<Files['open']>[1]): Promise<File> {
+    return openMeasured(this.#files, this.latency, `${this.path}/${name}`, options)
   }
 
   /** Two who remove one file at once share the work: its space is given back once. */
@@ -306,6 +335,7 @@ class FolderDisk implements Disk {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.latency.stop()
     // The lock goes last: until then a write under way may still reach the disk.
     const closed = await Promise.allSettled([...this.#openFiles].map((file) => file.close()))
     await this.#lock.release()

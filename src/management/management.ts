@@ -112,8 +112,15 @@ export const diskInfoSchema = Type.Object(
     tier,
     capacityBytes: bytes('What NDFS may use of it.'),
     usedBytes: Type.Optional(bytes('What its files were given; absent while its node is down.')),
-    state: Type.Union([Type.Literal('online'), Type.Literal('failed'), Type.Literal('unreachable')]),
+    state: Type.Union(
+      [Type.Literal('online'), Type.Literal('slow'), Type.Literal('failed'), Type.Literal('unreachable')],
+      {
+        description:
+          '`slow`, `failed`: out of service; what it holds is copied elsewhere, and can still be read.',
+      },
+    ),
     mode: modeSchema,
+    reason: Type.Optional(Type.String({ description: 'Why it is out of service.' })),
   },
   closed,
 )

@@ -118,7 +118,9 @@ export interface DiskValue {
   readonly incarnation: string
   readonly tier: 'flash' | 'hdd'
   readonly capacityBytes: number
-  readonly state: 'online' | 'failed'
+  readonly state: 'online' | 'slow' | 'failed'
+  /** Why it is out of service. */
+  readonly reason?: string
 }
 /** `setting/NODE`: what an operator set for a node; it outlives the node's process. */
 export interface SettingValue {

@@ -52,6 +52,8 @@ export interface ExtentStoreOptions {
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
+  /** Disks whose copies are read when no other gives the bytes: slow ones, failed ones, those out of reach. */
+  readonly readLast?: (disk: DiskRef) => boolean
 }
 
 export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
@@ -138,10 +140,13 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     checksums: Uint32Array,
     target: Buffer,
   ): Promise<void> {
-    const here = access.copies.findIndex((copy) => this.#isHere(copy))
-    const copies =
-      here <= 0 ? access.copies : [access.copies[here], ...access.copies.filter((_, index) => index !== here)]
-    await this.#readFrom(copies, access, at, count, checksums, target)
+    await this.#readFrom(this.#inReadingOrder(access.copies), access, at, count, checksums, target)
+  }
+
+  #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
+    const { readLast = () => false } = this.#options
+    const rank = (copy: CopyRef): number => (readLast(copy) ? 2 : this.#isHere(copy) ? 0 : 1)
+    return copies.length < 2 ? copies : [...copies].sort((a, b) => rank(a) - rank(b))
   }
 
   async rebuildCopy(

@@ -794,7 +794,7 @@ export class PhysicalLog {
       disk: this.#disk.ref.disk,
       error: messageOf(cause),
     })
-    if (this.#disk.state === 'online') this.#disk.fail(cause instanceof Error ? cause : error)
+    if (this.#disk.state !== 'failed') this.#disk.fail(cause instanceof Error ? cause : error)
     const queued = this.#queue.slice(this.#queueHead)
     this.#queue = []
     this.#queueHead = 0
