@@ -1,0 +1,52 @@
+/** Planted bugs of slow disks: which leave, how many at once, and what comes back. */
+import { patch, type PlantedBug } from './planted-bug.ts'
+
+const slowDisks = 'slow-disks.ts'
+const scenarios = 'sim/scenarios/major/slow-disks.test.ts'
+
+export const sickDiskBugs: readonly PlantedBug[] = [
+  {
+    name: 'slow disk without a measure',
+    breaks: 'progress',
+    does: 'A disk is slow by itself, whatever the others take: a slow cluster takes its own disks out of service.',
+    patches: [
+      patch(
+        slowDisks,
+        'if (others === undefined || medianMs < slowFactor * others) return void',
+        'if (others === undefined) return void',
+      ),
+    ],
+    scenario: { file: scenarios, tests: 'a cluster whose disks are all slow' },
+  },
+  {
+    name: 'slow disks leave together',
+    breaks: 'progress',
+    does: 'Nobody asks whether another disk is out for being slow, or gone.',
+    patches: [
+      patch(
+        slowDisks,
+        'if (holder !== undefined && lives(holder.node, holder.incarnation)) return false\n',
+        '\n',
+      ),
+      patch(slowDisks, "if (isAnyGone) return 'other disks, or nodes, are gone'\n", '\n'),
+    ],
+    scenario: { file: scenarios, tests: 'of two slow disks one leaves' },
+  },
+  {
+    name: 'slow disk leaves too few',
+    breaks: 'I1',
+    does: 'A disk leaves service though the nodes that are left have no disks for all copies.',
+    patches: [
+      patch(slowDisks, "if (nodesWith(['flash']) < copies)", "if (nodesWith(['flash']) < 0)"),
+      patch(slowDisks, "if (nodesWith(['flash', 'hdd']) < copies)", "if (nodesWith(['flash', 'hdd']) < 0)"),
+    ],
+    scenario: { file: scenarios, tests: 'a disk that no other can stand in for' },
+  },
+  {
+    name: 'condemned disk used again',
+    breaks: 'I6',
+    does: 'A disk that is out of service for good is taken into use when its node is started again.',
+    patches: [patch(slowDisks, 'if (trouble.value.condemned !== undefined)\n', 'if (trouble.version < 0)\n')],
+    scenario: { file: scenarios, tests: 'one that is out for the third time' },
+  },
+]
