@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -24,7 +24,8 @@ import { formatDisk, openDisk } from '../../disk/folder-disk.ts'
 import type { PeerHandler, Peers } from '../../peer/peer.ts'
 import { nodePlatform } from '../../platform/node-platform.ts'
 import type { Platform } from '../../platform/platform.ts'
-import type { CopyRef, ExtentStore, GroupAccess, Trailer } from './extent-store.ts'
+import type { CopyRef, ExtentStore, FoundCopy, GroupAccess, Trailer } from './extent-store.ts'
+import { inventoryFolders } from './extent-store.ts'
 import { groupFileName, isGroupId, parseGroupFileName, readTrailer } from './group-file.ts'
 import { OpenFiles } from './open-files.ts'
 import { createExtentStore } from './replicated-extent-store.ts'
@@ -182,6 +183,13 @@ async function readBack(world: World, access: GroupAccess, pages: Buffer, from =
   const target = Buffer.alloc(pages.length)
   await world.store.read(access, groupPage(from), pages.length / pageBytes, sumsOf(pages), target)
   return target
+}
+
+async function inventoryOf(world: World, index: number): Promise<FoundCopy[]> {
+  const found: FoundCopy[] = []
+  for (let folder = 0; folder < inventoryFolders; folder++)
+    found.push(...(await world.store.inventory(world.disks[index].ref, folder)))
+  return found
 }
 
 async function written(world: World, count = 8): Promise<{ access: GroupAccess; pages: Buffer }> {
@@ -523,7 +531,7 @@ test('nobody plans a copy that can’t be read, and none is written that was not
   const rebuild = (arriving: () => Promise<boolean>) =>
     world.store.rebuildCopy(access, rebuilt, [], trailerFor(pages), arriving)
   assert.equal(await rebuild(() => Promise.resolve(false)), false)
-  assert.deepEqual(await world.store.inventory(world.disks[2].ref), [])
+  assert.deepEqual(await inventoryOf(world, 2), [])
   for (const index of [0, 1]) await flip(pathOf(world, access, index), pageBytes)
   await assert.rejects(
     rebuild(() => assert.fail('it was planned')),
@@ -562,7 +570,7 @@ test('inventory lists exactly the copies that lie on a disk, here and at a peer'
   for (let counter = 1; counter <= 20; counter++)
     await world.store.write(accessTo(world, counter), groupPage(0), [pages], 'guest', trailerFor(pages))
   for (const index of [0, 1]) {
-    const found = await world.store.inventory(world.disks[index].ref)
+    const found = await inventoryOf(world, index)
     assert.deepEqual(
       found.map(({ group }) => group as string).sort(),
       Array.from({ length: 20 }, (_, i) => `5-2-${i + 1}`).sort(),
@@ -570,7 +578,32 @@ test('inventory lists exactly the copies that lie on a disk, here and at a peer'
     assert.ok(found.every(({ number, bytes }) => number === index + 1 && bytes === 2 * pageBytes))
   }
   world.network.cutOff.add('n2')
-  await assert.rejects(world.store.inventory(world.disks[1].ref), 'an incomplete list is none (I7)')
+  await assert.rejects(world.store.inventory(world.disks[1].ref, 7), 'an incomplete list is none (I7)')
+})
+
+test('R31: a copy is verified where it lies, here and at a peer, and nobody is told of what is wrong', async (t) => {
+  const world = await worldOf(t, 2)
+  const { access, pages } = await written(world)
+  const { group, copies } = access
+  const verify = (index: number, checksums = sumsOf(pages)) =>
+    world.store.verify(group, copies[index], checksums)
+  for (const index of [0, 1]) {
+    assert.deepEqual(await verify(index), { state: 'right' })
+    // What the row says counts, however sound the file is.
+    assert.equal((await verify(index, sumsOf(pagesOf(8, 1)))).state, 'bad')
+    // In the page cache, of the system or of an open file, all may seem well.
+    await flip(pathOf(world, access, index), 3 * pageBytes)
+    assert.deepEqual(await verify(index), { state: 'bad', reason: '1 of its pages have other bytes: 3' })
+    await truncate(pathOf(world, access, index), 5 * pageBytes)
+    assert.equal((await verify(index)).state, 'short')
+    await rm(pathOf(world, access, index))
+    assert.deepEqual(await verify(index), { state: 'missing', reason: 'its file is not there' })
+  }
+  assert.deepEqual(world.bad, [])
+  world.disks[0].fail(new Error('the test says so'))
+  await assert.rejects(verify(0), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+  world.network.cutOff.add('n2')
+  await assert.rejects(verify(1))
 })
 
 test('only a group’s own name gets near a path', async (t) => {

@@ -106,8 +106,14 @@ export interface ExtentStore {
    * an earlier epoch makes it anew afterwards: such a write is refused with FENCED.
    */
   remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void>
-  /** What lies on this node's disks: for `ndfs check`, orphans, rebuilding. */
-  inventory(disk: DiskRef): Promise<readonly { group: GroupId; number: CopyNumber; bytes: number }[]>
+  /**
+   * Reads the whole copy from the disk, where it lies, and holds each page against these checksums, those of its group's row, and the
+   * trailer against its own: no byte of it travels, and nothing is told to anybody. Whoever acts on what is wrong reads the row again
+   * first: the copy may have been swapped for another, or freed. Rejects, as peers do, where it could not be looked at.
+   */
+  verify(group: GroupId, copy: CopyRef, checksums: Uint32Array): Promise<CopyVerdict>
+  /** The copies that one of `inventoryFolders` folders of the disk holds: for `ndfs check`. Complete, or it rejects (I7). */
+  inventory(disk: DiskRef, folder: number): Promise<readonly FoundCopy[]>
   /** All extent disks of the cluster as last heard: what placement chooses from. */
   candidates(): readonly Candidate[]
   /** Chooses disks for the copies of a new group from `candidates()`: see `place`. */
@@ -121,6 +127,23 @@ export interface ExtentStore {
   statistics(): ExtentStoreStatistics
   close(): Promise<void>
 }
+
+/** The folders of a disk that its extent groups are spread over. */
+export const inventoryFolders = 256
+
+/** A file that lies on a disk, as its name says. */
+export interface FoundCopy {
+  readonly group: GroupId
+  readonly number: CopyNumber
+  readonly bytes: number
+}
+
+/**
+ * `missing`: there is no such file; `short`: it ends before its pages do; `unreadable`: the disk failed a read; `bad`: its bytes are other
+ * ones. `reason` goes on a sentence that begins with the copy.
+ */
+export type CopyVerdict = { readonly state: 'right' } | { readonly state: CopyFault; readonly reason: string }
+export type CopyFault = 'missing' | 'short' | 'unreadable' | 'bad'
 
 export interface ExtentStoreStatistics {
   readonly pagesRead: number

@@ -16,6 +16,7 @@ import { crc32c } from '../../base/crc32c.ts'
 import type { CopyNumber, GroupId } from '../../base/ids.ts'
 import { pageBytes, roundUp } from '../../base/units.ts'
 import type { DiskFile } from '../../disk/disk.ts'
+import { inventoryFolders } from './extent-store.ts'
 import {
   decodeTrailer,
   trailerBytesOf,
@@ -26,7 +27,7 @@ import {
 
 export const groupsFolder = 'groups'
 /** Folders that a disk's groups are spread over: a million files are then four thousand in each. */
-export const hashFolders: readonly string[] = Array.from({ length: 256 }, (_, i) =>
+export const hashFolders: readonly string[] = Array.from({ length: inventoryFolders }, (_, i) =>
   i.toString(16).padStart(2, '0'),
 )
 

@@ -8,18 +8,13 @@
  *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import {
-  type CopyNumber,
-  type DiskRef,
-  type Epoch,
-  type GroupId,
-  partsOfGroupId,
-  type VDiskId,
-} from '../../base/ids.ts'
+import { Limit } from '../../base/limit.ts'
+import { type DiskRef, type Epoch, type GroupId, partsOfGroupId, type VDiskId } from '../../base/ids.ts'
 import { pageBytes, type GroupPage } from '../../base/units.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
+import type { Files } from '../../platform/platform.ts'
 import { EpochGuard, type EpochOf } from './epoch-guard.ts'
-import type { CopyRef } from './extent-store.ts'
+import type { CopyRef, CopyVerdict, FoundCopy } from './extent-store.ts'
 import {
   folderOf,
   groupFileBytes,
@@ -30,31 +25,34 @@ import {
   parseGroupFileName,
 } from './group-file.ts'
 import { OpenFiles, type OpenedFile, type OpenFile } from './open-files.ts'
-
-export interface FoundCopy {
-  readonly group: GroupId
-  readonly number: CopyNumber
-  readonly bytes: number
-}
+import { verifyCopyFile, verifyPieceBytes } from './verify-copy.ts'
 
 interface LocalDisk {
   readonly disk: Disk
   readonly files: OpenFiles
   /** The folders of group files are there. */
   folders: Promise<void> | undefined
+  /** One copy is verified at a time: a disk reads fastest in one stream, and guests come in between. */
+  readonly verifying: Limit
+  verified: Buffer | undefined
 }
 
 export class LocalExtents {
   readonly #disks = new Map<string, LocalDisk>()
   readonly #epochs: EpochGuard
+  readonly #files: Pick<Files, 'alignedBuffer'>
   #underWay = 0
   #closed = false
   #onIdle: () => void = () => undefined
 
-  constructor(disks: readonly Disk[], epochOf: EpochOf) {
+  constructor(disks: readonly Disk[], epochOf: EpochOf, files: Pick<Files, 'alignedBuffer'>) {
     this.#epochs = new EpochGuard(epochOf)
+    this.#files = files
     for (const disk of disks)
-      this.#disks.set(keyOf(disk.ref), { disk, files: new OpenFiles(disk), folders: undefined })
+      this.#disks.set(keyOf(disk.ref), {
+        ...{ disk, files: new OpenFiles(disk), folders: undefined },
+        ...{ verifying: new Limit(1), verified: undefined },
+      })
   }
 
   inService(): Disk[] {
@@ -172,6 +170,40 @@ export class LocalExtents {
           )
       })
     })
+  }
+
+  /**
+   * Reads all of the copy from the disk itself, not from memory that the system or this process has of it: the file is opened anew,
+   * around the page cache, so that what is told is what a restart would find.
+   */
+  verify(copy: CopyRef, group: GroupId, checksums: Uint32Array): Promise<CopyVerdict> {
+    return this.#during(copy, (local) =>
+      local.verifying.run(() => this.#verify(local, copy, group, checksums)),
+    )
+  }
+
+  async #verify(
+    local: LocalDisk,
+    { number }: CopyRef,
+    group: GroupId,
+    checksums: Uint32Array,
+  ): Promise<CopyVerdict> {
+    const { disk } = local
+    const name = groupFileName(group, number)
+    try {
+      const file = await disk.open(name, { direct: true })
+      try {
+        local.verified ??= this.#files.alignedBuffer(verifyPieceBytes)
+        return await verifyCopyFile(file, { group, number, checksums }, local.verified)
+      } finally {
+        await file.close()
+      }
+    } catch (error) {
+      const failure = failureOf(disk, 'read', name, error)
+      if (hasCode(failure, 'NOT_FOUND')) return { state: 'missing', reason: 'its file is not there' }
+      if (hasCode(failure, 'DISK_FAILED')) return { state: 'unreadable', reason: failure.message }
+      throw failure
+    }
   }
 
   remove(copy: CopyRef, group: GroupId, epoch: Epoch): Promise<void> {

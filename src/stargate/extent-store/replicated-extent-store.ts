@@ -20,20 +20,22 @@ import type {
   Candidate,
   CopyPlacementRequest,
   CopyRef,
+  CopyVerdict,
   ExtentStore,
   ExtentStoreStatistics,
+  FoundCopy,
   GroupAccess,
   Placement,
   PlacementRequest,
   Trailer,
 } from './extent-store.ts'
-import { LocalExtents, type FoundCopy } from './local-extents.ts'
+import { LocalExtents } from './local-extents.ts'
 import type { EpochOf } from './epoch-guard.ts'
-import { hashFolders } from './group-file.ts'
 import { isMixed, place, placeCopy } from './placement.ts'
 import { spacesOf } from './space-view.ts'
 import { decodeTrailer, encodeTrailer } from './trailer.ts'
 import { readVerified, type CopyReader } from './verified-read.ts'
+import { decodeVerifyRequest, encodeVerifyRequest } from './verify-copy.ts'
 import { decodeExtentRequest, encodeExtentRequest, type ExtentRequest } from './wire.ts'
 
 export interface ExtentStoreOptions {
@@ -55,6 +57,9 @@ export interface ExtentStoreOptions {
   /** Disks whose copies are read when no other gives the bytes: slow ones, failed ones, those out of reach. */
   readonly readLast?: (disk: DiskRef) => boolean
 }
+
+/** A copy waits behind others that are verified on its disk, and the disk may be a busy one. */
+const verifyTimeoutMs = 60_000
 
 export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
   new ReplicatedExtentStore(options)
@@ -81,13 +86,14 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   constructor(options: ExtentStoreOptions) {
     this.#options = options
-    this.#local = new LocalExtents(options.disks, options.epochOf)
+    this.#local = new LocalExtents(options.disks, options.epochOf, options.platform.files)
     const { peers } = options
     peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request))
     peers.handle('extents.read', 'terminal', (request) => this.#acceptRead(request))
     peers.handle('extents.finish', 'terminal', (request) => this.#acceptFinish(request))
     peers.handle('extents.remove', 'terminal', (request) => this.#acceptRemove(request))
     peers.handle('extents.inventory', 'terminal', (request) => this.#acceptInventory(request))
+    peers.handle('extents.verify', 'terminal', (request) => this.#acceptVerify(request))
     peers.handle('extents.space', 'terminal', () => [encodeControl(spacesOf(this.local()))])
   }
 
@@ -197,23 +203,19 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     await this.#call(copy, 'extents.remove', { copy, group, at: groupPage(0), count: 0, epoch })
   }
 
-  async inventory(disk: DiskRef): Promise<readonly FoundCopy[]> {
-    const found: FoundCopy[] = []
-    // A folder at a time: an answer stays small however full the disk is. One that fails fails all (I7).
-    for (let folder = 0; folder < hashFolders.length; folder++) {
-      const part = this.#isHere(disk)
-        ? await this.#local.inventory(disk, folder)
-        : decodeControl<FoundCopy[]>(
-            await this.#call(disk, 'extents.inventory', {
-              copy: { ...disk, number: 0 as CopyNumber },
-              group: '' as GroupId,
-              at: groupPage(folder),
-              count: 0,
-            }),
-          )
-      for (const copy of part) found.push(copy)
-    }
-    return found
+  async verify(group: GroupId, copy: CopyRef, checksums: Uint32Array): Promise<CopyVerdict> {
+    if (this.#isHere(copy)) return this.#local.verify(copy, group, checksums)
+    const body = encodeVerifyRequest({ copy, group, checksums })
+    const options = { lane: 'terminal', timeoutMs: verifyTimeoutMs } as const
+    return decodeControl(await this.#options.peers.call(copy.node, 'extents.verify', [body], options))
+  }
+
+  /** A folder at a time: an answer stays small however full the disk is. */
+  async inventory(disk: DiskRef, folder: number): Promise<readonly FoundCopy[]> {
+    if (this.#isHere(disk)) return this.#local.inventory(disk, folder)
+    const copy = { ...disk, number: 0 as CopyNumber }
+    const request = { copy, group: '' as GroupId, at: groupPage(folder), count: 0 }
+    return decodeControl(await this.#call(disk, 'extents.inventory', request))
   }
 
   candidates(): readonly Candidate[] {
@@ -381,6 +383,11 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   async #acceptInventory(request: PeerRequest): Promise<readonly Uint8Array[]> {
     const { copy, at } = this.#decode(request)
     return [encodeControl(await this.#local.inventory(copy, at))]
+  }
+
+  async #acceptVerify({ body }: PeerRequest): Promise<readonly Uint8Array[]> {
+    const { copy, group, checksums } = decodeVerifyRequest(this.#options.node, body)
+    return [encodeControl(await this.#local.verify(copy, group, checksums))]
   }
 
   #decode({ kind, body }: PeerRequest): ExtentRequest {

@@ -8,6 +8,7 @@ import { crc32c } from '../../base/crc32c.ts'
 import { NdfsError } from '../../base/errors.ts'
 import { sameDisk } from '../../base/ids.ts'
 import type {
+  CopyNumber,
   DiskId,
   DiskRef,
   EpisodeId,
@@ -28,7 +29,9 @@ import { createExtentCache } from '../extent-cache/page-cache.ts'
 import type {
   CopyPlacementRequest,
   CopyRef,
+  CopyVerdict,
   ExtentStore,
+  FoundCopy,
   GroupAccess,
   PlacementRequest,
 } from '../extent-store/extent-store.ts'
@@ -738,7 +741,24 @@ export class TestNode {
           : on(copy, (disk) => {
               if (disk.files.delete(fileName(group, copy))) this.onRemoved(group, copy)
             }),
-      inventory: async () => [],
+      verify: (group, copy, checksums) =>
+        on(copy, (disk): CopyVerdict => {
+          const file = disk.files.get(fileName(group, copy))
+          if (file === undefined) return { state: 'missing', reason: 'its file is not there' }
+          if (file.pages.length < checksums.length * pageBytes)
+            return { state: 'short', reason: 'its file is too short' }
+          const isRight = checksumsOf(file.pages).every((checksum, page) => checksum === checksums[page])
+          return isRight ? { state: 'right' } : { state: 'bad', reason: 'its pages have other bytes' }
+        }),
+      inventory: (ref, folder) =>
+        on(ref, (disk) =>
+          folder > 0
+            ? []
+            : [...disk.files].map(([name, { pages }]): FoundCopy => {
+                const [group, number] = name.split('.')
+                return { group: group as GroupId, number: Number(number) as CopyNumber, bytes: pages.length }
+              }),
+        ),
       candidates: () =>
         [...world.extents.values()].map(
           ({ ref, block, state, capacityBytes, guestFreeBytes, usedBytes }): Candidate => ({
