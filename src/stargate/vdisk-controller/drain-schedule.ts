@@ -75,6 +75,11 @@ export class DrainSchedule {
     return Math.max(this.#context.index.size, this.#context.vdiskLog.undrainedRecords)
   }
 
+  /** Nothing is being drained, compacted or freed, or waits to be tried again. */
+  get isTidy(): boolean {
+    return !this.#draining && !this.#cleaning && !this.#cleanUpFailed && !this.#context.reclaimer.isFreeing
+  }
+
   /** A record was acknowledged: drains now where much is undrained, else in time. */
   plan(): void {
     if (this.#draining || this.#stopped) return
@@ -196,14 +201,14 @@ export class DrainSchedule {
    * extent groups lack copies keeps its owner, who makes them anew and says why where that has to wait.
    */
   #planRelease(): void {
-    const { clock, vdiskLog, reclaimer, lastUsedAt, repair, idle } = this.#context
+    const { clock, vdiskLog, lastUsedAt, repair, idle } = this.#context
     const { idleReleaseMs } = this.#context.pace
     if (this.#stopped) return
     this.#idleTimer ??= clock.after(idleReleaseMs, () => {
       this.#idleTimer = undefined
       if (this.#stopped || vdiskLog.undrainedRecords > 0) return
       const idleMs = clock.now() - lastUsedAt()
-      const isClean = !this.#cleaning && !this.#cleanUpFailed && !reclaimer.isFreeing && !repair.isUnsettled
+      const isClean = this.isTidy && !repair.isUnsettled
       const isLong = idleMs >= idleReleasesWaited * idleReleaseMs
       if (idleMs >= idleReleaseMs && (isClean || isLong) && !repair.isNeeded) return idle()
       if (this.#cleanUpFailed) void this.#cleanUp()

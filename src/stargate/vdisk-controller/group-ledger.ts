@@ -44,6 +44,17 @@ export class GroupLedger {
     return this.#freeing.has(group)
   }
 
+  /** Nothing points to it, for certain, and it is not on its way out yet. */
+  isDead(group: GroupHandle): boolean {
+    return (
+      this.#complete &&
+      this.#known.has(group) &&
+      !this.#named.has(group) &&
+      !this.#pins.has(group) &&
+      !this.#freeing.has(group)
+    )
+  }
+
   registered(group: GroupHandle): void {
     this.#known.add(group)
   }

@@ -90,6 +90,11 @@ export class GroupTable {
     return handle
   }
 
+  /** Without giving it a number where it has none. */
+  knownHandleOf(id: GroupId): GroupHandle | undefined {
+    return this.#handles.get(id)
+  }
+
   idOf(handle: GroupHandle): GroupId {
     const id = this.#ids.get(handle)
     assert(id !== undefined, 'a handle in use has an id')

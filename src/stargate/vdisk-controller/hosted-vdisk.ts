@@ -551,6 +551,17 @@ export class HostedVDiskController implements HostedVDisk {
     this.#repair.lookIfUnsettled()
   }
 
+  /** Of a group in its index: nothing points to it, and nobody is about to free it; false while that is not known. */
+  isLeftOver(group: GroupId): boolean {
+    const handle = this.#context.groups.knownHandleOf(group)
+    return this.serving && this.#drains.isTidy && handle !== undefined && this.#ledger.isDead(handle)
+  }
+
+  /** No copy of its groups waits to be made, or unlinked. */
+  isSettled(): boolean {
+    return this.serving && !this.#repair.isUnsettled
+  }
+
   /** What is left to repair; undefined where nothing is. */
   get repairList(): RepairList | undefined {
     return this.#repair.describe()

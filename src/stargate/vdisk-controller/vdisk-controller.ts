@@ -23,6 +23,8 @@ import type { Maybe, Run } from '../io/io.ts'
 
 // What may be lost, and what is left then, is part of this contract: pure functions of pictures.
 export * from './copy-levels.ts'
+// So are the words for what a check finds.
+export * from './check-findings.ts'
 
 /**
  * Whom a request comes from, for requests that may have been sent twice. A request is refused with STALE_SESSION where

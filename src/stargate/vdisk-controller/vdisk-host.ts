@@ -37,6 +37,7 @@ import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './
 import type { VDiskState } from './rows.ts'
 import { epochOfEpisode } from './vdisk-log.ts'
 import { VDiskRow } from './vdisk-row.ts'
+import type { LeftOverJudge } from './vdisk-check.ts'
 import { type SurveyQuestion, VDiskSurveys } from './vdisk-survey.ts'
 import { WriteGate } from './write-gate.ts'
 
@@ -130,7 +131,9 @@ export class VDiskHost implements VDiskController {
     this.#surveys = new VDiskSurveys(medusa, platform.clock)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
     this.#repairs = new RepairLine(platform.clock, () => this.#repairSources())
-    extents.onBadCopy = (access, copy, reason) => this.#badCopy(access.vdisk, access.group, copy, reason)
+    extents.onBadCopy = (access, copy, reason) => {
+      void this.#badCopy(access.vdisk, access.group, copy, reason)
+    }
     this.#grants = oplogs.keepGranted(
       () => [...this.#hosted.values()].flatMap((vdisk) => vdisk.wanted() ?? []),
       (grant) => {
@@ -470,6 +473,22 @@ export class VDiskHost implements VDiskController {
     return this.#surveys.survey(vdisk, question, told)
   }
 
+  /** What `ndfs check` asks of a vDisk's owner. */
+  leftOverJudge(vdisk: VDiskId): LeftOverJudge | undefined {
+    return this.#hosted.get(vdisk)
+  }
+
+  /**
+   * A copy was found to be wrong by somebody who looked for that: it is made anew where the row still names it. Resolves when that was tried.
+   * NOT_OWNER where the vDisk isn't served here.
+   */
+  async repairCopy(vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string): Promise<void> {
+    const repairing = this.#badCopy(vdisk, group, copy, reason)
+    if (repairing === undefined)
+      throw new NdfsError('NOT_OWNER', `vDisk ${vdisk} is not served here`, { vdisk })
+    await repairing
+  }
+
   statistics(): VDiskControllerStatistics {
     return {
       hosted: this.#hosted.size,
@@ -481,18 +500,19 @@ export class VDiskHost implements VDiskController {
     }
   }
 
-  #badCopy(vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string): void {
+  /** Undefined where the vDisk isn't served here. */
+  #badCopy(vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string): Promise<void> | undefined {
     this.#options.platform.log.warn(`a copy of extent group ${group} is bad`, {
       disk: copy.disk,
       node: copy.node,
       reason,
     })
     const hosted = this.#hosted.get(vdisk)
-    if (hosted === undefined) return
+    if (hosted === undefined) return undefined
     let bad = this.#badCopies.get(vdisk)
     if (bad === undefined) this.#badCopies.set(vdisk, (bad = new BadCopies()))
     bad.add(group, copy)
-    void hosted.repairCopy(group, copy)
+    return hosted.repairCopy(group, copy)
   }
 
   #logFailure(what: string, vdisk: VDiskId, error: unknown): void {

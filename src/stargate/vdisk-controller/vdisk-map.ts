@@ -18,8 +18,9 @@ import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
 const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
-const digestKey = 'digest'
-const vBlockKey = (vBlock: number): string => `v${String(vBlock % vBlocksPerPartition).padStart(4, '0')}`
+export const digestKey = 'digest'
+export const vBlockKey = (vBlock: number): string =>
+  `v${String(vBlock % vBlocksPerPartition).padStart(4, '0')}`
 
 /** vBlocks that one vDisk keeps in memory: 1.5 KiB each, so 24 MiB, which cover 16 GiB. */
 const vBlocksMax = 16 * 1024
