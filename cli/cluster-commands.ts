@@ -27,7 +27,7 @@ import {
   vDisksTable,
 } from './tables.ts'
 
-interface Common extends ApiWishes {
+export interface Common extends ApiWishes {
   readonly json?: boolean
 }
 interface Forced extends Common {
@@ -40,11 +40,11 @@ const containerPath = (name: string): string => `/api/v1/containers/${encodeURIC
 const nodePath = (id: string): string => `/api/v1/nodes/${encodeURIComponent(id)}`
 const forced = ({ force }: Forced): string => (force ? '?force=true' : '')
 
-async function clientFor(wishes: ApiWishes): Promise<ApiClient> {
+export async function clientFor(wishes: ApiWishes): Promise<ApiClient> {
   return new ApiClient(await findApi(commandPlatform().files, wishes))
 }
 
-const leaf = (parent: Command, name: string, description: string): Command =>
+export const leaf = (parent: Command, name: string, description: string): Command =>
   parent
     .command(name)
     .description(description)

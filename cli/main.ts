@@ -1,10 +1,11 @@
 /**
- * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached.
+ * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached; those of `ndfs check` it says itself.
  */
 import { Command, CommanderError } from 'commander'
 import { version } from '../src/base/version.ts'
 import { NoNodeReachable } from '../src/local/api-client.ts'
 import type { Program } from '../src/local/local.ts'
+import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
 import { addMachineCommands } from './machine-commands.ts'
@@ -22,6 +23,7 @@ export async function main(program: Program): Promise<void> {
   // Subcommands take over settings that were made before they were added.
   addMachineCommands(ndfs, program)
   addClusterCommands(ndfs, program)
+  addCheckCommand(ndfs)
   try {
     await ndfs.parseAsync()
   } catch (error) {

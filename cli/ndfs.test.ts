@@ -89,6 +89,30 @@ test('ndfs shows status, nodes and disks, and sets the cache of a node', async (
   assert.match(moved, /^cache {7}0B of 4GiB$/m)
 })
 
+test('ndfs check ends with 0 where all is right, 1 where something is wrong, 2 where it was not finished', async () => {
+  const right = await withApi('check')
+  assert.deepEqual([right.code, right.out], [0, 'all is right\n'])
+
+  const what = 'copy 2 of extent group 1-1-1 on n2-flash-0: its file is not there'
+  target.checkEnds = {
+    ...{ state: 'wrong', summary: 'wrong: 2 missing copies', unfinished: [] },
+    counts: [{ kind: 'missing copy', count: 2 }],
+    findings: [{ kind: 'missing copy', what }],
+  }
+  const wrong = await withApi('check --repair')
+  assert.equal(wrong.code, 1)
+  assert.equal(wrong.out, `missing copy: ${what}\nand 1 more, which are not shown\nwrong: 2 missing copies\n`)
+  const { repair } = JSON.parse((await withApi('check --repair --json')).out) as { repair: boolean }
+  assert.equal(repair, true)
+
+  target.checkEnds = {
+    ...{ state: 'unfinished', summary: 'not finished: n2 ended', unfinished: ['n2 ended'] },
+    ...{ counts: [], findings: [] },
+  }
+  assert.equal((await withApi('check')).code, 2)
+  assert.equal((await ndfs('check --api 127.0.0.1:1')).code, 2)
+})
+
 test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
   for (const [args, message] of [
     ['vdisk create vms/disk1', /--size/],

@@ -95,7 +95,7 @@ export class ClusterSurvey {
   async survey(picture: ClusterPicture, vdisks: readonly VDiskId[]): Promise<ReadonlyMap<VDiskId, Surveyed>> {
     const surveyed = new Map<VDiskId, Surveyed>()
     await Promise.all(
-      [...this.#partsOf(picture.nodes, vdisks)].map(async ([node, part]) => {
+      [...this.partsOf(picture.nodes, vdisks)].map(async ([node, part]) => {
         for (const [vdisk, answer] of await this.#ask(node, picture, part)) surveyed.set(vdisk, answer)
       }),
     )
@@ -109,11 +109,12 @@ export class ClusterSurvey {
     picture: ClusterPicture,
     vdisks: readonly VDiskId[],
   ): Promise<ReadonlyMap<VDiskId, Surveyed>> {
-    const own = this.#partsOf(picture.nodes, vdisks).get(this.#options.node) ?? []
+    const own = this.partsOf(picture.nodes, vdisks).get(this.#options.node) ?? []
     return new Map(await this.#surveyHere(picture, own))
   }
 
-  #partsOf(nodes: readonly NodeId[], vdisks: readonly VDiskId[]): Map<NodeId, VDiskId[]> {
+  /** Which node looks at which vDisks, of these nodes. */
+  partsOf(nodes: readonly NodeId[], vdisks: readonly VDiskId[]): Map<NodeId, VDiskId[]> {
     const { view, node: here } = this.#options
     const parts = new Map<NodeId, VDiskId[]>()
     for (const vdisk of vdisks) {

@@ -7,11 +7,13 @@ import { hasCode, messageOf, NdfsError } from './base/errors.ts'
 import type { NodeId, VDiskId } from './base/ids.ts'
 import { formatSize } from './base/units.ts'
 import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
-import { ClusterSurvey } from './cluster-survey.ts'
+import type { ClusterChecks } from './cluster-check.ts'
+import type { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { WatchedDisk } from './disk/disk.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
+import type { CheckInfo, NewCheck } from './management/check.ts'
 import type {
   ClusterStatus,
   ContainerInfo,
@@ -64,6 +66,8 @@ export interface NodeManagementOptions {
   readonly nbd: NbdServer
   /** Asks the other nodes what room their disks have. */
   readonly refreshSpaces: () => Promise<void>
+  readonly survey: ClusterSurvey
+  readonly checks: ClusterChecks
   /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
   readonly vDisksToLookAt: () => number
 }
@@ -106,14 +110,14 @@ export class NodeManagement implements ManagementTarget {
 
   constructor(options: NodeManagementOptions) {
     this.#options = options
-    const { platform, node, view, zeus, peers, controller, router } = options
-    this.#survey = new ClusterSurvey({ clock: platform.clock, node, view, zeus, peers, controller })
+    const { platform, zeus, peers, router, survey } = options
+    this.#survey = survey
     // As they are now: who has placed nothing yet has not asked.
     const candidates = async (): Promise<readonly Candidate[]> => {
       await options.refreshSpaces()
       return options.extents.candidates()
     }
-    this.#orderly = new OrderlyChange({ clock: platform.clock, zeus, survey: this.#survey, candidates })
+    this.#orderly = new OrderlyChange({ clock: platform.clock, zeus, survey, candidates })
     this.#removal = new Removal({ clock: platform.clock, zeus, orderly: this.#orderly })
     peers.handle('management.node', 'terminal', () => [encodeControl(this.#answer())])
     peers.handle('management.opens', 'terminal', (request) => [
@@ -306,6 +310,22 @@ export class NodeManagement implements ManagementTarget {
     if (disk === undefined) throw new NdfsError('NOT_FOUND', `There is no disk ${id} any more`, { disk: id })
     return { ...disk, mode }
   }
+
+  // --- checks ----------------------------------------------------------------------------------------------------
+
+  beginCheck(check: NewCheck): Promise<CheckInfo> {
+    return this.#options.checks.begin(check)
+  }
+
+  async showCheck(id: string): Promise<CheckInfo> {
+    return this.#options.checks.show(id)
+  }
+
+  async stopCheck(id: string): Promise<void> {
+    this.#options.checks.stop(id)
+  }
+
+  // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
     const { clusterId, version } = this.#options

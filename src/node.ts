@@ -9,6 +9,9 @@ import { version } from './base/version.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
 import { MiB } from './base/units.ts'
+import { CheckWork } from './check-work.ts'
+import { ClusterChecks } from './cluster-check.ts'
+import { ClusterSurvey } from './cluster-survey.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
 import type { WatchedDisk } from './disk/disk.ts'
@@ -38,6 +41,7 @@ import type { LogCandidate } from './stargate/vdisk-controller/group-place.ts'
 import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
+import { WrongCopies } from './wrong-copies.ts'
 import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 
@@ -179,6 +183,11 @@ export async function startNode(options: NodeOptions) {
   const cache = createExtentCache({ limitBytes: cacheBytes })
   const admission = createAdmissionControl(admissionBounds)
   const logBytes = replicas.reduce((sum, replica) => sum + replica.statistics().capacityBytes, 0)
+  const admitMaintenance = async (work: 'drain' | 'repair' | 'scrub', bytes: number): Promise<() => void> => {
+    admission.logFill = Math.max(...replicas.map(fillOf))
+    await admission.enter(work, bytes)
+    return () => admission.leave(work, bytes)
+  }
   const controller = new VDiskHost({
     platform: here,
     node,
@@ -200,11 +209,7 @@ export async function startNode(options: NodeOptions) {
           : [],
       ),
     ],
-    admitMaintenance: async (work, bytes) => {
-      admission.logFill = Math.max(...replicas.map(fillOf))
-      await admission.enter(work, bytes)
-      return () => admission.leave(work, bytes)
-    },
+    admitMaintenance,
     isGone: (disk) => gone.isGone(disk),
     mayBeRead: (disk) => gone.mayBeRead(disk),
     leaving,
@@ -331,6 +336,13 @@ export async function startNode(options: NodeOptions) {
   }
 
   const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const survey = new ClusterSurvey({ clock, node, view, zeus, peers, controller })
+  const wrongCopies = new WrongCopies({ node, view, peers, medusa, controller })
+  const checkWork = new CheckWork({
+    ...{ clock, log, view, peers, medusa, extents, disks, controller, wrongCopies },
+    admit: admitMaintenance,
+  })
+  const checks = new ClusterChecks({ clock, chance, node, view, zeus, peers, survey })
   const management = new NodeManagement({
     platform: here,
     clusterId,
@@ -349,6 +361,8 @@ export async function startNode(options: NodeOptions) {
     disks,
     nbd,
     refreshSpaces: () => spaces.refresh(),
+    survey,
+    checks,
     vDisksToLookAt: () => curator.vDisksToLookAt,
   })
 
@@ -471,6 +485,8 @@ export async function startNode(options: NodeOptions) {
       curator.stop()
       gone.stop()
       slow.stop()
+      checks.close()
+      checkWork.stop()
       await nbd.close()
       await controller.close()
       await session?.end().catch(() => undefined)

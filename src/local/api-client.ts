@@ -35,6 +35,12 @@ export class ApiClient {
     this.#place = place
   }
 
+  /** A client of the first node that answers, and of no other: for what that node alone knows of. */
+  async ofOneNode(): Promise<ApiClient> {
+    const { api } = await this.#firstAnswer('/api/v1/health', healthTimeoutMs)
+    return new ApiClient({ ...this.#place, apis: [api] })
+  }
+
   async get<T>(path: string): Promise<T> {
     const { body } = await this.#firstAnswer(path, readTimeoutMs)
     return body as T

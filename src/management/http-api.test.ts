@@ -242,6 +242,8 @@ test('metrics are in the words of Prometheus, with the node as a label', async (
 test('the OpenAPI document names every path of the API', async () => {
   const { paths } = (await ask('GET', '/api/openapi.json')).json<{ paths: Record<string, object> }>()
   assert.deepEqual(Object.keys(paths).sort(), [
+    '/api/v1/checks',
+    '/api/v1/checks/{check}',
     '/api/v1/containers',
     '/api/v1/containers/{container}',
     '/api/v1/disks',

@@ -11,6 +11,7 @@ import Type, { type Static, type TSchema } from 'typebox'
 import { AssertionFailure } from '../base/assert.ts'
 import { KiB } from '../base/units.ts'
 import type { Address, Platform } from '../platform/platform.ts'
+import { checkInfoSchema, newCheckSchema, type NewCheck } from './check.ts'
 import { ownHostNames, refusedAtTheDoor, refusedForItsToken } from './door.ts'
 import { failure, failureOf, sentenceOf, type HttpFailure } from './http-errors.ts'
 import {
@@ -147,6 +148,7 @@ const vDiskParams = Type.Object({
   container: Type.String({ pattern: namePattern }),
   name: Type.String({ pattern: namePattern }),
 })
+const checkParams = Type.Object({ check: Type.String({ pattern: '^[0-9a-f]{1,32}$' }) })
 const nodeParams = Type.Object({ node: Type.String({ pattern: nodeIdPattern }) })
 const diskParams = Type.Object({ disk: Type.String({ pattern: namePattern }) })
 const forceQuery = Type.Object(
@@ -159,6 +161,7 @@ const isForced = ({ query }: FastifyRequest): boolean => (query as ForceQuery).f
 const vDiskNameOf = ({ params }: FastifyRequest): VDiskName => params as VDiskName
 const containerOf = ({ params }: FastifyRequest): string =>
   (params as Static<typeof containerParams>).container
+const checkOf = ({ params }: FastifyRequest): string => (params as Static<typeof checkParams>).check
 const nodeOf = ({ params }: FastifyRequest): string => (params as Static<typeof nodeParams>).node
 const diskOf = ({ params }: FastifyRequest): string => (params as Static<typeof diskParams>).disk
 
@@ -188,6 +191,12 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
   read('/api/v1/nodes', 'All nodes.', Type.Array(nodeInfoSchema), () => target.listNodes())
   read('/api/v1/nodes/:node', 'A node.', nodeInfoSchema, (request) => target.showNode(nodeOf(request)))
   read('/api/v1/disks', 'All disks.', Type.Array(diskInfoSchema), () => target.listDisks())
+  read(
+    '/api/v1/checks/:check',
+    'A check that this node leads, or led last: how far it is, what it found.',
+    checkInfoSchema,
+    (request) => target.showCheck(checkOf(request)),
+  )
 
   app.get(
     '/api/v1/health',
@@ -227,6 +236,33 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
     },
     async (request, reply) => {
       await target.deleteContainer(containerOf(request), { force: isForced(request) })
+      return reply.status(204).send()
+    },
+  )
+  app.post(
+    '/api/v1/checks',
+    {
+      schema: {
+        summary: 'Begins a check of all metadata and all copies of the cluster, which this node leads.',
+        security: changes,
+        body: newCheckSchema,
+        response: { 201: checkInfoSchema },
+      },
+    },
+    async ({ body }, reply) => reply.status(201).send(await target.beginCheck(body as NewCheck)),
+  )
+  app.delete(
+    '/api/v1/checks/:check',
+    {
+      schema: {
+        summary: 'Stops a check.',
+        security: changes,
+        params: checkParams,
+        response: done,
+      },
+    },
+    async (request, reply) => {
+      await target.stopCheck(checkOf(request))
       return reply.status(204).send()
     },
   )
@@ -333,6 +369,7 @@ function paramsOf(path: string): { params?: TSchema } {
   if (path.endsWith('/:container/:name')) return { params: vDiskParams }
   if (path.endsWith('/:container')) return { params: containerParams }
   if (path.endsWith('/:node')) return { params: nodeParams }
+  if (path.endsWith('/:check')) return { params: checkParams }
   return {}
 }
 

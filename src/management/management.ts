@@ -10,9 +10,11 @@
  * Not here: the data path, and who may ask (http-api.ts holds the door).
  */
 import Type, { type Static } from 'typebox'
+import type { CheckInfo, NewCheck } from './check.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
 import { survivalSchema } from './survival.ts'
 
+export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
 export type { Leaving, Mode } from './leaving.ts'
 export type { Survival } from './survival.ts'
 
@@ -329,6 +331,12 @@ export interface ManagementTarget {
   removeDisk(id: string): Promise<void>
   /** REFUSED where a mode would break a promise. */
   changeDisk(id: string, change: DiskChange): Promise<DiskInfo>
+
+  /** Begins a check of the whole cluster, which this node leads; IN_USE where it leads one already. */
+  beginCheck(check: NewCheck): Promise<CheckInfo>
+  /** NOT_FOUND where this node did not lead it, or has led another since. */
+  showCheck(id: string): Promise<CheckInfo>
+  stopCheck(id: string): Promise<void>
 
   /** The numbers of this node alone, as they are now: pulled, never pushed. */
   statistics(): Promise<readonly Sample[]>

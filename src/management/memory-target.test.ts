@@ -2,12 +2,14 @@
 import { NdfsError } from '../base/errors.ts'
 import { GiB } from '../base/units.ts'
 import type {
+  CheckInfo,
   ClusterStatus,
   ContainerInfo,
   DiskChange,
   DiskInfo,
   Health,
   ManagementTarget,
+  NewCheck,
   NewContainer,
   NewVDisk,
   NodeChange,
@@ -200,6 +202,31 @@ export class MemoryTarget implements ManagementTarget {
     }
     this.#nodes.set(id, changed)
     return changed
+  }
+
+  /** What comes of the next check. */
+  checkEnds: Pick<CheckInfo, 'state' | 'summary' | 'counts' | 'findings' | 'unfinished'> = {
+    ...{ state: 'right', summary: 'all is right', counts: [], findings: [], unfinished: [] },
+  }
+  #check: CheckInfo | undefined
+
+  async beginCheck({ repair = false }: NewCheck): Promise<CheckInfo> {
+    this.#meet()
+    this.#check = {
+      ...this.checkEnds,
+      ...{ id: 'c4ec', node: 'n1', repair, startedAt: 1, endedAt: 2 },
+      ...{ vdisks: { total: 1, checked: 1 }, copies: 2, bytes: 8192, repaired: 0 },
+    }
+    return { ...this.#check, state: 'running', summary: '0 of 1 vDisk checked' }
+  }
+
+  async showCheck(id: string): Promise<CheckInfo> {
+    if (this.#check?.id !== id) throw new NdfsError('NOT_FOUND', `There is no check ${id}.`)
+    return this.#check
+  }
+
+  async stopCheck(id: string): Promise<void> {
+    await this.showCheck(id)
   }
 
   async listDisks(): Promise<readonly DiskInfo[]> {

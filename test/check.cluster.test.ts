@@ -1,0 +1,94 @@
+/** `ndfs check`: what is right is said to be right, while guests write; what is wrong is found, and made anew where that was asked for. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { copyFileSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { test } from 'node:test'
+import type { CheckInfo } from '../src/management/management.ts'
+import { type Cluster, withCluster } from './support/cluster.ts'
+import { flipByte, groupFiles } from './support/group-files.ts'
+import { NbdClient } from './support/nbd-client.ts'
+import { until } from './support/run.ts'
+import { WrittenSectors } from './support/written-sectors.ts'
+
+const MiB = 1024 * 1024
+
+interface Checked {
+  readonly code: number
+  readonly lines: readonly string[]
+}
+
+async function check(cluster: Cluster, ...args: string[]): Promise<Checked> {
+  const { code, stdout, stderr } = await cluster.tryNdfs('check', ...args)
+  assert.equal(stderr, '')
+  return { code, lines: stdout.trim().split('\n') }
+}
+
+test(
+  'ndfs check is clean while guests write, finds what is wrong, and has it made anew',
+  { timeout: 240_000 },
+  () =>
+    withCluster({}, async (cluster) => {
+      const full = await cluster.createVDisk('48MiB')
+      const client = await NbdClient.open(cluster.node('n1').nbd.address, full)
+      const content = randomBytes(48 * MiB)
+      for (let at = 0; at < content.length; at += MiB) await client.write(at, content.subarray(at, at + MiB))
+      await cluster.drained(full)
+      const busy = await cluster.createVDisk('32MiB', 'busy')
+      const sectors = new WrittenSectors(32 * MiB)
+      const guest = await NbdClient.open(cluster.node('n2').nbd.address, busy)
+      let over = false
+      const writing = sectors.write(guest, 8, 256, () => over)
+
+      const right = await check(cluster)
+      assert.equal(right.code, 0, right.lines.join('\n'))
+      assert.match(right.lines.at(-1)!, /^all is right: \d+ copies of extent groups \(.*\) read, of 2 vDisks$/)
+
+      const files = groupFiles(cluster.dir).filter(({ group }) => group.startsWith('1-'))
+      const groups = [...new Set(files.map(({ group }) => group))]
+      const [flipped, removed] = groups.map((group) => files.find((file) => file.group === group)!)
+      await flipByte(flipped.path, 4096)
+      rmSync(removed.path)
+      const orphan = join(dirname(flipped.path), `${flipped.group}.424242`)
+      copyFileSync(flipped.path, orphan)
+
+      const wrong = await check(cluster)
+      assert.equal(wrong.code, 1)
+      assert.equal(wrong.lines.length, 4, wrong.lines.join('\n'))
+      const copyOf = ({ path, disk }: { path: string; disk: string }): string =>
+        `copy ${basename(path).split('.')[1]} of extent group ${basename(path).split('.')[0]} on ${disk}`
+      for (const line of [
+        `bad copy: ${copyOf(flipped)}: 1 of its pages have other bytes: 1`,
+        `missing copy: ${copyOf(removed)}: its file is not there`,
+        `orphan: ${copyOf({ ...flipped, path: orphan })}: no row knows of its file`,
+      ])
+        assert(wrong.lines.includes(line), `${line}\nis not in\n${wrong.lines.join('\n')}`)
+      assert.match(wrong.lines.at(-1)!, /^wrong: 1 missing copy, 1 bad copy, 1 orphan; /)
+      const again = await check(cluster)
+      assert.deepEqual(again.lines.slice(0, -1), wrong.lines.slice(0, -1), 'a check changes nothing')
+
+      const info = JSON.parse((await cluster.tryNdfs('check', '--repair', '--json')).stdout) as CheckInfo
+      assert.deepEqual([info.state, info.repaired], ['wrong', 2], info.summary)
+      rmSync(orphan)
+      const mended = await check(cluster)
+      assert.equal(mended.code, 0, mended.lines.join('\n'))
+
+      await test('with a node dead copies are missing, until they were made anew elsewhere', async () => {
+        over = true
+        await writing
+        await cluster.kill('n3')
+        const short = await check(cluster)
+        assert([0, 1].includes(short.code), short.lines.join('\n'))
+        let last: Checked = short
+        await until('a check is clean', async () => (last = await check(cluster)).code === 0, 60, 500).catch(
+          (error: unknown) => {
+            throw new Error(`${String(error)}\n${last.lines.join('\n')}`)
+          },
+        )
+        assert((await client.read(0, MiB)).equals(content.subarray(0, MiB)))
+        await sectors.verify(guest)
+      })
+      client.close()
+      guest.close()
+    }),
+)
