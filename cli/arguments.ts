@@ -53,6 +53,16 @@ export function blockArgument(text: string): string {
   return text
 }
 
+/** `14d`, `12h`, `30m`, `90s`; `off` is 0. */
+export function periodArgument(text: string): number {
+  const match = /^(\d+)(s|m|h|d)$/.exec(text)
+  const seconds = match === null ? 0 : Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2]]!
+  if (text === 'off') return 0
+  if (seconds < 1 || seconds > 365 * 86_400)
+    throw new InvalidArgumentError('Write a time such as 14d, 12h or 30m, at most 365d; or off.')
+  return seconds
+}
+
 /** `30s`, `3m`, `2h`, or seconds alone. */
 export function durationArgument(text: string): number {
   const match = /^(\d+)(s|m|h)?$/.exec(text)

@@ -9,6 +9,7 @@ import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
 import { addMachineCommands } from './machine-commands.ts'
+import { addScrubCommands } from './scrub-commands.ts'
 
 const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3 } as const
 
@@ -24,6 +25,7 @@ export async function main(program: Program): Promise<void> {
   addMachineCommands(ndfs, program)
   addClusterCommands(ndfs, program)
   addCheckCommand(ndfs)
+  addScrubCommands(ndfs)
   try {
     await ndfs.parseAsync()
   } catch (error) {

@@ -113,6 +113,19 @@ test('ndfs check ends with 0 where all is right, 1 where something is wrong, 2 w
   assert.equal((await ndfs('check --api 127.0.0.1:1')).code, 2)
 })
 
+test('ndfs scrub shows how far each node is, and changes how often every copy is read', async () => {
+  const { out } = await withApi('scrub show')
+  assert.match(
+    out,
+    /^every copy once in 14 days, 43 % of this round read, the last complete 2023-.*; 3 wrong found, 2 made anew$/m,
+  )
+  assert.match(out, /^n1 +43 % +7 +28MiB +2023-\S+ +3 +2 +1$/m)
+  assert.match((await withApi('status')).out, /^scrub {7}every copy once in 14 days, 43 %/m)
+  assert.match((await withApi('scrub set --every 12h')).out, /^every copy once in 12 hours,/)
+  assert.match((await withApi('scrub set --every off')).out, /^off,/)
+  assert.equal((await withApi('scrub set --every 400d')).code, 2)
+})
+
 test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
   for (const [args, message] of [
     ['vdisk create vms/disk1', /--size/],

@@ -6,6 +6,7 @@ import type {
   DiskInfo,
   Mode,
   NodeInfo,
+  ScrubInfo,
   VDiskInfo,
 } from '../src/management/management.ts'
 
@@ -140,6 +141,46 @@ export const disksTable = (disks: readonly DiskInfo[]): string =>
     'There is no disk.',
   )
 
+/** `every copy once in 14 days, 43 % of this round read, all of them last by …; 3 wrong copies found, 3 made anew` */
+export function scrubText({
+  everySeconds,
+  progress,
+  lastCompleteAt,
+  found,
+  repaired,
+}: ClusterStatus['scrub']): string {
+  const often = everySeconds === 0 ? 'off' : `every copy once in ${timeText(everySeconds)}`
+  const far = `${Math.floor(100 * progress)} % of this round read`
+  const last =
+    lastCompleteAt === undefined ? 'none complete yet' : `the last complete ${when(lastCompleteAt)}`
+  const wrong = found === 0 ? '' : `; ${found} wrong found, ${repaired} made anew`
+  return `${often}, ${far}, ${last}${wrong}`
+}
+
+function timeText(seconds: number): string {
+  for (const [name, of] of [
+    ['days', 86_400],
+    ['hours', 3600],
+    ['min', 60],
+  ] as const)
+    if (seconds >= 2 * of) return `${Number((seconds / of).toFixed(1))} ${name}`
+  return `${seconds} s`
+}
+
+export const scrubTable = ({ nodes, ...sum }: ScrubInfo): string =>
+  [
+    scrubText(sum),
+    '',
+    table(
+      ['NODE', 'PROGRESS', 'COPIES', 'READ', 'LAST COMPLETE', 'WRONG', 'MADE ANEW', 'WAITING'],
+      nodes.map(({ node, progress, copies, bytes, lastCompleteAt, found, repaired, waiting }) => [
+        ...[node, `${Math.floor(100 * progress)} %`, copies, size(bytes), when(lastCompleteAt) ?? '-'],
+        ...[found, repaired, waiting],
+      ]),
+      'No node answers.',
+    ),
+  ].join('\n')
+
 export function statusText(status: ClusterStatus): string {
   const { flash, hdd } = status.capacity
   return [
@@ -158,6 +199,7 @@ export function statusText(status: ClusterStatus): string {
           : status.vdisks.total,
       ],
       ['undrained', size(status.undrainedBytes)],
+      ['scrub', scrubText(status.scrub)],
     ]),
     '',
     nodesTable(status.nodes),

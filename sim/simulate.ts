@@ -122,6 +122,8 @@ export function planOf(seed: number): Plan {
       freeAgainMs: [1_000, 5_000][chance.below(2)],
       sweepMs: [3_000, 10_000][chance.below(2)],
       goneGraceMs: [100, 800, 3_000][new SeededChance(seed, 'grace').below(3)],
+      // Often enough to read all of it a few times, or as seldom as in a real cluster.
+      scrubEveryMs: [4_000, 20_000, 14 * 86_400_000][new SeededChance(seed, 'scrub').below(3)],
     },
     readersPerVDisk: chance.below(2),
     streamShare: 0,

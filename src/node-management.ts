@@ -31,7 +31,15 @@ import type {
   VDiskName,
 } from './management/management.ts'
 import { repairProblems, repairStatus, type RepairTold } from './management/repair-status.ts'
+import {
+  type ScrubChange,
+  type ScrubInfo,
+  scrubInfoOf,
+  type ScrubNode,
+  scrubProblems,
+} from './management/scrub.ts'
 import { metadataCopy } from './metadata-copy.ts'
+import type { NodeScrub } from './node-scrub.ts'
 import { OrderlyChange } from './orderly-change.ts'
 import type { Peers } from './peer/peer.ts'
 import { Removal } from './removal.ts'
@@ -68,6 +76,7 @@ export interface NodeManagementOptions {
   readonly refreshSpaces: () => Promise<void>
   readonly survey: ClusterSurvey
   readonly checks: ClusterChecks
+  readonly scrub: NodeScrub
   /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
   readonly vDisksToLookAt: () => number
 }
@@ -78,6 +87,7 @@ interface NodeAnswer {
   readonly vdisks: number
   readonly undrainedBytes: number
   readonly repair: RepairTold
+  readonly scrub?: Omit<ScrubNode, 'node'>
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
@@ -325,6 +335,26 @@ export class NodeManagement implements ManagementTarget {
     this.#options.checks.stop(id)
   }
 
+  // --- scrub -----------------------------------------------------------------------------------------------------
+
+  async showScrub(): Promise<ScrubInfo> {
+    return this.#scrubInfo(await this.#nodes())
+  }
+
+  async changeScrub({ everySeconds }: ScrubChange): Promise<ScrubInfo> {
+    await this.#options.scrub.setPeriod(everySeconds * 1000)
+    return this.showScrub()
+  }
+
+  #scrubInfo(nodes: readonly { info: NodeInfo; answer: NodeAnswer | undefined }[]): ScrubInfo {
+    return scrubInfoOf(
+      Math.round(this.#options.scrub.periodMs / 1000),
+      nodes.flatMap(({ info, answer }) =>
+        answer?.scrub === undefined ? [] : [{ node: info.id, ...answer.scrub }],
+      ),
+    )
+  }
+
   // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
@@ -348,6 +378,7 @@ export class NodeManagement implements ManagementTarget {
     const repair = repairStatus(told)
     const leaving = await leavingStatus(this.#orderly, this.#options.view, told)
     const unreachable = repair?.endangered.some(({ left }) => left === 0) === true
+    const { nodes: _, ...scrub } = this.#scrubInfo(nodes)
     const problems = [
       ...nodes.flatMap(({ info }) => (info.state === 'down' ? [downSentence(info)] : [])),
       ...nodes.flatMap(({ info, answer }) =>
@@ -359,6 +390,7 @@ export class NodeManagement implements ManagementTarget {
         (disk.state === 'failed' || disk.state === 'slow') && disk.mode !== 'removed' ? [troubleOf(disk)] : [],
       ),
       ...repairProblems(repair),
+      ...scrubProblems(scrub),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
       ...survival.unknown.map(({ vdisk, reason }) => `${vdisk}: what it survives is not known: ${reason}`),
     ]
@@ -377,6 +409,7 @@ export class NodeManagement implements ManagementTarget {
       undrainedBytes: vdisks.reduce((sum, vdisk) => sum + (vdisk.undrainedBytes ?? 0), 0),
       ...(repair === undefined ? {} : { repair }),
       ...(leaving === undefined ? {} : { leaving }),
+      scrub,
     }
   }
 
@@ -537,13 +570,18 @@ export class NodeManagement implements ManagementTarget {
     add('counter', 'nbd_read_bytes_total', 'Bytes that NBD clients read.', front.readBytes)
     add('counter', 'nbd_written_bytes_total', 'Bytes that NBD clients wrote.', front.writtenBytes)
     add('counter', 'nbd_errors_total', 'NBD requests that were answered with an error.', front.errors)
-    return [...samples, ...(await survivalSamples(this.#survey, this.#options.view))]
+    return [
+      ...samples,
+      ...this.#options.scrub.samples(),
+      ...(await survivalSamples(this.#survey, this.#options.view)),
+    ]
   }
 
   // ---------------------------------------------------------------------------------------------------------------
 
   #answer(): NodeAnswer {
-    const { cache, controller, disks, vDisksToLookAt } = this.#options
+    const { cache, controller, disks, scrub, vDisksToLookAt } = this.#options
+    const scrubbed = scrub.describe()
     const { limitBytes, usedBytes } = cache.statistics()
     const { hosted, undrainedBytes, repairs, repairBytesPerSecond } = controller.statistics()
     return {
@@ -551,6 +589,7 @@ export class NodeManagement implements ManagementTarget {
       cache: { limitBytes, usedBytes },
       vdisks: hosted,
       undrainedBytes,
+      ...(scrubbed === undefined ? {} : { scrub: scrubbed }),
       disks: disks.map((disk) => ({
         id: disk.ref.disk,
         usedBytes: disk.space().usedBytes,

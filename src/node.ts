@@ -24,6 +24,7 @@ import type { NodeConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
 import { storeNode } from './local/store/store-process.ts'
 import { NodeManagement } from './node-management.ts'
+import { NodeScrub } from './node-scrub.ts'
 import { serveHttpApi } from './management/http-api.ts'
 import { StoreMedusa } from './medusa/store-medusa.ts'
 import { PeerNetwork } from './peer/peer-network.ts'
@@ -78,10 +79,14 @@ export interface NodePace extends Pace {
   readonly sweepMs: number
   /** A node without a session for so long is gone: what it held is made anew elsewhere. */
   readonly goneGraceMs: number
+  /** Every copy is read and verified once in so long, where nobody has set another time; 0: none is. */
+  readonly scrubEveryMs: number
 }
 
+/** A copy that rots beside another one that is good: the two weeks that peers take. */
+const scrubEveryMs = 14 * 24 * 3600 * 1000
 /** DESIGN section 7: "at start, and every minute". */
-const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000, goneGraceMs: 800 }
+const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000, goneGraceMs: 800, scrubEveryMs }
 
 export interface NodeAddresses {
   readonly http: Address
@@ -342,6 +347,11 @@ export async function startNode(options: NodeOptions) {
     ...{ clock, log, view, peers, medusa, extents, disks, controller, wrongCopies },
     admit: admitMaintenance,
   })
+  const scrub = new NodeScrub({
+    ...{ clock, log, node, zeus, medusa, view, extents, disks, replicas, wrongCopies },
+    admit: admitMaintenance,
+    usualPeriodMs: pace.scrubEveryMs,
+  })
   const checks = new ClusterChecks({ clock, chance, node, view, zeus, peers, survey })
   const management = new NodeManagement({
     platform: here,
@@ -363,6 +373,7 @@ export async function startNode(options: NodeOptions) {
     refreshSpaces: () => spaces.refresh(),
     survey,
     checks,
+    scrub,
     vDisksToLookAt: () => curator.vDisksToLookAt,
   })
 
@@ -469,6 +480,7 @@ export async function startNode(options: NodeOptions) {
   await spaces.refresh()
   gone.begin()
   curator.start()
+  scrub.start()
 
   return {
     node,
@@ -485,6 +497,7 @@ export async function startNode(options: NodeOptions) {
       curator.stop()
       gone.stop()
       slow.stop()
+      scrub.stop()
       checks.close()
       checkWork.stop()
       await nbd.close()

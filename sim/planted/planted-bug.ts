@@ -104,6 +104,7 @@ export const lateDrains: Partial<Plan> = {
     freeAgainMs: 2_000,
     sweepMs: 3_000,
     goneGraceMs: 800,
+    scrubEveryMs: 20_000,
   },
   troubles: { kill: 2, 'slow disk': 3 },
 }

@@ -78,7 +78,13 @@ test('the folders above a new cluster are durable before it counts as whole', as
       if (path === layout.cluster && Buffer.from(bytes).toString().includes('"whole"')) done.push('whole')
     },
   }
-  await openOrMakeCluster(layout, { dir: layout.dir, disks }, { ...platform, files }, async () => undefined)
+  await openOrMakeCluster(
+    layout,
+    { dir: layout.dir, disks },
+    { ...platform, files },
+    async () => undefined,
+    async () => undefined,
+  )
   assert.equal(done.at(-1), 'whole')
   for (const folder of [above.dir, join(above.dir, 'new'), tmpdir()]) assert(done.includes(folder), folder)
 })

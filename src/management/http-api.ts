@@ -37,6 +37,7 @@ import {
   type VDiskName,
 } from './management.ts'
 import { metrics } from './metrics.ts'
+import { scrubChangeSchema, scrubInfoSchema, type ScrubChange } from './scrub.ts'
 
 export interface HttpApiOptions {
   readonly target: ManagementTarget
@@ -198,6 +199,8 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
     (request) => target.showCheck(checkOf(request)),
   )
 
+  read('/api/v1/scrub', 'How the scrub stands, on each node.', scrubInfoSchema, () => target.showScrub())
+
   app.get(
     '/api/v1/health',
     { schema: { summary: 'Whether this node serves.', response: { 200: healthSchema, 503: healthSchema } } },
@@ -306,6 +309,18 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
       await target.deleteVDisk(vDiskNameOf(request), { force: isForced(request) })
       return reply.status(204).send()
     },
+  )
+  app.patch(
+    '/api/v1/scrub',
+    {
+      schema: {
+        summary: 'Changes how often every copy is read and verified, on all nodes.',
+        security: changes,
+        body: scrubChangeSchema,
+        response: { 200: scrubInfoSchema },
+      },
+    },
+    async ({ body }) => target.changeScrub(body as ScrubChange),
   )
   app.patch(
     '/api/v1/nodes/:node',

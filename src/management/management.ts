@@ -12,10 +12,12 @@
 import Type, { type Static } from 'typebox'
 import type { CheckInfo, NewCheck } from './check.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
+import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
 
 export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
 export type { Leaving, Mode } from './leaving.ts'
+export type { ScrubChange, ScrubInfo } from './scrub.ts'
 export type { Survival } from './survival.ts'
 
 /** A container's name, and the part of a vDisk's name after the `/`. */
@@ -189,6 +191,7 @@ export const clusterStatusSchema = Type.Object(
     leaving: Type.Optional(
       Type.Array(leavingSchema, { description: 'Nodes and disks that are being left, in order.' }),
     ),
+    scrub: scrubSumSchema,
   },
   closed,
 )
@@ -337,6 +340,10 @@ export interface ManagementTarget {
   /** NOT_FOUND where this node did not lead it, or has led another since. */
   showCheck(id: string): Promise<CheckInfo>
   stopCheck(id: string): Promise<void>
+
+  showScrub(): Promise<ScrubInfo>
+  /** Takes effect on all nodes at once. */
+  changeScrub(change: ScrubChange): Promise<ScrubInfo>
 
   /** The numbers of this node alone, as they are now: pulled, never pushed. */
   statistics(): Promise<readonly Sample[]>

@@ -1,6 +1,6 @@
 /** A target that keeps a cluster's names in memory: what the tests of the HTTP API, and of the CLI, talk to. */
 import { NdfsError } from '../base/errors.ts'
-import { GiB } from '../base/units.ts'
+import { GiB, MiB } from '../base/units.ts'
 import type {
   CheckInfo,
   ClusterStatus,
@@ -15,10 +15,15 @@ import type {
   NodeChange,
   NodeInfo,
   Sample,
+  ScrubChange,
+  ScrubInfo,
   VDiskChange,
   VDiskInfo,
   VDiskName,
 } from './management.ts'
+import { scrubInfoOf } from './scrub.ts'
+
+const sumOf = ({ nodes: _, ...sum }: ScrubInfo): ClusterStatus['scrub'] => sum
 
 export class MemoryTarget implements ManagementTarget {
   serving = true
@@ -84,6 +89,7 @@ export class MemoryTarget implements ManagementTarget {
       containers: this.#containers.size,
       vdisks: { total: this.#vdisks.size, offline: 0 },
       undrainedBytes: 0,
+      scrub: sumOf(this.#scrub),
     }
   }
 
@@ -227,6 +233,22 @@ export class MemoryTarget implements ManagementTarget {
 
   async stopCheck(id: string): Promise<void> {
     await this.showCheck(id)
+  }
+
+  #scrub: ScrubInfo = scrubInfoOf(14 * 24 * 3600, [
+    {
+      ...{ node: 'n1', progress: 0.43, begunAt: 1, lastCompleteAt: 1_700_000_000_000 },
+      ...{ copies: 7, bytes: 28 * MiB, found: 3, repaired: 2, waiting: 1 },
+    },
+  ])
+
+  async showScrub(): Promise<ScrubInfo> {
+    return this.#scrub
+  }
+
+  async changeScrub({ everySeconds }: ScrubChange): Promise<ScrubInfo> {
+    this.#scrub = { ...this.#scrub, everySeconds }
+    return this.#scrub
   }
 
   async listDisks(): Promise<readonly DiskInfo[]> {

@@ -141,6 +141,11 @@ export interface DiskSetting {
   readonly incarnation: string
   readonly mode: 'draining' | 'removed'
 }
+/** `scrubbing`: for all nodes. `scrub/NODE`: how far the node's scrub is, in its own words. */
+export interface ScrubSettingValue {
+  /** Every copy once in so long; 0: none is scrubbed. */
+  readonly everyMs: number
+}
 export interface SessionValue extends NodeValue {
   readonly incarnation: Incarnation
   /** Milliseconds since 1970. */

@@ -86,7 +86,7 @@ export class Cluster {
     this.env = { ...process.env, XDG_CONFIG_HOME: join(root, `${name}.config`) }
     for (const variable of ['NDFS_API', 'NDFS_TOKEN']) delete this.env[variable]
     if (options.namespaces !== undefined) this.env.NDFS_NAMESPACES = options.namespaces.prefix
-    this.#program = ndfsProgram
+    this.#program = options.namespaces === undefined ? ndfsProgram : programInNamespace
     if (options.planted === undefined) return
     this.#program = join(project, 'cli/ndfs.ts')
     this.env.NDFS_PLANTED_BUG = options.planted
@@ -101,10 +101,6 @@ export class Cluster {
     const found = this.nodes.find((node) => node.id === id)
     assert(found !== undefined, `there is no node ${id}`)
     return found
-  }
-
-  get #program(): string {
-    return this.#options.namespaces === undefined ? ndfsProgram : programInNamespace
   }
 
   /** Starts it; again after `down`, or after all was killed. */

@@ -20,6 +20,7 @@ export const orderlyPace = {
   freeAgainMs: 2_000,
   sweepMs: 5_000,
   goneGraceMs: 800,
+  scrubEveryMs: 0,
 }
 
 export interface Staged {

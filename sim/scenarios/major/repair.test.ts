@@ -17,6 +17,7 @@ const pace = {
   freeAgainMs: 2_000,
   sweepMs: 5_000,
   goneGraceMs: 800,
+  scrubEveryMs: 0,
 }
 
 /** Some groups at rest; their owner, and the first node beside it that holds copies. */

@@ -18,6 +18,7 @@ const pace = {
   freeAgainMs: 2_000,
   sweepMs: 5_000,
   goneGraceMs: 800,
+  scrubEveryMs: 0,
 }
 
 /** A vDisk for each node, written to by a guest there, so that all disks are at work. */

@@ -25,6 +25,8 @@ import type { Maybe, Run } from '../io/io.ts'
 export * from './copy-levels.ts'
 // So are the words for what a check finds.
 export * from './check-findings.ts'
+export type { CheckedCopy } from './copy-check.ts'
+export type { Walked, WalkedCopy, WalkPlace } from './copy-walk.ts'
 
 /**
  * Whom a request comes from, for requests that may have been sent twice. A request is refused with STALE_SESSION where

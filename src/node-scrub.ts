@@ -1,0 +1,161 @@
+/** The scrub of one node, joined to what it reads, repairs and remembers; and the one setting that all nodes share. */
+import type { DiskRef, GroupId, NodeId } from './base/ids.ts'
+import { pageBytes } from './base/units.ts'
+import type { ClusterView } from './cluster-view.ts'
+import { Scrub, type ScrubProgress, type ScrubTold } from './curator/scrub.ts'
+import type { Disk } from './disk/disk.ts'
+import type { Sample } from './management/management.ts'
+import type { Medusa } from './medusa/medusa.ts'
+import type { Clock, Log } from './platform/platform.ts'
+import type { CopyRef, ExtentStore } from './stargate/extent-store/extent-store.ts'
+import type { OplogReplica } from './stargate/oplog/oplog.ts'
+import {
+  checkCopy,
+  type CheckedCopy,
+  namesNow,
+  readGroupRow,
+} from './stargate/vdisk-controller/copy-check.ts'
+import { walkBegins, walkCopies } from './stargate/vdisk-controller/copy-walk.ts'
+import type { WrongCopies } from './wrong-copies.ts'
+import type { ScrubSettingValue, Watch, Zeus } from './zeus/zeus.ts'
+
+export interface NodeScrubOptions {
+  readonly clock: Clock
+  readonly log: Log
+  readonly node: NodeId
+  readonly zeus: Zeus
+  readonly medusa: Medusa
+  readonly view: ClusterView
+  readonly extents: ExtentStore
+  readonly disks: readonly Disk[]
+  readonly replicas: readonly OplogReplica[]
+  readonly wrongCopies: WrongCopies
+  readonly admit: (work: 'scrub', bytes: number) => Promise<() => void>
+  /** Where nobody has set another. */
+  readonly usualPeriodMs: number
+}
+
+const settingKey = 'scrubbing'
+
+export class NodeScrub {
+  readonly #options: NodeScrubOptions
+  readonly #scrub: Scrub
+  readonly #watch: Watch
+  #setting: ScrubSettingValue | undefined
+
+  constructor(options: NodeScrubOptions) {
+    this.#options = options
+    const { clock, log, node, zeus } = options
+    const key = `scrub/${node}`
+    this.#scrub = new Scrub(
+      {
+        ...{ clock, log },
+        periodMs: () => (this.periodMs === 0 ? undefined : this.periodMs),
+        bytesHeld: () => this.#bytesHeld(),
+        walk: (place) => {
+          const vdisks = [...options.view.vdisks.values()].map(({ id }) => id)
+          return walkCopies(options.medusa, vdisks, place, (disk) => this.#isHere(disk))
+        },
+        check: ({ group, copy }) => this.#check(group, copy),
+        repair: ({ vdisk, group, copy }, reason) =>
+          options.wrongCopies.repair({ vdisk, group, copy, reason }),
+        load: async () => (await zeus.get(key))?.value as ScrubProgress | undefined,
+        save: async (progress) => {
+          await zeus.set(key, progress)
+        },
+      },
+      walkBegins,
+    )
+    this.#watch = zeus.watch(settingKey, (_, now) => {
+      this.#setting = now?.value as ScrubSettingValue | undefined
+      this.#scrub.look()
+    })
+  }
+
+  /** 0: nothing is scrubbed. */
+  get periodMs(): number {
+    return this.#setting?.everyMs ?? this.#options.usualPeriodMs
+  }
+
+  start(): void {
+    this.#scrub.start()
+  }
+
+  stop(): void {
+    this.#watch.stop()
+    this.#scrub.stop()
+  }
+
+  describe(): ScrubTold | undefined {
+    return this.#scrub.describe()
+  }
+
+  /** For all nodes, and for good. */
+  async setPeriod(everyMs: number): Promise<void> {
+    const value: ScrubSettingValue = { everyMs }
+    await this.#options.zeus.set(settingKey, value)
+    // Who has set it sees it at once.
+    this.#setting = value
+    this.#scrub.look()
+  }
+
+  samples(): Sample[] {
+    const told = this.describe()
+    const { copies, bytes } = this.#scrub.counts
+    const sample = (kind: Sample['kind'], name: string, help: string, value: number): Sample => ({
+      ...{ kind, name, help, value },
+    })
+    return [
+      sample(
+        'gauge',
+        'scrub_period_seconds',
+        'Every copy is read once in so long; 0: never.',
+        this.periodMs / 1000,
+      ),
+      sample('counter', 'scrub_copies_total', 'Copies of extent groups that the scrub has read.', copies),
+      sample('counter', 'scrub_read_bytes_total', 'Bytes that the scrub has read.', bytes),
+      ...(told === undefined
+        ? []
+        : [
+            sample('gauge', 'scrub_progress', 'Of this round, 0 to 1.', told.progress),
+            sample('gauge', 'scrub_wrong_copies', 'Wrong copies that the scrub found, ever.', told.found),
+            sample('gauge', 'scrub_repaired_copies', 'Of them, those that were made anew.', told.repaired),
+            sample('gauge', 'scrub_waiting_copies', 'Of them, those that are still to be.', told.waiting),
+            sample(
+              'gauge',
+              'scrub_last_complete_timestamp_seconds',
+              'When every copy on the disks of this node had been read last; 0: never.',
+              (told.lastCompleteAt ?? 0) / 1000,
+            ),
+          ]),
+    ]
+  }
+
+  #isHere(ref: DiskRef): boolean {
+    return this.#options.disks.some(
+      (disk) =>
+        disk.state === 'online' && disk.ref.disk === ref.disk && disk.ref.incarnation === ref.incarnation,
+    )
+  }
+
+  /** What the disks' files take, but for the logs. */
+  #bytesHeld(): number {
+    const { disks, replicas } = this.#options
+    const used = disks.reduce((sum, disk) => sum + disk.space().usedBytes, 0)
+    const logs = replicas.reduce((sum, replica) => sum + replica.statistics().capacityBytes, 0)
+    return Math.max(0, used - logs)
+  }
+
+  async #check(
+    group: GroupId,
+    copy: CopyRef,
+  ): Promise<{ readonly checked: CheckedCopy; readonly bytes: number }> {
+    const { medusa, extents, admit } = this.#options
+    const row = await readGroupRow(medusa, group)
+    if (!namesNow(row, copy) || !this.#isHere(copy)) return { checked: { state: 'moved on' }, bytes: 0 }
+    const bytes = row.checksums.length * pageBytes
+    const leave = await admit('scrub', bytes)
+    const checked = await checkCopy({ medusa, extents }, group, copy, row).finally(leave)
+    return { checked, bytes: checked.state === 'moved on' ? 0 : bytes }
+  }
+}
