@@ -95,7 +95,7 @@ export const repairBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         copyRepair,
-        'const beside = row.copies.filter((copy) => copy !== gone)\n',
+        'const beside = row.copies.filter((copy) => copy !== old)\n',
         'const beside = row.copies.filter((copy) => !this.#context.isGone(copy))\n',
       ),
     ],
