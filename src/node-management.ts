@@ -387,7 +387,9 @@ export class NodeManagement implements ManagementTarget {
           : [],
       ),
       ...disks.flatMap((disk) =>
-        (disk.state === 'failed' || disk.state === 'slow') && disk.mode !== 'removed' ? [troubleOf(disk)] : [],
+        (disk.state === 'failed' || disk.state === 'slow') && disk.mode !== 'removed'
+          ? [troubleOf(disk)]
+          : [],
       ),
       ...repairProblems(repair),
       ...scrubProblems(scrub),

@@ -42,7 +42,10 @@ test(
 
       const right = await check(cluster)
       assert.equal(right.code, 0, right.lines.join('\n'))
-      assert.match(right.lines.at(-1)!, /^all is right: \d+ copies of extent groups \(.*\) read, of 2 vDisks$/)
+      assert.match(
+        right.lines.at(-1)!,
+        /^all is right: \d+ copies of extent groups \(.*\) read, of 2 vDisks$/,
+      )
 
       const files = groupFiles(cluster.dir).filter(({ group }) => group.startsWith('1-'))
       const groups = [...new Set(files.map(({ group }) => group))]
