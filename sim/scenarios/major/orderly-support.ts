@@ -20,7 +20,7 @@ export const orderlyPace = {
   freeAgainMs: 2_000,
   sweepMs: 5_000,
   goneGraceMs: 800,
-  scrubEveryMs: 0,
+  scrubEveryMs: 14 * 86_400_000,
 }
 
 export interface Staged {
