@@ -7,7 +7,7 @@
  *
  * Only logs for people lie elsewhere: they tell what happened before a cut.
  */
-import { cpSync, mkdirSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { markedProcesses } from '../../scripts/marked-processes.ts'
 import { Cluster, isAlive } from '../support/cluster.ts'
@@ -21,6 +21,8 @@ import {
 } from './forgetful-volumes.ts'
 import { Witnesses } from './witnesses.ts'
 
+export const nodes = ['n1', 'n2', 'n3'] as const
+const disks = ['flash', 'hdd'] as const
 const MiB = 1024 * 1024
 const diskBytes = 1024 * MiB
 /** What a file system takes for itself, journal included. */
@@ -58,40 +60,34 @@ export class PowerCutCluster {
     mkdirSync(this.#machine.path)
     this.witnesses = new Witnesses(join(this.#machine.path, 'witnesses'))
     this.cluster = new Cluster(this.#machine.path, 'c', {
-      disks: ['flash:1GiB', 'hdd:1GiB'],
+      disks: disks.map((tier) => `${tier}:1GiB`),
       ...(planted === undefined ? {} : { planted }),
     })
     this.#mark = folder
     this.cluster.env[mark] = folder
   }
 
-  get nodes(): readonly string[] {
-    return [...new Set(this.#disks.map(({ name }) => nodeOf(name)))]
+  /** The machine with an empty file system. Next is `powerOn`. */
+  prepare(): Promise<void> {
+    return this.#volumes.make(this.#machine)
   }
 
-  /** Makes the cluster, its vDisks, and the disks under it. It is down then, as after a cut. */
-  async make(vdisks: ReadonlyMap<string, number>): Promise<void> {
-    const { cluster } = this
-    await this.#volumes.make(this.#machine)
-    await this.#volumes.mount(this.#machine)
-    await this.#mountLogs()
-    await cluster.up()
-    for (const [name, bytes] of vdisks) await cluster.createVDisk(`${bytes / MiB}MiB`, name)
-    const disks = cluster.nodes.map(({ id }) => ['flash', 'hdd'].map((tier) => `${id}-${tier}-0`)).flat()
-    await cluster.down()
-    for (const name of disks) {
-      const path = join(cluster.dir, 'nodes', nodeOf(name), 'disks', name)
-      const volume = { name, fileSystem: this.#fileSystem, path, sizeBytes: volumeBytes }
-      await this.#volumes.make(volume)
-      const before = `${path}.before`
-      cpSync(path, before, { recursive: true })
-      // A node that finds no disk mounted must not find one that looks like it.
-      rmSync(path, { recursive: true })
-      await this.#volumes.mount(volume)
-      cpSync(before, path, { recursive: true })
-      rmSync(before, { recursive: true })
-      this.#disks.push(volume)
-    }
+  /** Once the cluster was made and is down: gives each of its disks a device of its own. The power is off then. */
+  async separateDisks(): Promise<void> {
+    const { dir } = this.cluster
+    for (const node of nodes)
+      for (const name of disks.map((tier) => `${node}-${tier}-0`)) {
+        const path = join(dir, 'nodes', node, 'disks', name)
+        const volume = { name, fileSystem: this.#fileSystem, path, sizeBytes: volumeBytes }
+        await this.#volumes.make(volume)
+        const before = join(dir, `${name}.before`)
+        // A node that finds no disk mounted must not find one that looks like it.
+        renameSync(path, before)
+        await this.#volumes.mount(volume)
+        cpSync(before, path, { recursive: true })
+        rmSync(before, { recursive: true })
+        this.#disks.push(volume)
+      }
     await unmountSoon(this.#logsInCluster)
     await this.#volumes.unmountAll()
   }
@@ -129,19 +125,19 @@ export class PowerCutCluster {
   }
 
   /** The power of some nodes fails at one moment; the others go on, and so does the store. */
-  async cutNodes(nodes: readonly string[]): Promise<CutReport> {
-    const pids = nodes.map((node) => this.cluster.node(node).pid).filter((pid) => pid !== null)
+  async cutNodes(victims: readonly string[]): Promise<CutReport> {
+    const pids = victims.map((node) => this.cluster.node(node).pid).filter((pid) => pid !== null)
     return this.#volumes.cut(
-      this.#disks.filter(({ name }) => nodes.includes(nodeOf(name))),
+      this.#disks.filter(({ name }) => victims.includes(nodeOf(name))),
       () => pids.forEach(kill),
-      () => until(`${nodes.join(' and ')} are gone`, () => !pids.some(isAlive), 30, 10),
+      () => until(`${victims.join(' and ')} are gone`, () => !pids.some(isAlive), 30, 10),
     )
   }
 
   /** Resolves when they serve. One of two may need the other for that: they start side by side. */
-  async startNodes(nodes: readonly string[]): Promise<void> {
-    for (const disk of this.#disks) if (nodes.includes(nodeOf(disk.name))) await this.#volumes.mount(disk)
-    await Promise.all(nodes.map((node) => this.cluster.startNode(node)))
+  async startNodes(victims: readonly string[]): Promise<void> {
+    for (const disk of this.#disks) if (victims.includes(nodeOf(disk.name))) await this.#volumes.mount(disk)
+    await Promise.all(victims.map((node) => this.cluster.startNode(node)))
   }
 
   /** Everything that runs is killed; what is mounted goes with this process. */

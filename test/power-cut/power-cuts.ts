@@ -3,7 +3,7 @@
  * acknowledged. Three kinds, drawn from the seed:
  *
  *   everything       all nodes, the store and the machine under them, at one moment
- *   while starting   the same, and again in the midst of coming back
+ *   while starting   the same, and again in the midst of coming back; the very first while the cluster is made
  *   one node or two  the others go on as they can; then it comes back, or everything is cut as well
  *
  * The clients write at random places, small writes that go to the log, and in half of the rounds one long stream, which
@@ -14,7 +14,7 @@ import { NbdClient } from '../support/nbd-client.ts'
 import { sleep } from '../support/run.ts'
 import { WrittenSectors } from '../support/written-sectors.ts'
 import type { CutReport } from './forgetful-volumes.ts'
-import { PowerCutCluster, type PowerCutOptions } from './power-cut-cluster.ts'
+import { nodes, PowerCutCluster, type PowerCutOptions } from './power-cut-cluster.ts'
 
 const MiB = 1024 * 1024
 
@@ -105,11 +105,9 @@ class PowerCuts {
   }
 
   async run(): Promise<PowerCutsResult> {
-    await this.#machine.make(
-      new Map(this.#vdisks.map(({ name, bytes }) => [name.slice('vms/'.length), bytes])),
-    )
     const result = this.#result
     try {
+      await this.#make()
       await this.#start()
       while (result.cuts < this.#options.cuts) await this.#round()
     } catch (error) {
@@ -126,6 +124,23 @@ class PowerCuts {
     return result
   }
 
+  /** Power fails already while the cluster is made: nothing was promised yet, but the next `up` must make it anew. */
+  async #make(): Promise<void> {
+    const machine = this.#machine
+    const { cluster } = machine
+    await machine.prepare()
+    await machine.powerOn()
+    const making = cluster.up().catch(() => undefined)
+    await sleep(this.#chance.between(100, 2500))
+    this.#count('power of everything while it is made', await machine.cutEverything())
+    await making
+    await this.#start()
+    for (const { name, bytes } of this.#vdisks)
+      await cluster.createVDisk(`${bytes / MiB}MiB`, name.slice('vms/'.length))
+    await cluster.down()
+    await machine.separateDisks()
+  }
+
   /** From a cluster that serves to one that serves again, with one cut, two or three between them. */
   async #round(): Promise<void> {
     const chance = this.#chance
@@ -133,8 +148,8 @@ class PowerCuts {
     const load = await this.#load()
     await sleep(chance.happens(0.1) ? chance.between(3000, 8000) : chance.between(300, 1500))
     if (chance.happens(0.35)) {
-      const first = chance.below(machine.nodes.length)
-      const victims = [...machine.nodes, ...machine.nodes].slice(first, first + (chance.happens(0.4) ? 2 : 1))
+      const first = chance.below(nodes.length)
+      const victims = [...nodes, ...nodes].slice(first, first + (chance.happens(0.4) ? 2 : 1))
       this.#count(`power of ${victims.join(' and ')}`, await machine.cutNodes(victims))
       await sleep(chance.between(200, 2500))
       if (chance.happens(0.5)) {
@@ -182,7 +197,7 @@ class PowerCuts {
   }
 
   #openAll(): Promise<NbdClient[]> {
-    const { cluster, nodes } = this.#machine
+    const { cluster } = this.#machine
     return Promise.all(
       this.#vdisks.map(({ name }) =>
         NbdClient.open(cluster.node(nodes[this.#chance.below(nodes.length)]).nbd.address, name),
