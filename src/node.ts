@@ -9,6 +9,7 @@ import { version } from './base/version.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
 import { MiB } from './base/units.ts'
+import { BlocksThere } from './blocks-there.ts'
 import { CheckWork } from './check-work.ts'
 import { ClusterChecks } from './cluster-check.ts'
 import { ClusterSurvey } from './cluster-survey.ts'
@@ -39,6 +40,7 @@ import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import { createOplogs } from './stargate/oplog/remote-oplog.ts'
 import { openOplogReplica } from './stargate/oplog/replica-log.ts'
 import type { LogCandidate } from './stargate/vdisk-controller/group-place.ts'
+import { misplacedAmong } from './stargate/vdisk-controller/misplaced.ts'
 import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
@@ -168,6 +170,12 @@ export async function startNode(options: NodeOptions) {
           ) === true,
       }))
     })
+  const blocks = new BlocksThere(() => [
+    ...disks.flatMap(({ ref, state }) =>
+      state === 'online' && !leaving.isPassedOver(ref) ? [{ block: ownBlock() }] : [],
+    ),
+    ...otherDisks().filter(({ ref, live }) => live && !leaving.isPassedOver(ref)),
+  ])
   const spaces = createSpaceView({ platform: here, peers, known: otherDisks })
   const oplogs = createOplogs({ platform: here, peers, node, replicas })
   const extents = createExtentStore({
@@ -217,8 +225,13 @@ export async function startNode(options: NodeOptions) {
     admitMaintenance,
     isGone: (disk) => gone.isGone(disk),
     mayBeRead: (disk) => gone.mayBeRead(disk),
-    leaving,
-    isAnyGone: () => gone.isAnyGone() || leaving.isAny,
+    leaving: {
+      isLeaving: leaving.isLeaving,
+      isPassedOver: leaving.isPassedOver,
+      isRemoved: leaving.isRemoved,
+      misplacedAmong: (copies) => misplacedAmong(copies, (name) => view.blockOf(name), blocks.now),
+    },
+    isAnyGone: () => gone.isAnyGone() || leaving.isAny || blocks.mayBeMisplaced,
     served: () => handOver.look(),
   })
   const logCandidate = (ref: DiskRef, inBlock: string): LogCandidate => ({
@@ -276,8 +289,9 @@ export async function startNode(options: NodeOptions) {
     sessions: view.sessions,
     settings: view.settings,
     changed: (losses) => {
+      const misplaced = blocks.changed()
       controller.disksChanged()
-      curator.disksChanged(losses)
+      curator.disksChanged(losses || misplaced)
     },
   })
 
@@ -328,12 +342,14 @@ export async function startNode(options: NodeOptions) {
       management.applySettings()
       if (begun) retirement.look()
     }
-    const isSame = JSON.stringify(now?.disks) === JSON.stringify(before?.disks)
+    const isMoved = now?.block !== before?.block
+    const isSame = !isMoved && JSON.stringify(now?.disks) === JSON.stringify(before?.disks)
     if (isSame && now?.mode === before?.mode && now?.repairWaitsUntil === before?.repairWaitsUntil) return
     gone.settingChanged(name)
+    const misplaced = blocks.changed(isMoved)
     controller.disksChanged()
     // A node that is away, and is in maintenance no longer, is gone.
-    curator.disksChanged(leavesMore(now, before) || before?.mode === 'maintenance')
+    curator.disksChanged(leavesMore(now, before) || before?.mode === 'maintenance' || misplaced)
     if (now?.mode !== before?.mode) {
       curator.sweep()
       if (name === node) handOver.look()
@@ -479,6 +495,7 @@ export async function startNode(options: NodeOptions) {
   retirement.look()
   await spaces.refresh()
   gone.begin()
+  blocks.begin()
   curator.start()
   scrub.start()
 

@@ -14,8 +14,8 @@ export const leavingBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/copy-repair.ts',
-        "if (what === 'leaving' && isGone(rebuilt)) return await this.#settle(group)\n",
-        "if (what === 'leaving') await extents.remove(group, old, owned.epoch)\n",
+        'if (isMove(what) && isGone(rebuilt)) return await this.#settle(group)\n',
+        'if (isMove(what)) await extents.remove(group, old, owned.epoch)\n',
       ),
     ],
     scenario: { file: unitTests, tests: 'a row never names fewer good copies' },
@@ -103,5 +103,18 @@ export const leavingBugs: readonly PlantedBug[] = [
       ),
     ],
     scenario: { file: maintenance, tests: 'when its time is over' },
+  },
+  {
+    name: 'misplaced copy moves to a block that has one',
+    breaks: 'I1',
+    does: 'A copy that should be in another block is moved to any disk.',
+    patches: [
+      patch(
+        'stargate/extent-store/placement.ts',
+        'if ((stays && leaving === true) || (inOtherBlock && blocks.has(candidate.block))) continue\n',
+        'if ((stays && leaving === true) || (inOtherBlock && !blocks.has(candidate.block))) continue\n',
+      ),
+    ],
+    scenario: { file: unitTests, tests: 'copies that lie in fewer blocks' },
   },
 ]

@@ -72,6 +72,8 @@ export interface CopyPlacementRequest {
   readonly underWay: (disk: DiskRef) => number
   /** Only disks that are not being left: a copy moves to none that it would have to leave again. */
   readonly stays?: boolean
+  /** Only disks in blocks that none of these is in: a copy moves to such a one, or not at all. */
+  readonly inOtherBlock?: boolean
 }
 
 /** Repair leaves as much of each disk to drains, which would have to stop without: half of what guests leave (I10, M20). */
@@ -82,14 +84,14 @@ export function placeCopy(
   request: CopyPlacementRequest,
   candidates: readonly Candidate[],
 ): Candidate | undefined {
-  const { beside, bytes, underWay, stays = false } = request
+  const { beside, bytes, underWay, stays = false, inOtherBlock = false } = request
   const holds = ({ ref }: Candidate): boolean => beside.some(({ node }) => node === ref.node)
   const blocks = new Set(candidates.filter((one) => one.live && holds(one)).map(({ block }) => block))
   const wish: PlacementRequest = { ...request, copies: 1, purpose: 'maintenance' }
   let best: { readonly candidate: Candidate; readonly after: Candidate } | undefined
   for (const candidate of candidates) {
     const { space, ref, live, leaving } = candidate
-    if (stays && leaving === true) continue
+    if ((stays && leaving === true) || (inOtherBlock && blocks.has(candidate.block))) continue
     const usedBytes = space.usedBytes + underWay(ref)
     const reserveBytes = space.capacityBytes * repairReserveShare
     if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue

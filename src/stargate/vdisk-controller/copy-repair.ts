@@ -14,6 +14,7 @@ import type { Tier } from '../../disk/disk.ts'
 import type { Chance, Log } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { namesCopy } from './group-copies.ts'
+import type { Leaving } from './leaving.ts'
 import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
@@ -32,10 +33,12 @@ export interface CopyRepairContext {
   readonly isGone: (disk: DiskRef) => boolean
   /** It is being left, in order: what is there counts, and is wanted elsewhere. */
   readonly isLeaving: (disk: DiskRef) => boolean
+  /** The one of a group's copies that should be in another block. */
+  readonly misplacedAmong: Leaving['misplacedAmong']
   /** It never comes back. */
   readonly isRemoved: (disk: DiskRef) => boolean
-  /** A disk for another copy beside these; `stays`: none that is being left. Throws where there is none with room. */
-  readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier, stays: boolean) => Target
+  /** A disk for another copy beside these, for this cause. Throws where there is none with room. */
+  readonly placeCopy: (beside: readonly DiskRef[], bytes: number, tier: Tier, cause: Cause) => Target
   /** The node of this disk failed a write a moment ago. */
   readonly suspect: (disk: string) => void
   readonly admit: (bytes: number) => Promise<() => void>
@@ -43,7 +46,7 @@ export interface CopyRepairContext {
 }
 
 /** Why another copy is made. */
-export type Cause = 'bad' | 'gone' | 'leaving'
+export type Cause = 'bad' | 'gone' | 'leaving' | 'misplaced'
 
 export interface Target {
   readonly disk: DiskRef
@@ -51,6 +54,9 @@ export interface Target {
   /** The copy is written, or given up. */
   readonly done: () => void
 }
+
+/** The old copy is as good as the new one. */
+export const isMove = (cause: Cause): boolean => cause === 'leaving' || cause === 'misplaced'
 
 /** Numbers are drawn at random above those that are known, so that what a repair that failed left behind is in nobody's way. */
 const numberStepMax = 2 ** 20
@@ -100,20 +106,22 @@ export class CopyRepair {
 
   /**
    * Makes one of the group's copies that are gone anew, on a disk that is there, and unlinks what its row doesn't name; where none is
-   * gone, one on a disk that is being left. Nothing where it has no row that says `whole`, where a repair of it is under way already,
+   * gone, one on a disk that is being left, or one that should be in another block. Nothing where it has no row that says `whole`, where a repair of it is under way already,
    * and where it is being freed. Rejects with what stands in the way.
    */
   async makeCopy(group: GroupId): Promise<void> {
-    const { index, isGone, isLeaving, groups } = this.#context
+    const { index, isGone, isLeaving, misplacedAmong, groups } = this.#context
     await this.#alone(group, async () => {
       // What an attempt before this one left goes first: there are never more than a few.
       if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
       const row = await index.read(group)
       if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
       const gone = row.copies.find(isGone)
-      const leaving = gone === undefined ? row.copies.find(isLeaving) : undefined
+      const leaving = row.copies.find(isLeaving)
+      const misplaced = misplacedAmong(row.copies)
       if (gone !== undefined) await this.#replaceElsewhere(group, row, gone, 'gone')
       else if (leaving !== undefined) await this.#replaceElsewhere(group, row, leaving, 'leaving')
+      else if (misplaced !== undefined) await this.#replaceElsewhere(group, row, misplaced, 'misplaced')
       else await this.#settle(group)
     })
   }
@@ -122,12 +130,12 @@ export class CopyRepair {
     group: GroupId,
     row: GroupRow,
     old: CopyRef,
-    what: 'gone' | 'leaving',
+    what: Exclude<Cause, 'bad'>,
   ): Promise<void> {
     const { placeCopy, suspect } = this.#context
     const beside = row.copies.filter((copy) => copy !== old)
     for (let attempt = 1; ; attempt++) {
-      const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier, what === 'leaving')
+      const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier, what)
       try {
         return await this.#replace(group, row, old, target, what)
       } catch (error) {
@@ -182,7 +190,7 @@ export class CopyRepair {
       }
       if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return
       // The old one is as good as ever: it goes out of the row only for one that is there.
-      if (what === 'leaving' && isGone(rebuilt)) return await this.#settle(group)
+      if (isMove(what) && isGone(rebuilt)) return await this.#settle(group)
       const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
       await this.#settle(group)
       if (!swapped) return

@@ -44,6 +44,7 @@ import {
   type Oplogs,
   type Tail,
 } from '../oplog/oplog.ts'
+import { blocksAmong, misplacedAmong } from './misplaced.ts'
 import type { LogEntry } from './vdisk-log.ts'
 import { type Pace, usualPace } from './pace.ts'
 import { VDiskHost } from './vdisk-host.ts'
@@ -170,7 +171,7 @@ interface KeptEpisode {
 /** A log disk: keeps records as the contract of the oplog says. */
 export class TestLogDisk {
   readonly ref: DiskRef
-  readonly block: string
+  block: string
   /** `gone`: can't be reached. `silent`: takes nothing and never answers. `answers lost`: takes it, and the answer is lost. */
   state: 'up' | 'gone' | 'silent' | 'answers lost' = 'up'
   /** An append waits for it before it is synced. */
@@ -329,7 +330,7 @@ export class TestLogDisk {
 /** A disk for extent groups. */
 export class TestExtentDisk {
   readonly ref: DiskRef
-  readonly block: string
+  block: string
   readonly files = new Map<string, { pages: Buffer; finished: boolean }>()
   state: 'up' | 'gone' = 'up'
   capacityBytes = 1 * GiB
@@ -481,7 +482,17 @@ export class TestNode {
         return disk.state === 'gone' || !sameDisk(disk.ref, ref)
       },
       mayBeRead: () => false,
-      leaving: { isLeaving: isLeft, isPassedOver: isLeft, isRemoved: (ref) => world.removed.has(ref.node) },
+      leaving: {
+        isLeaving: isLeft,
+        isPassedOver: isLeft,
+        misplacedAmong: (copies) =>
+          misplacedAmong(
+            copies,
+            (node) => world.extents.get(node)?.block,
+            blocksAmong([...world.extents.values()].filter(({ state }) => state === 'up')),
+          ),
+        isRemoved: (ref) => world.removed.has(ref.node),
+      },
       isAnyGone: () =>
         this.world.left.size > 0 || [...this.world.extents.values()].some(({ state }) => state === 'gone'),
     })

@@ -96,25 +96,21 @@ export class GroupCopies {
     return placement === undefined ? undefined : lossOf(this.#placements[placement], isGone, mayBeRead)
   }
 
-  /** Groups all of whose copies are there, and some on disks that are being left; with how many that are. */
-  leaving(
-    isGone: (disk: DiskRef) => boolean,
-    isLeaving: (disk: DiskRef) => boolean,
-  ): { readonly group: GroupHandle; readonly copies: number }[] {
-    const seen = this.#placements.map((disks) => leavingOf(disks, isGone, isLeaving))
-    return [...this.#known].flatMap(([group, placement]) =>
-      seen[placement] > 0 ? [{ group, copies: seen[placement] }] : [],
-    )
+  /** Groups that are to move, as `lineOf` says of the disks that their copies are on: undefined where they stay. */
+  toMove(
+    lineOf: (disks: readonly DiskRef[]) => number | undefined,
+  ): { readonly group: GroupHandle; readonly line: number }[] {
+    const lines = this.#placements.map(lineOf)
+    return [...this.#known].flatMap(([group, placement]) => {
+      const line = lines[placement]
+      return line === undefined ? [] : [{ group, line }]
+    })
   }
 
-  /** How many of the group's copies are to move; none while one is gone. */
-  leavingOf(
-    group: GroupHandle,
-    isGone: (disk: DiskRef) => boolean,
-    isLeaving: (disk: DiskRef) => boolean,
-  ): number {
+  /** Where the group's copies lie, as its row had it; undefined where that is not known. */
+  disksOf(group: GroupHandle): readonly DiskRef[] | undefined {
     const placement = this.#known.get(group)
-    return placement === undefined ? 0 : leavingOf(this.#placements[placement], isGone, isLeaving)
+    return placement === undefined ? undefined : this.#placements[placement]
   }
 
   /** Groups whose index row says more than their row does, and something can be done about it. */
@@ -159,12 +155,6 @@ function lossOf(
   const left = disks.filter((disk) => !isGone(disk)).length
   return left === disks.length ? undefined : { left, isReadable: left > 0 || disks.some(mayBeRead) }
 }
-
-const leavingOf = (
-  disks: readonly DiskRef[],
-  isGone: (disk: DiskRef) => boolean,
-  isLeaving: (disk: DiskRef) => boolean,
-): number => (disks.some(isGone) ? 0 : disks.filter(isLeaving).length)
 
 export const diskOf = ({ node, disk, incarnation }: DiskRef): DiskRef => ({ node, disk, incarnation })
 

@@ -23,12 +23,13 @@ import type { CopyRef, ExtentStore, Placement } from '../extent-store/extent-sto
 import type { Maybe, Run } from '../io/io.ts'
 import type { Granted, GrantWanted, Oplogs } from '../oplog/oplog.ts'
 import { applyRecord, groupsNamedBy } from './apply-record.ts'
-import { type Cause, CopyRepair, type Target } from './copy-repair.ts'
+import { type Cause, CopyRepair, isMove, type Target } from './copy-repair.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
 import { placeCopy, placeGroup, type Suspects } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
+import type { Leaving } from './leaving.ts'
 import { LogIndex } from './log-index.ts'
 import type { MedusaAccess } from './owned-partition.ts'
 import type { Pace } from './pace.ts'
@@ -78,7 +79,7 @@ export interface HostedContext {
   /** It is gone, but its node is there: what a failed disk holds may be read. */
   readonly mayBeRead: (disk: DiskRef) => boolean
   readonly leaving: Leaving
-  /** Some disk of the cluster is gone, or being left. */
+  /** Some disk of the cluster is gone, or being left, or may be in another block than it was. */
   readonly isAnyGone: () => boolean
   /** Of all vDisks that this node owns. */
   readonly repairs: RepairLine
@@ -91,16 +92,6 @@ export interface HostedContext {
   readonly freed: (vdisk: HostedVDiskController) => void
   /** The vDisk is no longer served here, for good. */
   readonly over: (vdisk: HostedVDiskController, error: Error) => void
-}
-
-/** What shall be left, in order: docs/vdisk-protocol.md, "Orderly change". */
-export interface Leaving {
-  /** Copies move off it. */
-  readonly isLeaving: (disk: DiskRef) => boolean
-  /** Nothing new is placed on it where another can be had: that, and disks of nodes in maintenance. */
-  readonly isPassedOver: (disk: DiskRef) => boolean
-  /** It is no disk of the cluster any more, and never comes back: what no row names there is as good as unlinked. */
-  readonly isRemoved: (disk: DiskRef) => boolean
 }
 
 export type HostedCount =
@@ -121,6 +112,7 @@ const countOf: Readonly<Record<Cause, HostedCount>> = {
   bad: 'copiesRepaired',
   gone: 'copiesReplaced',
   leaving: 'copiesMoved',
+  misplaced: 'copiesMoved',
 }
 
 export class HostedVDiskController implements HostedVDisk {
@@ -244,12 +236,13 @@ export class HostedVDiskController implements HostedVDisk {
       isGone: context.isGone,
       isLeaving: context.leaving.isLeaving,
       isRemoved: context.leaving.isRemoved,
+      misplacedAmong: (copies) => context.leaving.misplacedAmong(copies),
       suspect,
-      placeCopy: (beside, bytes, tier, stays) => this.#placeCopy(beside, bytes, tier, stays),
+      placeCopy: (beside, bytes, tier, cause) => this.#placeCopy(beside, bytes, tier, cause),
       admit: (bytes) => context.admitMaintenance('repair', bytes),
       repaired: (what, bytes) => {
         context.count(countOf[what], 1)
-        context.count(what === 'leaving' ? 'movedBytes' : 'repairedBytes', bytes)
+        context.count(isMove(what) ? 'movedBytes' : 'repairedBytes', bytes)
         context.repairs.repaired(bytes)
       },
     })
@@ -259,6 +252,7 @@ export class HostedVDiskController implements HostedVDisk {
       isGone: context.isGone,
       isLeaving: context.leaving.isLeaving,
       isRemoved: context.leaving.isRemoved,
+      misplacedAmong: (copies) => context.leaving.misplacedAmong(copies),
       mayBeRead: context.mayBeRead,
       isAnyGone: context.isAnyGone,
       wake: () => context.repairs.wake(),
@@ -472,11 +466,12 @@ export class HostedVDiskController implements HostedVDisk {
     }
   }
 
-  #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier, stays: boolean): Target {
+  #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier, cause: Cause): Target {
     const { extents, node, suspects, platform, repairs } = this.#context
     const avoid = suspects.now(platform.clock.now())
     const underWay = (disk: DiskRef): number => repairs.onTheWay(disk)
-    const placed = placeCopy(extents, { tier, bytes, owner: node, avoid, beside, underWay, stays })
+    const wish = { stays: isMove(cause), inOtherBlock: cause === 'misplaced' }
+    const placed = placeCopy(extents, { tier, bytes, owner: node, avoid, beside, underWay, ...wish })
     return { disk: placed.ref, tier: placed.tier, done: repairs.sends(placed.ref, bytes) }
   }
 

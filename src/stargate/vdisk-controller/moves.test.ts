@@ -149,3 +149,33 @@ test('a vDisk that nobody owns is found where its index names a disk that is bei
   assert.notEqual(cluster.served.stopped, undefined, 'it was not given up again')
   assert.equal(await cluster.run(host.needsRepair(vdisk, true)), false)
 })
+
+test('copies that lie in fewer blocks than they could move, last of all, and never back', async () => {
+  const cluster = await RepairCluster.begin({ nodes: 4, groups: 8 })
+  const inBlock = (node: string, block: string): void => {
+    cluster.disk(node).block = block
+    cluster.world.logs.get(node as NodeId)!.block = block
+  }
+  for (const node of ['n1', 'n2', 'n3', 'n4']) inBlock(node, ['n1', 'n2'].includes(node) ? 'a' : 'b')
+  cluster.disks('up', 'n1')
+  await cluster.pass(5000)
+  // All was where it should be, or is now.
+  const blocksOf = (group: GroupId) => new Set(cluster.nodesOf(group).map((node) => cluster.disk(node).block))
+  const whole = (): void => {
+    cluster.assertFull()
+    for (const group of cluster.groups) assert.equal(blocksOf(group).size, 2)
+    assert.equal(cluster.served.describe().repair, undefined)
+  }
+  await cluster.pass(30_000)
+  whole()
+  const [other] = cluster.nodesOf(cluster.groups[0]).filter((node) => node !== 'n1')
+  for (const node of ['n2', 'n3', 'n4']) inBlock(node, node === other ? 'a' : 'b')
+  cluster.disks('up', 'n1')
+  await cluster.pass(5000)
+  whole()
+  const { copiesMoved } = cluster.node.host.statistics()
+  assert.ok(copiesMoved > 0)
+  cluster.disks('up', 'n1')
+  await cluster.pass(5000)
+  assert.equal(cluster.node.host.statistics().copiesMoved, copiesMoved, 'nothing moves twice')
+})

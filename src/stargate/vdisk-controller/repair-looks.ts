@@ -11,21 +11,22 @@ import {
   groupsOfPartition,
   leftBehindRowKey,
 } from './rows.ts'
-import type { Leaving } from './hosted-vdisk.ts'
+import type { Leaving } from './leaving.ts'
 import type { RepairList } from './vdisk-controller.ts'
 
 const rowsAtOnce = 256
 
 /**
  * A copy that no row names is on a disk that is there, or never will be; or, where more is gone, or being left, than before (`losses`), a copy that a row
- * names is gone, or one that the index names is on a disk that is being left: of a group without a row, too, for somebody has to free it.
+ * names is gone, or could lie in another block, or one that the index names is on a disk that is being left: of a group without a row,
+ * too, for somebody has to free it.
  * What is read may be a moment old: it only decides whether to claim.
  */
 export async function looksForRepair(
   medusa: Medusa,
   vdisk: VDiskId,
   isGone: (disk: DiskRef) => boolean,
-  { isLeaving, isRemoved }: Pick<Leaving, 'isLeaving' | 'isRemoved'>,
+  { isLeaving, isRemoved, misplacedAmong }: Omit<Leaving, 'isPassedOver'>,
   losses: boolean,
 ): Promise<boolean> {
   const isAway = (disk: DiskRef): boolean => isGone(disk) && !isRemoved(disk)
@@ -39,7 +40,15 @@ export async function looksForRepair(
     for (const { key, value } of rows) {
       const planned = decodePlannedCopies(value).filter((copy) => copy.left !== true)
       if (planned.some(isLeaving)) return true
-      if (planned.some(isGone) && (await isNamedGone(medusa, key as GroupId, isGone))) return true
+      if (!planned.some(isGone) && misplacedAmong(planned) === undefined) continue
+      if (
+        await isNamedBy(
+          medusa,
+          key as GroupId,
+          (copies) => copies.some(isGone) || misplacedAmong(copies) !== undefined,
+        )
+      )
+        return true
     }
     if (rows.length < rowsAtOnce) return false
     after = rows[rowsAtOnce - 1].key
@@ -47,15 +56,15 @@ export async function looksForRepair(
 }
 
 /** A group that has no row, or one that says `deleting`, is freed by whoever is the next owner: that doesn't have to be now. */
-async function isNamedGone(
+async function isNamedBy(
   medusa: Medusa,
   group: GroupId,
-  isGone: (disk: DiskRef) => boolean,
+  isWork: (copies: readonly DiskRef[]) => boolean,
 ): Promise<boolean> {
   const [row] = (await medusa.get(groupPartition(group), [groupRowKey])).rows
   if (row === undefined) return false
   const { state, copies } = decodeGroupRow(row.value)
-  return state === 'whole' && copies.some(isGone)
+  return state === 'whole' && isWork(copies)
 }
 
 /** By copies asked for. */

@@ -1,7 +1,7 @@
 /**
  * What one vDisk's owner has to repair: its extent groups with copies on disks that are gone, the most endangered first, and copies
  * that no row names any more, on disks that are there (I1, I7, DESIGN section 9). And behind all that, on all of the node's vDisks, what it
- * has to move: full groups with copies on disks that are being left.
+ * has to move: full groups with copies on disks that are being left, and, last of all, those that could lie in more blocks.
  *
  *   what is gone has changed, or a group became whole too late ─▶ look ─▶ the list, made anew ─▶ repair line ─▶ workOne, one by one
  *   a group can't be repaired now ─▶ set aside; looked at again after a growing pause, and whenever anything changes
@@ -19,6 +19,7 @@ import type { Loss } from './group-copies.ts'
 import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
+import type { Leaving } from './leaving.ts'
 import type { RepairList } from './vdisk-controller.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
@@ -41,9 +42,11 @@ export interface VDiskRepairContext {
   readonly mayBeRead: (disk: DiskRef) => boolean
   /** It is being left, in order. */
   readonly isLeaving: (disk: DiskRef) => boolean
+  /** The one of a group's copies that should be in another block. */
+  readonly misplacedAmong: Leaving['misplacedAmong']
   /** It never comes back: what is left behind there is as good as unlinked. */
   readonly isRemoved: (disk: DiskRef) => boolean
-  /** Some disk of the cluster is gone, or being left. */
+  /** Some disk of the cluster is gone, or being left, or may be in another block than it was. */
   readonly isAnyGone: () => boolean
   /** There is work: see `next`. */
   readonly wake: () => void
@@ -53,8 +56,10 @@ export interface VDiskRepairContext {
   readonly over: (error: Error) => void
 }
 
-/** Lines from here on are of full groups: so many copies of them are to move, and one. More than there ever are copies. */
+/** Lines behind this one are of full groups: as many of their copies are to move. More than there ever are copies. */
 const moveLine = 8
+/** Behind all others those that only should lie in more blocks. */
+const misplacedLine = 16
 
 interface Wanted {
   /** Copies that are there; as many as asked for where only something is to be unlinked; else the line of those that are to move. */
@@ -157,7 +162,7 @@ export class VDiskRepair {
   }
 
   #list(): void {
-    const { index, row, isGone, isLeaving, mayBeRead } = this.#context
+    const { index, row, isGone, mayBeRead } = this.#context
     this.#wanted.clear()
     this.#lines = []
     this.#aside.clear()
@@ -166,8 +171,17 @@ export class VDiskRepair {
       this.#add(group, left, this.#bytesOf(group), isReadable)
     for (const group of index.copies.toSettle(this.#isAway))
       if (!this.#wanted.has(group)) this.#add(group, row.state.copies, 0, true)
-    for (const { group, copies } of index.copies.leaving(isGone, isLeaving))
-      if (!this.#wanted.has(group)) this.#add(group, moveLine + copies, this.#bytesOf(group), true)
+    for (const { group, line } of index.copies.toMove(this.#moveLineOf))
+      if (!this.#wanted.has(group)) this.#add(group, line, this.#bytesOf(group), true)
+  }
+
+  /** None while a copy is gone: another is made first. */
+  readonly #moveLineOf = (disks: readonly DiskRef[]): number | undefined => {
+    const { isGone, isLeaving, misplacedAmong } = this.#context
+    if (disks.some(isGone)) return undefined
+    const leaving = disks.filter(isLeaving).length
+    if (leaving > 0) return moveLine + leaving
+    return misplacedAmong(disks) === undefined ? undefined : misplacedLine
   }
 
   /** One of which no copy can be read is tried when a node is back: then what is gone has changed. */
@@ -236,11 +250,12 @@ export class VDiskRepair {
   }
 
   #lossOf(group: GroupHandle): Loss | undefined {
-    const { index, isGone, isLeaving, mayBeRead } = this.#context
+    const { index, isGone, mayBeRead } = this.#context
     const loss = index.copies.lossOf(group, isGone, mayBeRead)
     if (loss !== undefined) return loss
-    const moves = index.copies.leavingOf(group, isGone, isLeaving)
-    return moves === 0 ? undefined : { left: moveLine + moves, isReadable: true }
+    const disks = index.copies.disksOf(group)
+    const line = disks === undefined ? undefined : this.#moveLineOf(disks)
+    return line === undefined ? undefined : { left: line, isReadable: true }
   }
 
   #setAside(group: GroupHandle, error: NdfsError): void {
@@ -293,7 +308,8 @@ export class VDiskRepair {
   /** Groups have fewer copies than asked for, or some to move, or it is not known yet: the vDisk needs its owner. */
   get isNeeded(): boolean {
     if (this.#looking || this.#unknown || this.#underWay.size > 0) return true
-    for (const { bytes } of this.#wanted.values()) if (bytes > 0) return true
+    for (const { left, bytes } of this.#wanted.values())
+      if (bytes > 0 && !(left === misplacedLine && this.#noRoom)) return true
     return false
   }
 
@@ -311,7 +327,7 @@ export class VDiskRepair {
       if (bytes === 0) continue
       if (left > moveLine) {
         moving.groups++
-        moving.bytes += bytes * (left - moveLine)
+        moving.bytes += left === misplacedLine ? bytes : bytes * (left - moveLine)
         continue
       }
       let sum = byCopies.find((one) => one.left === left)
