@@ -10,12 +10,16 @@
  *     also when its node is started again, until a person replaces it (`disk-trouble/…` in Zeus). What it holds can still be read,
  *     and is read last, until it is elsewhere (M12).
  *
+ * A disk that gives no answer at all for ten seconds has failed (M12), under the same conditions, and only while no other disk of the
+ * cluster is without an answer, too: what stops all disks is not a disk.
+ *
  * Errors go the same way into the count of 3: a disk that failed three times within an hour is not taken into use again by a restart.
  */
 //  well → suspected   slow for one interval                              [#measured]
 //  suspected → well   an interval that was not slow                      [#measured]
 //  suspected → slow   slow for half a minute, and it may leave           [#leave]
 //  slow → well        three tests passed                                 [#test]
+//  any → failed       an operation has had no answer for ten seconds     [#hangs]
 //  slow → condemned   for the third time in an hour                      [#leave]
 import { decodeControl, encodeControl } from './base/control.ts'
 import { hasCode, messageOf, NdfsError } from './base/errors.ts'
@@ -75,8 +79,13 @@ const troubleKey = ({ ref }: Disk): string => `disk-trouble/${ref.disk}.${ref.in
 interface Latency {
   readonly disk: string
   readonly tier: Tier
-  readonly medianMs: number
+  /** Undefined where too little was measured. */
+  readonly medianMs?: number
+  /** How long its oldest operation has had no answer. */
+  readonly oldestMs: number
 }
+/** Another disk that has had no answer for so long hangs, too. */
+const alsoHangsMs = 2000
 
 export class SlowDisks {
   readonly #context: SlowDisksContext
@@ -88,8 +97,11 @@ export class SlowDisks {
 
   constructor(context: SlowDisksContext) {
     this.#context = context
-    for (const disk of context.disks)
-      disk.latency.onInterval = (medianMs) => void this.#measured(disk, medianMs)
+    for (const disk of context.disks) {
+      disk.latency.onInterval = (medianMs) =>
+        void this.#judge(disk, 'online', () => this.#measured(disk, medianMs))
+      disk.latency.onOverdue = () => void this.#judge(disk, 'slow', () => this.#hangs(disk))
+    }
     context.peers.handle('disk.latencies', 'terminal', () => [encodeControl(this.#latencies())])
   }
 
@@ -116,25 +128,22 @@ export class SlowDisks {
   }
 
   #latencies(): Latency[] {
-    return this.#context.disks.flatMap(({ ref, tier, state, latency: { medianMs } }) =>
-      state !== 'online' || medianMs === undefined ? [] : [{ disk: ref.disk, tier, medianMs }],
+    return this.#context.disks.flatMap(({ ref, tier, state, latency: { medianMs, oldestMs } }) =>
+      state !== 'online'
+        ? []
+        : [{ disk: ref.disk, tier, oldestMs, ...(medianMs === undefined ? {} : { medianMs }) }],
     )
   }
 
-  async #measured(disk: WatchedDisk, medianMs: number): Promise<void> {
-    if (this.#stopped || disk.state !== 'online' || this.#judging) return
-    if (medianMs < fastMs[disk.tier]) return void this.#slowFor.delete(disk)
-    // Only who may be slow asks how the others do.
+  /** One judgement at a time, on a disk that is no worse than that. */
+  async #judge(disk: WatchedDisk, worst: 'online' | 'slow', judge: () => Promise<void>): Promise<void> {
+    if (this.#stopped || this.#judging || (disk.state !== 'online' && disk.state !== worst)) return
     this.#judging = true
     try {
-      const others = await this.#othersMedianMs(disk)
-      if (others === undefined || medianMs < slowFactor * others) return void this.#slowFor.delete(disk)
-      const intervals = (this.#slowFor.get(disk) ?? 0) + 1
-      this.#slowFor.set(disk, intervals)
-      if (intervals >= latencyIntervals) await this.#leave(disk, medianMs, others)
+      await judge()
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
-      this.#context.log.warn('a slow disk could not be taken out of service', {
+      this.#context.log.warn('a sick disk could not be taken out of service', {
         disk: disk.ref.disk,
         reason: messageOf(error),
       })
@@ -143,7 +152,25 @@ export class SlowDisks {
     }
   }
 
-  async #othersMedianMs(disk: WatchedDisk): Promise<number | undefined> {
+  async #measured(disk: WatchedDisk, medianMs: number): Promise<void> {
+    if (medianMs < fastMs[disk.tier]) return void this.#slowFor.delete(disk)
+    // Only who may be slow asks how the others do.
+    const others = await this.#othersMedianMs(disk)
+    if (others === undefined || medianMs < slowFactor * others) return void this.#slowFor.delete(disk)
+    const intervals = (this.#slowFor.get(disk) ?? 0) + 1
+    this.#slowFor.set(disk, intervals)
+    if (intervals >= latencyIntervals) await this.#leave(disk, medianMs, others)
+  }
+
+  async #othersMedianMs({ tier, ref }: WatchedDisk): Promise<number | undefined> {
+    const others = (await this.#others(ref.disk)).flatMap((one) =>
+      one.tier === tier && one.medianMs !== undefined ? [one.medianMs] : [],
+    )
+    return others.length < othersMin ? undefined : medianOf(others)
+  }
+
+  /** How the other disks of the cluster do, of nodes that answer. */
+  async #others(than: string): Promise<readonly Latency[]> {
     const { peers, liveNodes, node } = this.#context
     const answers = await Promise.all(
       liveNodes()
@@ -159,10 +186,27 @@ export class SlowDisks {
           }
         }),
     )
-    const others = [...answers.flat(), ...this.#latencies()].filter(
-      (one) => one.tier === disk.tier && one.disk !== disk.ref.disk,
-    )
-    return others.length < othersMin ? undefined : medianOf(others.map(({ medianMs }) => medianMs))
+    return [...answers.flat(), ...this.#latencies()].filter(({ disk }) => disk !== than)
+  }
+
+  async #hangs(disk: WatchedDisk): Promise<void> {
+    const { neededFor, log } = this.#context
+    const others = await this.#others(disk.ref.disk)
+    const alsoHangs = others.find(({ oldestMs }) => oldestMs >= alsoHangsMs)
+    const seconds = Math.round(disk.latency.oldestMs / 1000)
+    // One that is out for being slow has been judged by this already.
+    const needed =
+      disk.state === 'slow'
+        ? undefined
+        : alsoHangs !== undefined
+          ? `${alsoHangs.disk} gives no answer either`
+          : (neededFor(disk) ?? ((await this.#takeKey(disk)) ? undefined : 'another slow disk is out'))
+    if (needed !== undefined)
+      return log.warn(`a disk gives no answer, and stays in service: ${needed}`, {
+        disk: disk.ref.disk,
+        seconds,
+      })
+    disk.fail(new Error(`an operation has had no answer for ${seconds} s`))
   }
 
   async #leave(disk: WatchedDisk, medianMs: number, others: number): Promise<void> {

@@ -184,6 +184,8 @@ class FolderDisk implements WatchedDisk {
   /** Folders known to exist durably, or being made. */
   readonly #folders = new Map<string, Promise<void>>()
   readonly #removals = new Map<string, Promise<void>>()
+  /** Changes under way: they are over for those who wait when the disk fails, whatever becomes of them. */
+  readonly #changing = new Set<(failure: NdfsError) => void>()
   #failure: NdfsError | undefined
   #slowness: string | undefined
   #closed = false
@@ -246,7 +248,8 @@ class FolderDisk implements WatchedDisk {
     try {
       const parent = name.lastIndexOf('/')
       if (parent > 0) await this.#makeFolder(name.slice(0, parent))
-      const file = await this.#openMeasured(name, { ...options, create: true })
+      const opening = this.#openMeasured(name, { ...options, create: true })
+      const file = await this.whileInService(opening)
       return this.#opened(name, file)
     } catch (error) {
       this.#count.release(name, bytes)
@@ -269,6 +272,10 @@ class FolderDisk implements WatchedDisk {
   #openForService(name: string, options: OpenOptions): Promise<File> {
     const writable = this.#failure === undefined
     return this.#openMeasured(name, { ...options, writable })
+  }
+
+  #watched<T>(change: Promise<T>): Promise<T> {
+    return this.whileInService(this.latency.watch(change))
   }
 
   #openMeasured(name: string, options: Parameters<Files['open']>[1]): Promise<File> {
@@ -312,7 +319,7 @@ class FolderDisk implements WatchedDisk {
   async syncNames(folder: string): Promise<void> {
     this.assertInService()
     try {
-      await this.#files.syncDirectory(this.#pathOf(folder))
+      await this.#watched(this.#files.syncDirectory(this.#pathOf(folder)))
     } catch (error) {
       // Nothing was ever made in a folder that isn't there: what should be durable is.
       if (codeOf(error) === 'ENOENT') return
@@ -329,7 +336,17 @@ class FolderDisk implements WatchedDisk {
       { disk: this.ref },
       { cause: error },
     )
+    for (const giveUp of this.#changing) giveUp(this.#failure)
+    this.#changing.clear()
     this.onFailed(this.#failure)
+  }
+
+  /** A change, waited for until the disk fails: one that hangs holds nobody up for longer than that. */
+  whileInService<T>(change: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#changing.add(reject)
+      change.then(resolve, reject).finally(() => this.#changing.delete(reject))
+    })
   }
 
   async close(): Promise<void> {
@@ -352,9 +369,11 @@ class FolderDisk implements WatchedDisk {
     this.assertInService()
     try {
       await this.#makeFolder(folder)
-      await Promise.all(names.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`))))
+      await this.#watched(
+        Promise.all(names.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`)))),
+      )
       this.assertInService()
-      await this.#files.syncDirectory(this.#pathOf(folder))
+      await this.#watched(this.#files.syncDirectory(this.#pathOf(folder)))
     } catch (error) {
       throw this.failedToChange(error, `make folders in ${folder}`)
     }
@@ -374,11 +393,11 @@ class FolderDisk implements WatchedDisk {
   async #makeFolderDurably(folder: string): Promise<void> {
     const parent = folder.lastIndexOf('/')
     if (parent > 0) await this.#makeFolder(folder.slice(0, parent))
-    await this.#files.makeDirectory(this.#pathOf(folder))
+    await this.#watched(this.#files.makeDirectory(this.#pathOf(folder)))
     // It may have failed meanwhile: nothing is synced there any more (I6).
     this.assertInService()
     try {
-      await this.#files.syncDirectory(this.#pathOf(folder.slice(0, Math.max(parent, 0))))
+      await this.#watched(this.#files.syncDirectory(this.#pathOf(folder.slice(0, Math.max(parent, 0)))))
     } catch (error) {
       throw this.#failedForGood(error, `sync the folder above ${folder}`)
     }
@@ -497,7 +516,7 @@ class FolderDiskFile implements DiskFile {
     this.#disk.assertInService()
     this.#count.growTo(this.name, end)
     try {
-      await this.#file.write(buffers, position)
+      await this.#disk.whileInService(this.#file.write(buffers, position))
     } catch (error) {
       throw this.#disk.failedToChange(error, `write ${this.name}`)
     }
@@ -509,7 +528,7 @@ class FolderDiskFile implements DiskFile {
   async sync(): Promise<void> {
     this.#disk.assertInService()
     try {
-      await this.#file.sync()
+      await this.#disk.whileInService(this.#file.sync())
     } catch (error) {
       throw this.#disk.failedToSync(error, `sync ${this.name}`)
     }

@@ -9,23 +9,25 @@ import type { Clock, File, Files } from '../platform/platform.ts'
 import { latencyIntervalMs, LatencyMeter, medianOf } from './latency.ts'
 import { selfTest } from './self-test.ts'
 
-/** Moved by hand; one timer is all that a meter has. */
+/** Moved by hand. */
 class HandClock implements Pick<Clock, 'now' | 'after'> {
   time = 0
-  timer: { due: number; callback: () => void } | undefined
+  readonly timers = new Set<{ due: number; callback: () => void }>()
   now(): Millis {
     return this.time as Millis
   }
   after(ms: number, callback: () => void) {
-    this.timer = { due: this.time + ms, callback }
-    return { cancel: () => (this.timer = undefined) }
+    const timer = { due: this.time + ms, callback }
+    this.timers.add(timer)
+    return { cancel: () => void this.timers.delete(timer) }
   }
   moveTo(time: number): void {
-    while (this.timer !== undefined && this.timer.due <= time) {
-      this.time = this.timer.due
-      const { callback } = this.timer
-      this.timer = undefined
-      callback()
+    for (;;) {
+      const [next] = [...this.timers].filter(({ due }) => due <= time).sort((x, y) => x.due - y.due)
+      if (next === undefined) break
+      this.time = next.due
+      this.timers.delete(next)
+      next.callback()
     }
     this.time = time
   }
@@ -63,11 +65,11 @@ test('an interval says how long the median operation took, large ones by their s
 
 test('a disk that nobody uses is not measured, and sets no timer', async () => {
   const { clock, medians, operation } = stand()
-  assert.equal(clock.timer, undefined)
+  assert.equal(clock.timers.size, 0)
   for (let i = 0; i < 10; i++) await operation(1)
   clock.moveTo(3 * latencyIntervalMs)
   assert.equal(medians.length, 1)
-  assert.equal(clock.timer, undefined)
+  assert.equal(clock.timers.size, 0)
 })
 
 test('a few operations say nothing', async () => {
@@ -85,7 +87,24 @@ test('an operation that does not end counts with its age: a disk that hangs is s
   assert.equal(medians.length, 4)
   isAbout(medians[3], 20_000)
   meter.stop()
-  assert.equal(clock.timer, undefined)
+  assert.equal(clock.timers.size, 0)
+})
+
+test('an operation without an answer is told after ten seconds, and only while it has none', async () => {
+  const { clock, meter, operation } = stand()
+  const told: number[] = []
+  meter.onOverdue = () => told.push(clock.time)
+  for (let i = 0; i < 4; i++) await operation(4_000)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const hanging = meter.watch(promise)
+  clock.moveTo(27_000)
+  assert.deepEqual(told, [26_000])
+  assert.equal(meter.oldestMs, 11_000)
+  resolve()
+  await hanging
+  clock.moveTo(60_000)
+  assert.deepEqual(told, [26_000])
+  assert.equal(meter.oldestMs, 0)
 })
 
 test('the median of some numbers is the one in the middle', () => {

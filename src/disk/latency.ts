@@ -15,6 +15,10 @@ export const latencyIntervals = 6
 /** Fewer operations than that say nothing about a disk. */
 const operationsMin = 5
 const sampleBytes = 256 * KiB
+/** An operation without an answer for so long counts as failed (M12). */
+export const overdueMs = 10_000
+/** A timer that rings so late says that this process stood still: answers may be there, unread. */
+const heldUpMs = 250
 /** Four to each doubling, from 10 µs to ten minutes. */
 const bucketsPerDoubling = 4
 const leastMs = 0.01
@@ -23,6 +27,8 @@ const bucketCount = 26 * bucketsPerDoubling
 export class LatencyMeter {
   /** Called at the end of each interval in which something was measured, or is overdue. */
   onInterval: (medianMs: number) => void = () => undefined
+  /** Called when an operation has had no answer for `overdueMs`; again after half of that while it is so. */
+  onOverdue: () => void = () => undefined
   readonly #clock: Clock
   readonly #underWay = new Map<number, number>()
   #lastOperation = 0
@@ -31,6 +37,7 @@ export class LatencyMeter {
   /** Medians of the last intervals; undefined where too little was measured. */
   #medians: (number | undefined)[] = []
   #timer: Timer | undefined
+  #overdueTimer: Timer | undefined
   #stopped = false
 
   constructor(clock: Clock) {
@@ -42,15 +49,29 @@ export class LatencyMeter {
     return medianOf(this.#medians.filter((median) => median !== undefined))
   }
 
-  async measure<T>(bytes: number, operation: Promise<T>): Promise<T> {
-    const id = ++this.#lastOperation
-    const startedAt = this.#clock.now()
-    this.#underWay.set(id, startedAt)
-    this.#arm()
+  /** How long the oldest operation under way has had no answer. */
+  get oldestMs(): number {
+    const [oldest] = this.#underWay.values()
+    return oldest === undefined ? 0 : this.#clock.now() - oldest
+  }
+
+  /** Waits for it, and notices when it hangs; how long it takes says nothing about the disk. */
+  async watch<T>(operation: Promise<T>): Promise<T> {
+    const id = this.#began()
     try {
       return await operation
     } finally {
-      this.#underWay.delete(id)
+      this.#ended(id)
+    }
+  }
+
+  async measure<T>(bytes: number, operation: Promise<T>): Promise<T> {
+    const startedAt = this.#clock.now()
+    const id = this.#began()
+    try {
+      return await operation
+    } finally {
+      this.#ended(id)
       this.#add((this.#clock.now() - startedAt) / Math.max(1, bytes / sampleBytes))
     }
   }
@@ -59,6 +80,33 @@ export class LatencyMeter {
   stop(): void {
     this.#stopped = true
     this.#timer?.cancel()
+    this.#overdueTimer?.cancel()
+  }
+
+  #began(): number {
+    const id = ++this.#lastOperation
+    this.#underWay.set(id, this.#clock.now())
+    this.#arm()
+    this.#armOverdue(overdueMs)
+    return id
+  }
+
+  #ended(id: number): void {
+    this.#underWay.delete(id)
+  }
+
+  #armOverdue(ms: number): void {
+    if (this.#stopped || this.#overdueTimer !== undefined) return
+    const due = this.#clock.now() + ms
+    this.#overdueTimer = this.#clock.after(ms, () => {
+      this.#overdueTimer = undefined
+      if (this.#underWay.size === 0) return
+      if (this.#clock.now() - due > heldUpMs) return this.#armOverdue(heldUpMs)
+      const { oldestMs } = this
+      if (oldestMs < overdueMs) return this.#armOverdue(overdueMs - oldestMs)
+      this.onOverdue()
+      this.#armOverdue(overdueMs / 2)
+    })
   }
 
   #arm(): void {
@@ -111,7 +159,7 @@ export async function openMeasured(
   path: string,
   options: Parameters<Files['open']>[1],
 ): Promise<File> {
-  return new MeasuredFile(await files.open(path, options), meter)
+  return new MeasuredFile(await meter.watch(files.open(path, options)), meter)
 }
 
 class MeasuredFile implements File {

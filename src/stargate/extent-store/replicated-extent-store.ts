@@ -30,6 +30,7 @@ import type {
   Trailer,
 } from './extent-store.ts'
 import { LocalExtents } from './local-extents.ts'
+import { Patience } from './patience.ts'
 import type { EpochOf } from './epoch-guard.ts'
 import { isMixed, place, placeCopy } from './placement.ts'
 import { spacesOf } from './space-view.ts'
@@ -64,6 +65,9 @@ const verifyTimeoutMs = 60_000
 export const createExtentStore = (options: ExtentStoreOptions): ExtentStore =>
   new ReplicatedExtentStore(options)
 
+/** After so long without an answer from one copy a guest's read asks the next: less than a guest's patience, more than any sound disk takes. */
+const readPatienceMs = 2000
+
 interface CopyWrite {
   readonly epoch: Epoch
   readonly at: GroupPage
@@ -77,6 +81,7 @@ interface CopyWrite {
 class ReplicatedExtentStore implements ExtentStore, CopyReader {
   readonly #options: ExtentStoreOptions
   readonly #local: LocalExtents
+  readonly #patience: Patience
   #pagesRead = 0
   #pagesReadFromPeers = 0
   #pagesWritten = 0
@@ -86,6 +91,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   constructor(options: ExtentStoreOptions) {
     this.#options = options
+    this.#patience = new Patience(options.platform.clock, readPatienceMs)
     this.#local = new LocalExtents(options.disks, options.epochOf, options.platform.files)
     const { peers } = options
     peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request))
@@ -146,7 +152,28 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     checksums: Uint32Array,
     target: Buffer,
   ): Promise<void> {
-    await this.#readFrom(this.#inReadingOrder(access.copies), access, at, count, checksums, target)
+    const copies = this.#inReadingOrder(access.copies)
+    const last = copies.at(-1)
+    // One that hangs holds nobody up while there is another; the last is waited for as long as it takes.
+    const reader: CopyReader = {
+      readCopy: (of, copy, from, into) =>
+        copy === last ? this.readCopy(of, copy, from, into) : this.#readPatiently(of, copy, from, into),
+      badCopy: (of, copy, pages, reason) => this.badCopy(of, copy, pages, reason),
+    }
+    await this.#readFrom(copies, access, at, count, checksums, target, reader)
+  }
+
+  /** Into memory of its own: what is given up may write there later. */
+  async #readPatiently(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
+    const own = Buffer.allocUnsafe(target.length)
+    const tooLate = (): NdfsError =>
+      new NdfsError(
+        'PEER_UNREACHABLE',
+        `Cannot read extent group ${access.group} from disk ${copy.disk} of ${copy.node}: no answer in ${readPatienceMs} ms`,
+        { disk: copy.disk, node: copy.node },
+      )
+    await this.#patience.within(this.readCopy(access, copy, at, own), tooLate)
+    own.copy(target)
   }
 
   #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
@@ -289,11 +316,12 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     count: number,
     checksums: Uint32Array,
     target: Buffer,
+    reader: CopyReader = this,
   ): Promise<void> {
     assertAccess(access)
     assert(count > 0 && at + count <= pagesPerGroupMax, 'a read past the end of a group')
     assert(checksums.length === count && target.length === count * pageBytes, 'a read of another length')
-    await readVerified(this, access, copies, { at, count, checksums, target })
+    await readVerified(reader, access, copies, { at, count, checksums, target })
     this.#pagesRead += count
   }
 
