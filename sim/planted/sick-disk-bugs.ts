@@ -3,6 +3,7 @@ import { patch, type PlantedBug } from './planted-bug.ts'
 
 const slowDisks = 'slow-disks.ts'
 const scenarios = 'sim/scenarios/major/slow-disks.test.ts'
+const detection = 'sim/scenarios/major/detection.test.ts'
 
 export const sickDiskBugs: readonly PlantedBug[] = [
   {
@@ -48,5 +49,38 @@ export const sickDiskBugs: readonly PlantedBug[] = [
     does: 'A disk that is out of service for good is taken into use when its node is started again.',
     patches: [patch(slowDisks, 'if (trouble.value.condemned !== undefined)\n', 'if (trouble.version < 0)\n')],
     scenario: { file: scenarios, tests: 'one that is out for the third time' },
+  },
+  {
+    name: 'all disks stop, and are taken for dead',
+    breaks: 'progress',
+    does: 'A disk without an answer has failed, whether the others answer or not.',
+    patches: [patch(slowDisks, 'oldestMs >= alsoHangsMs', 'oldestMs >= 1e9')],
+    scenario: { file: detection, tests: 'what stops all disks is no disk' },
+  },
+  {
+    name: 'process stood still, disk taken for dead',
+    breaks: 'progress',
+    does: 'A process that was frozen counts the time against its disks.',
+    patches: [
+      patch(
+        'disk/latency.ts',
+        'if (this.#clock.now() - due > heldUpMs) return this.#armOverdue(heldUpMs)\n',
+        '\n',
+      ),
+    ],
+    scenario: { file: detection, tests: 'a process that stood still' },
+  },
+  {
+    name: 'read waits for the copy that hangs',
+    breaks: 'progress',
+    does: 'A read is not given to another copy while the first one gives no answer.',
+    patches: [
+      patch(
+        'stargate/extent-store/replicated-extent-store.ts',
+        'const readPatienceMs = 2000\n',
+        'const readPatienceMs = 2e9\n',
+      ),
+    ],
+    scenario: { file: detection, tests: 'M12: a disk that gives no answer' },
   },
 ]
