@@ -296,7 +296,7 @@ test('a vDisk that was released to a node goes there first', async () => {
   assert.equal(cluster.hosted('n2'), undefined)
 })
 
-test('an owner that is silent is asked whether it lives, then through another node to hand over, then replaced (M16)', async () => {
+test('an owner that answers neither this node nor another is replaced within seconds (M16)', async () => {
   const cluster = await Cluster.begin('n1')
   const opened = await cluster.open('n2')
   const began = cluster.world.clock.now()
@@ -304,8 +304,8 @@ test('an owner that is silent is asked whether it lives, then through another no
   cluster.arrived.length = 0
   await cluster.run(Promise.resolve(opened.write(vDiskOffset(0), Buffer.from('text'))))
   const tookMs = cluster.world.clock.now() - began
-  assert.ok(tookMs >= 10_000 && tookMs < 20_000, `after ${tookMs} ms`)
-  assert.deepEqual(cluster.arrived, ['vdisk.ask-hand-over at n3'])
+  assert.ok(tookMs >= 3_000 && tookMs < 6_000, `after ${tookMs} ms`)
+  assert.deepEqual(cluster.arrived, ['vdisk.witness at n3'])
   assert.ok(cluster.hosted('n2'))
   cluster.link = () => 'up'
   await cluster.world.clock.pass(3000)
@@ -319,8 +319,24 @@ test('an owner that only this node cannot reach hands over when another node ask
   cluster.link = (from, to) => (from === 'n2' && to === 'n1' ? 'hangs' : 'up')
   cluster.arrived.length = 0
   await cluster.run(Promise.resolve(opened.write(vDiskOffset(0), Buffer.from('text'))))
-  assert.deepEqual(cluster.arrived, ['vdisk.ask-hand-over at n3', 'vdisk.hand-over at n1'])
+  assert.deepEqual(
+    cluster.arrived.filter((call) => !call.startsWith('vdisk.alive')),
+    ['vdisk.witness at n3', 'vdisk.ask-hand-over at n3', 'vdisk.hand-over at n1'],
+  )
   assert.ok(cluster.hosted('n2'))
+})
+
+test('a node that hears nobody takes nothing, and goes on when it hears again (M16)', async () => {
+  const cluster = await Cluster.begin('n1')
+  const opened = await cluster.open('n2')
+  cluster.link = (from, to) => (from === 'n2' || to === 'n2' ? 'hangs' : 'up')
+  const writing = Promise.resolve(opened.write(vDiskOffset(0), Buffer.from('text')))
+  writing.catch(() => undefined)
+  await cluster.world.clock.pass(30_000)
+  assert.ok(cluster.hosted('n1'))
+  cluster.link = () => 'up'
+  await cluster.run(writing)
+  assert.equal(await cluster.read('n3', 0, 4), 'text')
 })
 
 test('an owner that refuses every connection is as silent as one that hangs (M16)', async () => {
@@ -330,7 +346,7 @@ test('an owner that refuses every connection is as silent as one that hangs (M16
   cluster.link = (from, to) => (from === 'n2' && to === 'n1' ? 'refused' : 'up')
   await cluster.run(Promise.resolve(opened.write(vDiskOffset(0), Buffer.from('text'))))
   const tookMs = cluster.world.clock.now() - began
-  assert.ok(tookMs >= 5000 && tookMs < 20_000, `after ${tookMs} ms`)
+  assert.ok(tookMs >= 1500 && tookMs < 10_000, `after ${tookMs} ms`)
   assert.ok(cluster.hosted('n2'))
 })
 

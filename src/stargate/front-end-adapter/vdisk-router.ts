@@ -35,8 +35,14 @@ export interface RouterOptions {
   readonly mayOwn?: (node: NodeId) => boolean
 }
 
-/** An owner that hasn't answered for so long is asked whether it lives; and after as long again it is replaced (M16). */
+/** An owner that hasn't answered for so long is asked whether it lives (M16). */
+const firstLookMs = 1500
+/** One that lives answers that within this. */
+const probeMs = 1000
+/** Where it does, and the request waits for something else, it is asked again so much later; and it has as long to hand over. */
 const silentMs = 5000
+/** Other nodes that are asked whether they hear it. */
+const witnessesMax = 3
 /** Between two looks at who owns a vDisk, where nothing was heard in between. */
 const lookAgainMs = 100
 
@@ -62,6 +68,14 @@ export class VDiskRouter implements Exports {
     this.#options = options
     const { platform, node, peers, controller, mayOwn } = options
     this.door = new OwnerDoor(platform, node, peers, controller, mayOwn)
+    options.peers.handle('vdisk.witness', 'terminal', async (request) => {
+      const { vdisk, epoch, owner } = decodeControl<{ vdisk: VDiskId; epoch: Epoch; owner: NodeId }>(
+        request.body,
+      )
+      // One that answers that it isn't the owner is heard, too.
+      const hears = await this.#answers(vdisk, { node: owner, epoch }, probeMs).catch(() => true)
+      return [encodeControl(hears)]
+    })
     options.peers.handle('vdisk.ask-hand-over', 'forward', async (request) => {
       const { vdisk, epoch, owner, to } = decodeControl<{
         vdisk: VDiskId
@@ -170,7 +184,7 @@ export class VDiskRouter implements Exports {
         if (hasCode(error, 'NOT_OWNER') && refusals.longerThan(refusalsMs, platform.clock.now()))
           await controller.claim(vdisk, 'no-service').catch(ignoreNdfsError)
         // A connection that breaks at once, again and again, is as silent as one that hangs.
-        if (hasCode(error, 'PEER_UNREACHABLE') && refusals.longerThan(silentMs, platform.clock.now()))
+        if (hasCode(error, 'PEER_UNREACHABLE') && refusals.longerThan(firstLookMs, platform.clock.now()))
           await this.#proveSilence(vdisk, refusals.begunAnew(), () => false).catch(ignoreNdfsError)
         if (!isWorthRepeating(error, client)) throw error
         // A takeover that we did not see the end of says less than the one before, which failed.
@@ -261,7 +275,7 @@ export class VDiskRouter implements Exports {
     }
   }
 
-  /** Rejects when the owner has answered nothing for twice `silentMs`, also not when asked whether it lives. */
+  /** Rejects when the owner answers nothing, also not when asked whether it lives, and is replaced. */
   #watchSilence(vdisk: VDiskId, owner: Owner): { silent: Promise<never>; stop: () => void } {
     const { clock } = this.#options.platform
     let stopped = false
@@ -284,7 +298,7 @@ export class VDiskRouter implements Exports {
         (error: Error) => reject(error),
       )
     }
-    let timer = clock.after(silentMs, look)
+    let timer = clock.after(firstLookMs, look)
     return {
       silent,
       stop: () => {
@@ -297,35 +311,42 @@ export class VDiskRouter implements Exports {
   /** True: it serves, and the request waits for something else. False: it didn't, and the vDisk is ours now or somebody's who serves. */
   async #proveSilence(vdisk: VDiskId, owner: Owner, answered: () => boolean): Promise<boolean> {
     const { peers, locations, node, controller, platform } = this.#options
-    const probe = encodeForward({
-      vdisk,
-      epoch: owner.epoch,
-      session: 0,
-      offset: 0,
-      length: 0,
-      runsMax: 0,
-      client: undefined,
-    })
     try {
-      await peers.call(owner.node, 'vdisk.alive', [probe], { timeoutMs: silentMs })
-      return true
+      if (await this.#answers(vdisk, owner, probeMs)) return true
     } catch (error) {
       if (hasCode(error, 'NOT_OWNER')) return false
+      throw error
     }
-    const witness = locations.liveNodes().find((other) => other !== node && other !== owner.node)
     if (answered()) return true
-    if (witness !== undefined)
-      await peers
-        .call(
-          witness,
-          'vdisk.ask-hand-over',
-          [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node, to: node })],
-          {
-            lane: 'forward',
-            timeoutMs: silentMs,
-          },
+    const opinion = await this.#askWitnesses(vdisk, owner)
+    if (answered()) return true
+    switch (opinion.who) {
+      case 'hears it':
+        // It serves, and this node can't reach it: it is asked to hand over, by one that can.
+        await peers
+          .call(
+            opinion.witness,
+            'vdisk.ask-hand-over',
+            [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node, to: node })],
+            { lane: 'forward', timeoutMs: silentMs },
+          )
+          .catch(() => undefined)
+        break
+      case 'nobody hears it':
+        break
+      case 'no witness':
+        // Two nodes, and one word against another: it gets its time.
+        if (await this.#answers(vdisk, owner, silentMs)) return true
+        break
+      case 'nobody hears us':
+        throw new NdfsError(
+          'UNAVAILABLE',
+          `Cannot take vDisk ${vdisk} from ${owner.node}: it does not answer, and neither does any other node. This one is cut off`,
+          { vdisk, node: owner.node },
         )
-        .catch(() => undefined)
+      default:
+        opinion satisfies never
+    }
     if (answered()) return true
     const now = locations.owner(vdisk)
     if (now === undefined || now.epoch !== owner.epoch || now.released === true) return false
@@ -336,11 +357,60 @@ export class VDiskRouter implements Exports {
     return false
   }
 
+  /** Whether the owner answers, and so serves. Rejects with NOT_OWNER where it answers that it is none. */
+  async #answers(vdisk: VDiskId, owner: Pick<Owner, 'node' | 'epoch'>, timeoutMs: number): Promise<boolean> {
+    const probe = encodeForward({
+      vdisk,
+      epoch: owner.epoch,
+      session: 0,
+      offset: 0,
+      length: 0,
+      runsMax: 0,
+      client: undefined,
+    })
+    try {
+      await this.#options.peers.call(owner.node, 'vdisk.alive', [probe], { timeoutMs })
+      return true
+    } catch (error) {
+      if (hasCode(error, 'NOT_OWNER') || !(error instanceof NdfsError)) throw error
+      return false
+    }
+  }
+
+  /** What other nodes say of an owner that does not answer this one: which of the two is cut off? */
+  async #askWitnesses(vdisk: VDiskId, owner: Owner): Promise<Opinion> {
+    const { peers, locations, node } = this.#options
+    const witnesses = locations
+      .liveNodes()
+      .filter((other) => other !== node && other !== owner.node)
+      .slice(0, witnessesMax)
+    if (witnesses.length === 0) return { who: 'no witness' }
+    const body = [encodeControl({ vdisk, epoch: owner.epoch, owner: owner.node })]
+    const heard = await Promise.all(
+      witnesses.map(async (witness) => {
+        try {
+          const answer = await peers.call(witness, 'vdisk.witness', body, { timeoutMs: 2 * probeMs })
+          return { witness, hears: decodeControl<boolean>(answer) }
+        } catch (error) {
+          if (error instanceof NdfsError) return { witness, hears: undefined }
+          throw error
+        }
+      }),
+    )
+    const hearer = heard.find(({ hears }) => hears === true)
+    if (hearer !== undefined) return { who: 'hears it', witness: hearer.witness }
+    return { who: heard.some(({ hears }) => hears === false) ? 'nobody hears it' : 'nobody hears us' }
+  }
+
   async #lookAgain(): Promise<void> {
     const { platform, locations } = this.#options
     await Promise.race([platform.clock.sleep(lookAgainMs), locations.changed()])
   }
 }
+
+type Opinion =
+  | { readonly who: 'hears it'; readonly witness: NodeId }
+  | { readonly who: 'nobody hears it' | 'nobody hears us' | 'no witness' }
 
 /** The request's time was over before the takeover's outcome was known. */
 class NotTakenOverYet extends NdfsError {}
