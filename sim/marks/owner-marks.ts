@@ -81,7 +81,7 @@ export const ownerMarks: readonly Mark[] = [
     'a vDisk was taken from a silent owner': '¶; platform.log.warn(`vDisk ${vdisk} is taken from',
     'a read was repeated at the new owner':
       'throw error\n        return ¶, this.#readAnywhere(offset, target)',
-    'a silent owner was found alive': 'timeoutMs: silentMs })\n      return ¶, true',
+    'a silent owner was found alive': '[probe], { timeoutMs })\n      return ¶, true',
     'a claim waited for the node that was meant': '¶, await platform.clock.sleep(2 * lookAgainMs)\n      if',
   }),
   ...marks('zeus/sqlite-zeus.ts', {

@@ -7,7 +7,7 @@ import { powerCutBugs } from './power-cut-bugs.ts'
 import { repairBugs } from './repair-bugs.ts'
 import { replicaBugs } from './replica-bugs.ts'
 import { scenarioBugs } from './scenario-bugs.ts'
-import { sickDiskBugs } from './sick-disk-bugs.ts'
+import { sicknessBugs } from './sickness-bugs.ts'
 
 export const plantedBugs: readonly PlantedBug[] = [
   ...replicaBugs,
@@ -16,7 +16,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   ...scenarioBugs,
   ...repairBugs,
   ...leavingBugs,
-  ...sickDiskBugs,
+  ...sicknessBugs,
 ]
 
 export function bugNamed(name: string): PlantedBug {

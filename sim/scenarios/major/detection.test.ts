@@ -62,6 +62,50 @@ test('the death of a node is known to every other within 2 s, however it died', 
     }
 })
 
+test('M16: an owner that hears the store and no node is replaced within 6 s', async () => {
+  for (let seed = 1; seed <= 4; seed++) {
+    const scene = await Scene.begin({ seed, nodes: 4, pace })
+    const { cluster, world } = scene
+    await scene.done(scene.guest(cluster.names[0]).write(0, 8))
+    const { owner, peer, others } = scene.roles()
+    // The one that keeps the other copy of its log, or one that keeps none.
+    const guest = scene.guest(seed % 2 === 0 ? peer : others[0])
+    await scene.done(guest.read(0, 8))
+    await scene.wait(37 * seed)
+    for (const other of cluster.names) if (other !== owner) world.cut(owner, other, { oneWay: seed === 3 })
+    const write = guest.write(4, 8)
+    await scene.done(write)
+    assert.ok(write.tookMs < 6_000, `it took ${write.tookMs} ms`)
+    assert.notEqual(scene.owner(), owner)
+    await scene.finish()
+  }
+})
+
+test('M16: a node that hears the store and no node takes nothing from those that serve', async () => {
+  for (let seed = 1; seed <= 3; seed++) {
+    const scene = await Scene.begin({ seed, nodes: 4, pace })
+    const { cluster, world } = scene
+    await scene.done(scene.guest(cluster.names[0]).write(0, 8))
+    const { owner, others } = scene.roles()
+    const [lonely, far] = others
+    const guest = scene.guest(lonely)
+    await scene.done(guest.read(0, 8))
+    const { epoch } = scene.hosted(owner)!
+    for (const other of cluster.names) if (other !== lonely) world.cut(lonely, other)
+    const late = guest.write(4, 8)
+    for (let second = 0; second < 20; second++) {
+      const write = scene.guest(far).write(16, 8)
+      await scene.done(write)
+      assert.ok(write.tookMs < 1_000, `it took ${write.tookMs} ms`)
+      await scene.wait(1_000)
+    }
+    assert.equal(scene.owner(), owner)
+    assert.equal(scene.hosted(owner)!.epoch, epoch)
+    assert.equal(late.answered, false)
+    await scene.finish()
+  }
+})
+
 test('M12: a disk that gives no answer has failed after ten seconds, and holds up reads for two', async () => {
   for (const where of ['owner', 'holder'] as const) {
     const scene = await Scene.begin({ seed: 3, nodes: 4, sectors: 1024, pace })

@@ -1,11 +1,11 @@
-/** Planted bugs of slow disks: which leave, how many at once, and what comes back. */
+/** Planted bugs of sickness: disks that are slow or hang, and who is taken for dead. */
 import { patch, type PlantedBug } from './planted-bug.ts'
 
 const slowDisks = 'slow-disks.ts'
 const scenarios = 'sim/scenarios/major/slow-disks.test.ts'
 const detection = 'sim/scenarios/major/detection.test.ts'
 
-export const sickDiskBugs: readonly PlantedBug[] = [
+export const sicknessBugs: readonly PlantedBug[] = [
   {
     name: 'slow disk without a measure',
     breaks: 'progress',
@@ -82,5 +82,18 @@ export const sickDiskBugs: readonly PlantedBug[] = [
       ),
     ],
     scenario: { file: detection, tests: 'M12: a disk that gives no answer' },
+  },
+  {
+    name: 'owner taken by a node that hears nobody',
+    breaks: 'progress',
+    does: 'A node that is cut off from all others takes a vDisk from an owner that serves.',
+    patches: [
+      patch(
+        'stargate/front-end-adapter/vdisk-router.ts',
+        "heard.some(({ hears }) => hears === false) ? 'nobody hears it' : 'nobody hears us'",
+        "heard.some(({ hears }) => hears === true) ? 'nobody hears us' : 'nobody hears it'",
+      ),
+    ],
+    scenario: { file: detection, tests: 'M16: a node that hears the store' },
   },
 ]
