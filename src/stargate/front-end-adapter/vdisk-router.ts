@@ -68,7 +68,7 @@ export class VDiskRouter implements Exports {
     this.#options = options
     const { platform, node, peers, controller, mayOwn } = options
     this.door = new OwnerDoor(platform, node, peers, controller, mayOwn)
-    options.peers.handle('vdisk.witness', 'terminal', async (request) => {
+    options.peers.handle('vdisk.witness', 'forward', async (request) => {
       const { vdisk, epoch, owner } = decodeControl<{ vdisk: VDiskId; epoch: Epoch; owner: NodeId }>(
         request.body,
       )
@@ -389,7 +389,10 @@ export class VDiskRouter implements Exports {
     const heard = await Promise.all(
       witnesses.map(async (witness) => {
         try {
-          const answer = await peers.call(witness, 'vdisk.witness', body, { timeoutMs: 2 * probeMs })
+          const answer = await peers.call(witness, 'vdisk.witness', body, {
+            lane: 'forward',
+            timeoutMs: 2 * probeMs,
+          })
           return { witness, hears: decodeControl<boolean>(answer) }
         } catch (error) {
           if (error instanceof NdfsError) return { witness, hears: undefined }
