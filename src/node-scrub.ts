@@ -8,7 +8,6 @@ import type { Sample } from './management/management.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Clock, Log } from './platform/platform.ts'
 import type { CopyRef, ExtentStore } from './stargate/extent-store/extent-store.ts'
-import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import {
   checkCopy,
   type CheckedCopy,
@@ -28,7 +27,6 @@ export interface NodeScrubOptions {
   readonly view: ClusterView
   readonly extents: ExtentStore
   readonly disks: readonly Disk[]
-  readonly replicas: readonly OplogReplica[]
   readonly wrongCopies: WrongCopies
   readonly admit: (work: 'scrub', bytes: number) => Promise<() => void>
   /** Where nobody has set another. */
@@ -51,7 +49,6 @@ export class NodeScrub {
       {
         ...{ clock, log },
         periodMs: () => (this.periodMs === 0 ? undefined : this.periodMs),
-        bytesHeld: () => this.#bytesHeld(),
         walk: (place) => {
           const vdisks = [...options.view.vdisks.values()].map(({ id }) => id)
           return walkCopies(options.medusa, vdisks, place, (disk) => this.#isHere(disk))
@@ -136,14 +133,6 @@ export class NodeScrub {
       (disk) =>
         disk.state === 'online' && disk.ref.disk === ref.disk && disk.ref.incarnation === ref.incarnation,
     )
-  }
-
-  /** What the disks' files take, but for the logs. */
-  #bytesHeld(): number {
-    const { disks, replicas } = this.#options
-    const used = disks.reduce((sum, disk) => sum + disk.space().usedBytes, 0)
-    const logs = replicas.reduce((sum, replica) => sum + replica.statistics().capacityBytes, 0)
-    return Math.max(0, used - logs)
   }
 
   async #check(

@@ -364,7 +364,7 @@ export async function startNode(options: NodeOptions) {
     admit: admitMaintenance,
   })
   const scrub = new NodeScrub({
-    ...{ clock, log, node, zeus, medusa, view, extents, disks, replicas, wrongCopies },
+    ...{ clock, log, node, zeus, medusa, view, extents, disks, wrongCopies },
     admit: admitMaintenance,
     usualPeriodMs: pace.scrubEveryMs,
   })

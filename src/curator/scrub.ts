@@ -6,8 +6,8 @@
  *                       └─ wrong, and its row names it still ─▶ its vDisk's owner makes it anew; asked again until the row names another
  *
  *  1. Every copy is read once in a period, as long as the node runs and guests leave it time: admission control lets each in.
- *  2. A copy is due when as large a part of the period has gone by as of the bytes was read. What was missed is caught up with at four
- *     times that rate at the most. In between there is one timer, for the next copy.
+ *  2. A copy is due when as large a part of the period has gone by as of the copies was passed; they are counted now and then, for they
+ *     come and go. What was missed is caught up with at four times that rate at the most. In between there is one timer, for the next copy.
  *  3. How far it is, is kept every few minutes: a node that is started again goes on from there.
  *  4. A race with deletion, compaction or repair is no finding: see copy-check.ts.
  *
@@ -28,8 +28,6 @@ export interface ScrubContext {
   readonly log: Log
   /** Every copy once in so long; undefined: none is read. */
   readonly periodMs: () => number | undefined
-  /** Of extent groups on this node's disks, about. */
-  readonly bytesHeld: () => number
   /** The next copies on this node's disks, behind that place. */
   readonly walk: (place: WalkPlace) => Promise<Walked>
   /** Let in by admission control, read and held against its row; `bytes`: what was read. */
@@ -45,7 +43,10 @@ export interface ScrubProgress {
   readonly begunAt: number
   readonly place: WalkPlace
   readonly isOver: boolean
-  /** Of this round. */
+  /** Copies behind which the round is, and all that there were when they were counted last. */
+  readonly passed: number
+  readonly total: number
+  /** Read in this round. */
   readonly copies: number
   readonly bytes: number
   readonly last?: {
@@ -78,6 +79,8 @@ const catchUpFactor = 4
 /** How far it is, is kept so often; more often where the period is short. */
 const saveEveryMs = 10 * 60_000
 const savesOfRound = 50
+/** How often copies are counted. */
+const countsOfRound = 20
 /** A round in which there was nothing to read is begun again sooner than after a period. */
 const emptyRoundShare = 100
 /** A clock that was put right is noticed by then. */
@@ -104,6 +107,7 @@ export class Scrub {
   /** On the monotonic clock: not faster than `catchUpFactor` allows. */
   #notBefore = 0
   #savedAt = 0
+  #countedAt = Number.NEGATIVE_INFINITY
   #copies = 0
   #bytes = 0
   #stopped = false
@@ -137,7 +141,7 @@ export class Scrub {
     const { begunAt, copies, bytes, last, found, repaired } = progress
     return {
       ...{ begunAt, copies, bytes, found, repaired, waiting: this.#waiting.size },
-      progress: this.#shareRead(progress),
+      progress: shareOf(progress),
       ...(last === undefined ? {} : { lastCompleteAt: last.endedAt }),
     }
   }
@@ -167,7 +171,7 @@ export class Scrub {
   #newRound({ last, found, repaired }: Pick<ScrubProgress, 'last' | 'found' | 'repaired'>): ScrubProgress {
     return {
       begunAt: Math.round(this.#context.clock.wallTime()),
-      ...{ place: this.#begin, isOver: false, copies: 0, bytes: 0, found, repaired },
+      ...{ place: this.#begin, isOver: false, passed: 0, total: 0, copies: 0, bytes: 0, found, repaired },
       ...(last === undefined ? {} : { last }),
     }
   }
@@ -178,15 +182,18 @@ export class Scrub {
     if (period === undefined) return this.#sleep(sleepMsMax)
     // Begun by a clock that was put right since: what was read of the round counts on.
     if (progress.begunAt > clock.wallTime())
-      progress = { ...progress, begunAt: Math.round(clock.wallTime() - this.#shareRead(progress) * period) }
+      progress = { ...progress, begunAt: Math.round(clock.wallTime() - shareOf(progress) * period) }
     if (progress.isOver) {
-      const rest = progress.copies > 0 ? period : period / emptyRoundShare
+      const rest = progress.passed > 0 ? period : period / emptyRoundShare
       const left = progress.begunAt + rest - clock.wallTime()
       this.#progress = left > 0 ? progress : this.#newRound(progress)
+      this.#countedAt = Number.NEGATIVE_INFINITY
       return left > 0 ? this.#sleep(left) : undefined
     }
     this.#progress = progress
     if (this.#piece.length === 0) return this.#nextPiece(progress)
+    if (progress.passed >= progress.total || clock.now() - this.#countedAt >= period / countsOfRound)
+      return this.#count(progress)
     const waitMs = this.#untilDue(progress, period)
     if (waitMs > 0) return this.#sleep(waitMs)
     await this.#scrub(this.#piece[0], period)
@@ -203,7 +210,7 @@ export class Scrub {
       this.#isLastPiece = false
       const { begunAt, copies, bytes } = progress
       const last = { begunAt, endedAt: Math.round(clock.wallTime()), copies, bytes }
-      this.#progress = { ...progress, isOver: true, ...(copies > 0 ? { last } : {}) }
+      this.#progress = { ...progress, isOver: true, last }
       return this.#save()
     }
     const piece = await walk(place)
@@ -214,22 +221,33 @@ export class Scrub {
     if (piece.copies.length === 0 && !piece.isEnd) await this.#sleep(emptyPieceMs)
   }
 
+  /** What is left of this piece, and what lies behind it. */
+  async #count(progress: ScrubProgress): Promise<void> {
+    const { walk, clock } = this.#context
+    let behind = this.#piece.length
+    let place = this.#behindPiece
+    for (let isEnd = this.#isLastPiece; !isEnd && place !== undefined && !this.#stopped;) {
+      const piece = await walk(place)
+      behind += piece.copies.length
+      isEnd = piece.isEnd
+      place = piece.place
+    }
+    this.#countedAt = clock.now()
+    this.#progress = { ...progress, total: progress.passed + behind }
+  }
+
   #untilDue(progress: ScrubProgress, period: number): number {
     const { clock } = this.#context
-    const due = progress.begunAt + this.#shareRead(progress) * period - clock.wallTime()
+    const due = progress.begunAt + shareOf(progress) * period - clock.wallTime()
     return Math.max(due, this.#notBefore - clock.now())
   }
 
-  #shareRead({ isOver, bytes }: ScrubProgress): number {
-    return isOver ? 1 : bytes / Math.max(1, bytes, this.#context.bytesHeld())
-  }
-
   async #scrub(copy: WalkedCopy, period: number): Promise<void> {
-    const { check, clock, log, bytesHeld } = this.#context
+    const { check, clock, log } = this.#context
     const { checked, bytes } = await check(copy)
-    const evenly = (period * bytes) / Math.max(1, bytes, bytesHeld())
-    this.#notBefore = clock.now() + evenly / catchUpFactor
     const before = this.#progress!
+    // One that has moved on since was passed in no time.
+    if (bytes > 0) this.#notBefore = clock.now() + period / Math.max(1, before.total) / catchUpFactor
     const { vdisk, group } = copy
     const read = bytes > 0 ? 1 : 0
     this.#copies += read
@@ -239,6 +257,7 @@ export class Scrub {
       ...before,
       // Several copies of one group are on one node only where it is misplaced: none is passed over.
       place: this.#piece[1]?.group === group ? before.place : { vdisk, group },
+      passed: before.passed + 1,
       copies: before.copies + read,
       bytes: before.bytes + bytes,
       found: before.found + (isWrong && !this.#waiting.has(keyOf(copy)) ? 1 : 0),
@@ -300,6 +319,9 @@ export class Scrub {
     })
   }
 }
+
+const shareOf = ({ isOver, passed, total }: ScrubProgress): number =>
+  isOver ? 1 : passed / Math.max(1, passed, total)
 
 const keyOf = ({ group, copy }: { group: GroupId; copy: { number: number } }): string =>
   `${group}.${copy.number}`

@@ -12,7 +12,7 @@ const everySeconds = count(often)
 export const scrubNodeSchema = Type.Object(
   {
     node: Type.String(),
-    progress: share('Of its bytes, how much this round has read.'),
+    progress: share('Of the copies on its disks, how many this round has passed.'),
     begunAt: time('When this round began.'),
     lastCompleteAt: Type.Optional(time('When every copy on its disks had been read last.')),
     copies: count('Copies read in this round.'),

@@ -38,7 +38,10 @@ export async function walkCopies(
   place: WalkPlace,
   isHere: (disk: DiskRef) => boolean,
 ): Promise<Walked> {
-  const left = vdisks.filter((vdisk) => vdisk >= place.vdisk).sort((a, b) => a - b)
+  const isPassed = place.group === groupKeysEnd
+  const left = vdisks
+    .filter((vdisk) => vdisk > place.vdisk || (vdisk === place.vdisk && !isPassed))
+    .sort((a, b) => a - b)
   if (left.length === 0) return { copies: [], place, isEnd: true }
   const [vdisk] = left
   const after = vdisk === place.vdisk ? place.group : ''
