@@ -277,7 +277,10 @@ export async function startNode(options: NodeOptions) {
     claim: async (vdisk) => {
       await controller.claim(vdisk, 'free')
     },
-    tidy: () => controller.freeDrained(),
+    tidy: async () => {
+      await Promise.all(disks.map((disk) => disk.confirm()))
+      await controller.freeDrained()
+    },
     needsRepair: (vdisk, losses) => controller.needsRepair(vdisk, losses),
   })
   const gone = new GoneDisks({

@@ -9,7 +9,9 @@
  *     the range written holds anything, and the disk goes on.
  *  3. A disk that is told to be slow takes no new data where others place it, and does all that is asked of it: whoever measures
  *     (`latency`) decides, and takes it back.
- *  4. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
+ *  4. A folder that is this disk no more (deleted, unmounted, exchanged) is noticed within a second of writing to it, or by `confirm`,
+ *     and leaves service: open files would go on for ever.
+ *  5. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
  *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do (I10).
  *
  * Not here: what the bytes mean, vDisks, the network.
@@ -49,6 +51,8 @@ export interface Disk {
   makeFolders(folder: string, names: readonly string[]): Promise<void>
   /** Directory entries made or removed in this folder before the call are durable when it resolves. */
   syncNames(folder: string): Promise<void>
+  /** Looks whether its folder still is this disk; one that isn't leaves service. Never rejects. */
+  confirm(): Promise<void>
   /** Takes the disk out of service, as a failed sync would. */
   fail(error: Error): void
   close(): Promise<void>

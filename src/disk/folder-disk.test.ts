@@ -419,3 +419,45 @@ test('what a crash left of a superblock’s replacement is removed when the disk
     await opened.close()
   })
 })
+
+test('a disk whose folder was deleted under open files leaves service within a second of writing', async () => {
+  await withDisk(async (disk, path) => {
+    const file = await disk.create('log', MiB, 'guest')
+    const page = Buffer.alloc(4096)
+    await file.write([page], 0)
+    await rm(path, { recursive: true })
+    const failed = new Promise<Error>((resolve) => (disk.onFailed = resolve))
+    const deadline = performance.now() + 5000
+    // Nothing else would ever say so: the file system takes them, and syncs them.
+    while (disk.state === 'online' && performance.now() < deadline) {
+      await file.write([page], 0).catch(() => undefined)
+      await file.sync().catch(() => undefined)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    assert.match((await failed).message, /its superblock is gone: its folder was deleted, or unmounted/)
+    await assert.rejects(file.write([page], 0), { code: 'DISK_FAILED' })
+  })
+})
+
+test('a disk whose folder is gone, or another disk, leaves service when it is looked at', async () => {
+  await withDisk(async (disk, path) => {
+    await disk.confirm()
+    await assert.rejects(disk.open('nothing'), { code: 'NOT_FOUND' })
+    assert.equal(disk.state, 'online')
+    await rm(path, { recursive: true })
+    await assert.rejects(disk.open('nothing'), { code: 'NOT_FOUND' })
+    assert.equal(disk.state, 'failed')
+  })
+  await withDisk(async (disk, path) => {
+    await rm(path, { recursive: true })
+    await format(path)
+    await disk.confirm()
+    assert.equal(disk.state, 'failed')
+  })
+  // A rotten superblock says nothing about the data beside it.
+  await withDisk(async (disk, path) => {
+    await writeFile(join(path, 'superblock.json'), 'rot')
+    await disk.confirm()
+    assert.equal(disk.state, 'online')
+  })
+})

@@ -16,6 +16,7 @@ import type { DiskId, DiskRef, Incarnation, NodeId } from '../base/ids.ts'
 import { formatSize } from '../base/units.ts'
 import type { File, Files, Platform } from '../platform/platform.ts'
 import type { DiskFile, DiskSpace, OpenOptions, SpacePurpose, Tier, WatchedDisk } from './disk.ts'
+import { DiskIdentity } from './disk-identity.ts'
 import { SpaceCount } from './disk-space.ts'
 import { LatencyMeter, openMeasured } from './latency.ts'
 import { selfTest } from './self-test.ts'
@@ -180,6 +181,7 @@ class FolderDisk implements WatchedDisk {
   readonly #platform: Pick<Platform, 'clock' | 'files'>
   readonly #count: SpaceCount
   readonly #lock: { release(): Promise<void> }
+  readonly #identity: DiskIdentity
   readonly #openFiles = new Set<FolderDiskFile>()
   /** Folders known to exist durably, or being made. */
   readonly #folders = new Map<string, Promise<void>>()
@@ -206,6 +208,7 @@ class FolderDisk implements WatchedDisk {
     this.tier = superblock.tier
     this.#count = new SpaceCount(superblock.capacityBytes, usedBytes)
     this.#lock = lock
+    this.#identity = new DiskIdentity(platform.files, platform.clock, path, superblock.incarnation)
   }
 
   get state(): 'online' | 'slow' | 'failed' {
@@ -264,6 +267,8 @@ class FolderDisk implements WatchedDisk {
     try {
       return this.#opened(name, await this.#openForService(name, options))
     } catch (error) {
+      // One file may be gone, or all of them.
+      if (codeOf(error) === 'ENOENT') await this.confirm()
       throw this.failedToRead(error, `open ${name}`)
     }
   }
@@ -325,6 +330,17 @@ class FolderDisk implements WatchedDisk {
       if (codeOf(error) === 'ENOENT') return
       throw this.#failedForGood(error, `sync the names in ${folder}`)
     }
+  }
+
+  async confirm(): Promise<void> {
+    if (this.#closed || this.#failure !== undefined) return
+    const wrong = await this.#identity.look()
+    if (wrong !== undefined) this.fail(new Error(wrong))
+  }
+
+  /** Beside a write: undefined mostly. */
+  confirmNowAndThen(): Promise<void> | undefined {
+    return this.#identity.isDue ? this.confirm() : undefined
   }
 
   fail(error: Error): void {
@@ -515,11 +531,13 @@ class FolderDiskFile implements DiskFile {
     // I6: from here nothing is waited for, until the write has begun.
     this.#disk.assertInService()
     this.#count.growTo(this.name, end)
+    const confirmed = this.#disk.confirmNowAndThen()
     try {
       await this.#disk.whileInService(this.#file.write(buffers, position))
     } catch (error) {
       throw this.#disk.failedToChange(error, `write ${this.name}`)
     }
+    if (confirmed !== undefined) await confirmed
     // I6: a write that resolves after its disk has failed is not vouched for.
     this.#disk.assertInService()
     if (end > this.#writtenEnd) this.#writtenEnd = end

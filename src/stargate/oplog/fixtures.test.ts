@@ -150,6 +150,10 @@ export class TestDisk implements Disk {
     await node.files.syncDirectory(this.#at(folder))
   }
 
+  confirm(): Promise<void> {
+    return Promise.resolve()
+  }
+
   fail(error: Error): void {
     if (this.state === 'failed') return
     this.state = 'failed'
