@@ -13,6 +13,7 @@ const pace = {
   freeAgainMs: 2_000,
   sweepMs: 5_000,
   goneGraceMs: 800,
+  scrubEveryMs: 0,
 }
 
 /** Nodes that a node takes for alive, as it answers who asks it. */
