@@ -12,6 +12,7 @@ import type {
   NodeInfo,
   VDiskInfo,
 } from '../src/management/management.ts'
+import { addDiskAddCommand, addNodeAddCommand } from './add-commands.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
 import { addDrainCommand, addMaintenanceCommand, addRemoveCommand } from './leaving-commands.ts'
@@ -67,6 +68,7 @@ export function addClusterCommands(ndfs: Command, program: Program): void {
   })
   addDrainCommand(disk, 'disk', leaf, clientFor)
   addRemoveCommand(disk, 'disk', leaf, clientFor)
+  addDiskAddCommand(disk)
 }
 
 function addContainerCommands(container: Command): void {
@@ -168,6 +170,7 @@ function addNodeCommands(node: Command, program: Program): void {
   addDrainCommand(node, 'node', leaf, clientFor)
   addRemoveCommand(node, 'node', leaf, clientFor)
   addMaintenanceCommand(node, leaf, clientFor)
+  addNodeAddCommand(node)
   node
     .command('start <node>')
     .description('starts a node of this machine that was killed')

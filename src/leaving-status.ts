@@ -69,7 +69,7 @@ export async function leavingStatus(
 const isOnline = ({ sessions }: Configuration, { node, disk, incarnation }: DiskRef): boolean =>
   sessions
     .get(node)
-    ?.disks.some((one) => one.id === disk && one.incarnation === incarnation && one.state === 'online') ===
+    ?.disks.some((one) => one.id === disk && one.incarnation === incarnation && one.state !== 'failed') ===
   true
 
 const hasMode = ({ mode, disks }: SettingValue): boolean => mode !== undefined || (disks?.length ?? 0) > 0

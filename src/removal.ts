@@ -72,7 +72,7 @@ export class Removal {
     if (mode !== 'removed') {
       const isOnline = cluster.sessions
         .get(node)
-        ?.disks.some((one) => isThat(one, ref) && one.state === 'online')
+        ?.disks.some((one) => isThat(one, ref) && one.state !== 'failed')
       if (isOnline === true && mode !== 'draining' && setting.mode !== 'draining')
         throw new NdfsError(
           'REFUSED',
@@ -157,7 +157,7 @@ export class Removal {
     for (;;) {
       const session = (await zeus.get(`session/${node}`))?.value as SessionValue | undefined
       const isOnline = session?.disks.some(
-        (one) => one.state === 'online' && disks.some((disk) => isThat(one, disk)),
+        (one) => one.state !== 'failed' && disks.some((disk) => isThat(one, disk)),
       )
       if (isOnline !== true) return
       if (clock.now() >= giveUpAt)

@@ -30,7 +30,7 @@ export class Retirement {
   look(): void {
     const { node, disks, leaving } = this.#context
     for (const disk of disks)
-      if (disk.state === 'online' && leaving.isRemoved(disk.ref))
+      if (disk.state !== 'failed' && leaving.isRemoved(disk.ref))
         disk.fail(
           new NdfsError(
             'REFUSED',

@@ -16,7 +16,15 @@ import { serveControl } from './control-socket.ts'
 import { doctor } from './doctor.ts'
 import { endNodeSession } from './end-node-session.ts'
 import { formatClusterDisk, makeStoreFile } from './format-disk.ts'
-import { layoutOf, nodesThere, nodesUsual, openOrMakeCluster, type Cluster, type Layout } from './layout.ts'
+import {
+  existingCluster,
+  layoutOf,
+  nodesThere,
+  nodesUsual,
+  openOrMakeCluster,
+  type Cluster,
+  type Layout,
+} from './layout.ts'
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
 import {
@@ -261,6 +269,19 @@ async function announce(
   }
 }
 
+/** Resolves to how that is taken back. */
+async function announceAdded(
+  node: string,
+  layout: Layout,
+  { files }: Platform,
+): Promise<() => Promise<void>> {
+  const { listen } = await readNodeConfig(files, layout.node(node).config)
+  const token = await readToken(files, layout.token)
+  if (token === undefined) return () => Promise.resolve()
+  await giveTokenToUser(files, listen.http, token)
+  return () => takeTokenFromUser(files, listen.http, token)
+}
+
 async function startProcesses(parts: {
   layout: Layout
   nodes: readonly NodeConfig[]
@@ -294,8 +315,16 @@ async function startProcesses(parts: {
   await Promise.race([started, stoppedEarly(stopped)])
   const known = new Set(nodes.map(({ node }) => node))
   const control = await serveControl(layout.upSocket, platform, async ({ start }) => {
-    if (!known.has(start))
-      throw new NdfsError('NOT_FOUND', `Cannot find the node ${start}: there are ${[...known].join(', ')}.`)
+    // One that was added since is in the cluster's file.
+    const there = (
+      await nodesThere(platform.files, layout, await existingCluster(platform.files, layout))
+    ).map(({ id }) => id)
+    if (!there.includes(start))
+      throw new NdfsError('NOT_FOUND', `Cannot find the node ${start}: there are ${there.join(', ')}.`)
+    if (!known.has(start)) {
+      known.add(start)
+      undo.push(await announceAdded(start, layout, platform))
+    }
     return { started: await supervisor.startNode(start) }
   })
   undo.push(() => control.close())
