@@ -78,11 +78,11 @@ export interface ScrubTold {
 const catchUpFactor = 4
 /** How far it is, is kept so often; more often where the period is short. */
 const saveEveryMs = 10 * 60_000
-const savesOfRound = 50
+const savesOfRound = 10
 /** How often copies are counted. */
-const countsOfRound = 20
+const countsOfRound = 10
 /** A round in which there was nothing to read is begun again sooner than after a period. */
-const emptyRoundShare = 100
+const emptyRoundShare = 10
 /** A clock that was put right is noticed by then. */
 const sleepMsMax = 12 * 60 * 60_000
 /** Between pieces of the walk that hold nothing of this node. */
@@ -211,7 +211,8 @@ export class Scrub {
       const { begunAt, copies, bytes } = progress
       const last = { begunAt, endedAt: Math.round(clock.wallTime()), copies, bytes }
       this.#progress = { ...progress, isOver: true, last }
-      return this.#save()
+      // Of one in which there was nothing to read nothing has to be known.
+      return progress.passed > 0 ? this.#save() : undefined
     }
     const piece = await walk(place)
     this.#progress = { ...progress, place }
