@@ -4,6 +4,9 @@
  *
  * A disk that is gone fails what is read, too. Where every copy of a page fails so, it is bad for good (F9): so only bad
  * machines' disks go.
+ *
+ * A disk that has failed three times in an hour is out of service for good, and no run is longer: none is made to fail a third time, for
+ * the end of a run asks for all copies (scenarios/major/slow-disks.test.ts has what is out for good).
  */
 import type { NodeId } from '../../src/base/ids.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
@@ -32,7 +35,11 @@ interface State {
   full: { readonly path: string; readonly felt: () => void } | undefined
   /** A disk has left service, until its node is started again. */
   outOfService: boolean
+  /** How often one was made to. */
+  timesOut: number
 }
+
+const timesOutMax = 2
 
 export type DiskHook = (name: NodeId, operation: DiskOperation) => DiskFault | undefined
 
@@ -57,6 +64,7 @@ export function diskFaults(kit: FaultKit<DiskTrouble>): {
       gone: undefined,
       full: undefined,
       outOfService: false,
+      timesOut: 0,
     }
     states.set(name, state)
     cluster.world.disk(name).onFull = () => state.full?.felt()
@@ -97,7 +105,8 @@ export function diskFaults(kit: FaultKit<DiskTrouble>): {
 
   const fail = (kind: 'write' | 'sync', name: NodeId): boolean => {
     const state = stateOf(name)
-    if (state.failing !== undefined) return false
+    if (state.failing !== undefined || state.timesOut >= timesOutMax) return false
+    state.timesOut++
     const path = pathOfDisk(kit.one(disksOfNode))
     kit.log(`a ${kind} of ${path} of ${name} is to fail`)
     state.failing = { kind, path, inOperations: 1 + chance.below(20) }
@@ -141,6 +150,8 @@ export function diskFaults(kit: FaultKit<DiskTrouble>): {
     'disk gone': () => {
       const name = kit.oneBad()
       if (name === undefined || stateOf(name).gone !== undefined) return false
+      if (stateOf(name).timesOut >= timesOutMax) return false
+      stateOf(name).timesOut++
       const path = pathOfDisk(kit.one(disksOfNode))
       kit.log(`${path} of ${name} is gone`)
       stateOf(name).gone = { path, felt: kit.once('disk gone') }
