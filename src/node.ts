@@ -223,6 +223,7 @@ export async function startNode(options: NodeOptions) {
       ),
     ],
     admitMaintenance,
+    guestsUnderWay: () => admission.statistics().guest.outstanding,
     isGone: (disk) => gone.isGone(disk),
     mayBeRead: (disk) => gone.mayBeRead(disk),
     leaving: {

@@ -26,6 +26,8 @@ class Source implements RepairSource {
   }
 }
 
+const noGuests = (): number => 0
+
 const settled = async (): Promise<void> => {
   for (let i = 0; i < 5; i++) await Promise.resolve()
 }
@@ -35,7 +37,7 @@ test('the most endangered group of all vDisks goes first, alike ones take turns,
   const a = new Source('a', [1, 1, 2], order)
   const b = new Source('b', [2, 2], order)
   const c = new Source('c', [1], order)
-  const line = new RepairLine({ now: () => 0 } as unknown as Clock, () => [a, b, c])
+  const line = new RepairLine({ now: () => 0 } as unknown as Clock, () => [a, b, c], noGuests)
   line.wake()
   line.wake()
   assert.deepEqual(order, ['a1', 'c1', 'a1', 'b2'])
@@ -47,9 +49,48 @@ test('the most endangered group of all vDisks goes first, alike ones take turns,
   assert.deepEqual(order.slice(5), ['b2'])
 })
 
+test('beside guests one copy is made at a time, and then none for up to three times as long', async () => {
+  let now = 0
+  let guests = 32
+  const timers: { readonly at: number; readonly act: () => void }[] = []
+  const after = (ms: number, act: () => void) => timers.push({ at: now + ms, act })
+  const order: string[] = []
+  const a = new Source('a', [1, 2, 3, 4, 5, 6], order)
+  const clock = { now: () => now, after } as unknown as Clock
+  const line = new RepairLine(
+    clock,
+    () => [a],
+    () => guests,
+  )
+  const endAt = async (ms: number): Promise<void> => {
+    now = ms
+    a.ends.shift()?.()
+    await settled()
+  }
+  line.wake()
+  line.wake()
+  assert.deepEqual(order, ['a1'])
+  await endAt(10)
+  assert.deepEqual([order.length, timers.map(({ at }) => at)], [1, [40]])
+  now = 40
+  timers.shift()?.act()
+  guests = 4
+  assert.deepEqual(order, ['a1', 'a2'])
+  await endAt(60)
+  assert.equal(timers[0].at, 120, 'what was there when it began counts too')
+  now = 120
+  timers.shift()?.act()
+  await endAt(140)
+  assert.equal(timers[0].at, 150)
+  now = 150
+  guests = 0
+  timers.shift()?.act()
+  assert.deepEqual(order, ['a1', 'a2', 'a3', 'a4', 'a5', 'a6'])
+})
+
 test('what is on its way to a disk counts until its space shows it', () => {
   let now = 0
-  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [])
+  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [], noGuests)
   const done = line.sends(diskRef('n1'), 100)
   line.sends(diskRef('n2'), 7)
   assert.equal(line.onTheWay(diskRef('n1')), 100)
@@ -63,7 +104,7 @@ test('what is on its way to a disk counts until its space shows it', () => {
 
 test('the rate is that of the last seconds', () => {
   let now = 0
-  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [])
+  const line = new RepairLine({ now: () => now } as unknown as Clock, () => [], noGuests)
   assert.equal(line.bytesPerSecond, 0)
   for (; now < 20_000; now += 100) line.repaired(1000)
   assert.ok(Math.abs(line.bytesPerSecond - 10_000) < 300, String(line.bytesPerSecond))

@@ -63,6 +63,8 @@ export interface VDiskHostOptions {
   readonly mayBeRead: HostedContext['mayBeRead']
   readonly leaving: HostedContext['leaving']
   readonly isAnyGone: HostedContext['isAnyGone']
+  /** Requests of guests that this node has begun and not answered: work that nobody waits for makes way for them. */
+  readonly guestsUnderWay?: () => number
   /** A vDisk is served here from now on. */
   readonly served?: (vdisk: VDiskId) => void
 }
@@ -130,7 +132,11 @@ export class VDiskHost implements VDiskController {
     this.#access = { platform, medusa }
     this.#surveys = new VDiskSurveys(medusa, platform.clock)
     this.#gate = new WriteGate(platform.clock, options.undrainedBytesMax, options.writeWaitMaxMs)
-    this.#repairs = new RepairLine(platform.clock, () => this.#repairSources())
+    this.#repairs = new RepairLine(
+      platform.clock,
+      () => this.#repairSources(),
+      options.guestsUnderWay ?? (() => 0),
+    )
     extents.onBadCopy = (access, copy, reason) => {
       void this.#badCopy(access.vdisk, access.group, copy, reason)
     }
