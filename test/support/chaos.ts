@@ -48,8 +48,16 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
   const patient = new Door('ndfs connect', recorded, () => socket, true)
   const direct = cluster.nodes.map(({ id }) => new Door(id, recorded, () => cluster.node(id).nbd.address))
   let longestStallMs = 0
+  let longestLately = 0
   work.onAnswer = (door, calledAt, answeredAt) => {
-    if (door.isPatient) longestStallMs = Math.max(longestStallMs, answeredAt - calledAt)
+    if (!door.isPatient) return
+    longestLately = Math.max(longestLately, answeredAt - calledAt)
+    longestStallMs = Math.max(longestStallMs, longestLately)
+  }
+  const stallLately = (): number => {
+    const ms = longestLately
+    longestLately = 0
+    return ms
   }
   const fioTargets = await Promise.all(
     Array.from({ length: fioVDisks }, (_, index) => cluster.createVDisk('256MiB', `fio${index}`)),
@@ -65,7 +73,7 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
     return fioUntil(cluster, uri, { ...options, seed: seed + index }, isOver)
   })
   const faults = new NodeFaults(cluster, seed, namespaces)
-  const troubles = untilOver(cluster, faults, [recorded, ...fioTargets], isOver, say)
+  const troubles = untilOver(cluster, faults, [recorded, ...fioTargets], isOver, stallLately, say)
   const all = [...guests, troubles]
   for (const one of all) one.catch(() => (failed = true))
   // The cluster outlives whoever works on it; what failed first is what is told.
@@ -103,6 +111,7 @@ async function untilOver(
   faults: NodeFaults,
   vdisks: readonly string[],
   isOver: () => boolean,
+  stallLately: () => number,
   say: (line: string) => void,
 ): Promise<number> {
   let longest = 0
@@ -111,7 +120,8 @@ async function untilOver(
     await faults.one(vdisks, (fault) => (what = fault))
     const ms = await healed(cluster)
     longest = Math.max(longest, ms)
-    say(`${what}, healed ${(ms / 1000).toFixed(1)} s after its end`)
+    const stall = (stallLately() / 1000).toFixed(1)
+    say(`${what}, healed ${(ms / 1000).toFixed(1)} s after its end; a recorded request waited ${stall} s`)
   }
   return longest
 }
@@ -120,7 +130,7 @@ async function untilOver(
 async function fioUntil(
   cluster: Cluster,
   uri: string,
-  { seed, fioMiB }: ChaosOptions,
+  { seed, fioMiB, say }: ChaosOptions,
   isOver: () => boolean,
 ): Promise<{ readonly longestMs: number; readonly writes: number }> {
   const folder = cluster.scratch
@@ -144,5 +154,6 @@ async function fioUntil(
     count += writes.requests
   }
   if (pass > 0) await fio({ uri, options: [...options(pass), 'verify_only=1'], seconds, folder })
+  say(`fio on ${uri.slice(uri.lastIndexOf('/') + 1)}: longest ${(longestMs / 1000).toFixed(1)} s`)
   return { longestMs, writes: count }
 }
