@@ -10,6 +10,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   busybox: ['busybox'],
   e2fsprogs: ['mkfs.ext4', 'e2fsck'],
   fio: ['fio'],
+  iproute2: ['ip'],
   kmod: ['depmod'],
   mount: ['mount', 'umount', 'losetup'],
   'libnbd-bin': ['nbdinfo', 'nbdcopy'],

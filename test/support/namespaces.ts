@@ -9,6 +9,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { isInstalled } from '../../scripts/install-test-tools.ts'
 
@@ -31,13 +32,17 @@ export function withoutNamespaces(): string | false {
   }
 }
 
+let made = 0
+
 export class Namespaces {
-  readonly prefix = `nd${randomBytes(3).toString('hex')}`
+  /** Tells whose they are: what a process that was killed has left is swept away by the next. */
+  readonly prefix = `nd${process.pid.toString(36)}x${made++}`
   readonly nodes: readonly string[]
   readonly #net: string
 
   constructor(count: number) {
     this.nodes = Array.from({ length: count }, (_, index) => `n${index + 1}`)
+    sweep()
     this.#net = freeNet()
     try {
       ip('link', 'add', this.#bridge, 'type', 'bridge')
@@ -104,19 +109,32 @@ export class Namespaces {
 
   /** After the last process in them has ended. */
   remove(): void {
-    const gone = (...args: string[]): void => {
-      try {
-        ip(...args)
-      } catch {
-        // It was never made.
-      }
-    }
-    for (const node of this.nodes) {
-      gone('link', 'delete', this.#outside(node))
-      gone('netns', 'delete', this.namespaceOf(node))
-    }
+    for (const node of this.nodes) gone('netns', 'delete', this.namespaceOf(node))
+    for (const node of this.nodes) gone('link', 'delete', this.#outside(node))
     gone('link', 'delete', this.#bridge)
   }
+}
+
+/** It may never have been made, or have gone with another thing. */
+function gone(...args: string[]): void {
+  try {
+    ip(...args)
+  } catch {
+    return
+  }
+}
+
+function sweep(): void {
+  const ours = /^nd([0-9a-z]+?)x\d+/
+  const isLeft = (name: string): boolean => {
+    const pid = ours.exec(name)?.[1]
+    return pid !== undefined && !existsSync(`/proc/${parseInt(pid, 36)}`)
+  }
+  for (const line of ip('netns', 'list').split('\n')) {
+    const [name] = line.split(' ')
+    if (isLeft(name)) gone('netns', 'delete', name)
+  }
+  for (const name of readdirSync('/sys/class/net')) if (isLeft(name)) gone('link', 'delete', name)
 }
 
 /** The first three numbers of a network that this machine isn't in. */
