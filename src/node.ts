@@ -170,12 +170,15 @@ export async function startNode(options: NodeOptions) {
           ) === true,
       }))
     })
-  const blocks = new BlocksThere(() => [
-    ...disks.flatMap(({ ref, state }) =>
-      state === 'online' && !leaving.isPassedOver(ref) ? [{ block: ownBlock() }] : [],
-    ),
-    ...otherDisks().filter(({ ref, live }) => live && !leaving.isPassedOver(ref)),
-  ])
+  const blocks = new BlocksThere(
+    () => [
+      ...disks.flatMap(({ ref, state }) =>
+        state === 'online' && !leaving.isPassedOver(ref) ? [{ block: ownBlock() }] : [],
+      ),
+      ...otherDisks().filter(({ ref, live }) => live && !leaving.isPassedOver(ref)),
+    ],
+    () => Math.max(1, ...[...view.containers.values()].map(({ copies }) => copies)),
+  )
   const spaces = createSpaceView({ platform: here, peers, known: otherDisks })
   const oplogs = createOplogs({ platform: here, peers, node, replicas })
   const extents = createExtentStore({
