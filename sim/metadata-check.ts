@@ -53,6 +53,18 @@ export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskStat
   )
 }
 
+/** The rows of groups that say `whole`, and that the index has. */
+export function groupsInIndex(database: Database.Database): Map<GroupId, GroupRow> {
+  const inIndex = new Set(rowsOf(database, 'groups-of').map(({ key }) => key))
+  const rows = new Map<GroupId, GroupRow>()
+  for (const { partition, key, value } of rowsOf(database, 'group')) {
+    if (key !== groupRowKey || !inIndex.has(partition)) continue
+    const row = decodeGroupRow(value)
+    if (row.state === 'whole') rows.set(partition as GroupId, row)
+  }
+  return rows
+}
+
 /** What is wrong, one line each, which begins with the promise that it breaks. */
 export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] {
   const { database } = cluster

@@ -11,6 +11,7 @@
 import { messageOf, NdfsError, type NdfsErrorCode } from '../src/base/errors.ts'
 import type { NodeId } from '../src/base/ids.ts'
 import { KiB } from '../src/base/units.ts'
+import type { CheckFinding } from '../src/management/management.ts'
 import type { NodeManagement } from '../src/node-management.ts'
 import type { Cluster } from './cluster.ts'
 import { sectorBytes, SectorHistory } from './sector-history.ts'
@@ -25,6 +26,7 @@ export const operations = {
   'delete a container': 'a container is deleted with what is in it',
   'create again': 'a vDisk is made anew under the name of a deleted one',
   'set a cache': "a node's cache is given another bound",
+  check: 'the whole cluster is checked, and nothing is found that troubles do not explain',
   list: 'nodes, disks, containers and vDisks are listed, and the status asked for',
 } as const
 
@@ -52,6 +54,8 @@ const definite: readonly NdfsErrorCode[] = [
   'DAMAGED_METADATA',
   'CORRUPT_EXTENT',
 ]
+/** What disks and nodes that fail explain. */
+const explained: readonly CheckFinding['kind'][] = ['missing copy', 'bad copy', 'misplaced copies']
 const sectorsOfNew = [256, 300, 1024] as const
 
 class NoAnswer extends Error {}
@@ -63,6 +67,7 @@ export class Operator {
   readonly #cluster: Cluster
   readonly #options: OperatorOptions
   readonly #chance: SeededChance
+  readonly #checks: SeededChance
   #stopping = false
   #lives = 0
   readonly #cachesAsked = new Set<string>()
@@ -71,6 +76,7 @@ export class Operator {
     this.#cluster = cluster
     this.#options = options
     this.#chance = cluster.world.chance('operator')
+    this.#checks = cluster.world.chance('operator checks')
   }
 
   /** Resolves when `stop` was called and all that was made is deleted. */
@@ -214,6 +220,28 @@ export class Operator {
     this.#expect(status.vdisks.total === lasting.length, `the status counts ${status.vdisks.total} vDisks`)
     await this.#ask(async (management) => management.statistics())
     this.#count('list')
+    if (this.#checks.happens(0.3)) await this.#check()
+  }
+
+  /** While everything goes wrong and is changed, copies may be missing or rotten: but nothing points to nothing, and nothing is left over. */
+  async #check(): Promise<void> {
+    const nodes = this.#cluster.serving()
+    if (nodes.length === 0) return
+    const node = this.#one(nodes)
+    try {
+      let info = await this.#answerOf(node, (management) => management.beginCheck({}))
+      while (info.state === 'running') {
+        await this.#pause(500)
+        const { id } = info
+        info = await this.#answerOf(node, (management) => management.showCheck(id))
+      }
+      const wrong = info.findings.find(({ kind }) => !explained.includes(kind))
+      if (wrong !== undefined) throw new Error(`ndfs check: ${wrong.kind}: ${wrong.what}`)
+      this.#count('check')
+    } catch (error) {
+      // The node has ended, or has no time to answer.
+      if (!(error instanceof NoAnswer) && !(error instanceof NdfsError)) throw error
+    }
   }
 
   /** An answer that is right whatever was asked before. */

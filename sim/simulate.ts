@@ -5,7 +5,7 @@
  *  quiet end    1. all nodes run again; every client gets its answers
  *               2. every vDisk is read whole through every node: the histories must be possible (I2), so every
  *                  acknowledged byte is there (I1), also those of nodes that are gone for good
- *               3. the logs drain; map, groups, index and files agree (I3, I7)
+ *               3. the logs drain; map, groups, index and files agree (I3, I7); what rots is scrubbed; `ndfs check` says so
  *               4. idle vDisks are given up with empty logs, and the log disks hold nothing (I1)
  *               5. what is deleted leaves nothing behind
  *               6. the nodes stop in order
@@ -19,6 +19,7 @@ import { Checkers } from './checkers/checkers.ts'
 import { findOwnerFaults, findWhatLogsKeep } from './checkers/health.ts'
 import { InvariantViolation } from './checkers/invariant-violation.ts'
 import type { NodePace } from '../src/node.ts'
+import { findCheckFaults, findWrongCopies } from './check-agrees.ts'
 import { Cluster, type Tier } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
@@ -177,6 +178,8 @@ const hardTimesMoreMs = 20_000
 /** Longer than any takeover, and any wait for copies, may take once all is quiet. */
 const quietLimitMs = 300_000
 const readAtOnceBytes = 256 * KiB
+/** What rots is healed by a scrub that comes round so often; a slower one takes longer than a run. */
+const scrubWaitedForMs = 20_000
 /** For an answer that may never come. */
 const patienceMs = 20_000
 
@@ -332,6 +335,21 @@ class Run {
       checkAll,
       touch,
     )
+    const { scrubEveryMs } = this.#plan.pace
+    if (scrubEveryMs > 0 && scrubEveryMs <= scrubWaitedForMs)
+      await this.#until(
+        'the scrub has found every wrong copy, whoever reads it',
+        () => findWrongCopies(cluster, faults.damage).map((copy) => `I5: ${copy} is wrong`),
+        checkAll,
+        touch,
+      )
+    const chance = new SeededChance(this.#seed, 'check')
+    if (chance.happens(0.25)) {
+      const serving = cluster.serving()
+      const node = serving[chance.below(serving.length)]
+      const wrong = await world.play(() => findCheckFaults(cluster, faults.damage, node), quietLimitMs)
+      if (wrong.length > 0) throw new Error(wrong.join('\n'))
+    }
     await this.#until(
       'idle vDisks are given up, and the logs are empty',
       () => findWhatLogsKeep(cluster, vDiskStates(cluster.database)),

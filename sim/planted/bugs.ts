@@ -8,6 +8,7 @@ import { repairBugs } from './repair-bugs.ts'
 import { replicaBugs } from './replica-bugs.ts'
 import { scenarioBugs } from './scenario-bugs.ts'
 import { sicknessBugs } from './sickness-bugs.ts'
+import { scrubBugs } from './scrub-bugs.ts'
 
 export const plantedBugs: readonly PlantedBug[] = [
   ...replicaBugs,
@@ -17,6 +18,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   ...repairBugs,
   ...leavingBugs,
   ...sicknessBugs,
+  ...scrubBugs,
 ]
 
 export function bugNamed(name: string): PlantedBug {

@@ -426,7 +426,8 @@ test('a disk whose folder was deleted under open files leaves service within a s
     const page = Buffer.alloc(4096)
     await file.write([page], 0)
     await rm(path, { recursive: true })
-    const failed = new Promise<Error>((resolve) => (disk.onFailed = resolve))
+    let failure: Error | undefined
+    disk.onFailed = (error) => (failure = error)
     const deadline = performance.now() + 5000
     // Nothing else would ever say so: the file system takes them, and syncs them.
     while (disk.state === 'online' && performance.now() < deadline) {
@@ -434,7 +435,7 @@ test('a disk whose folder was deleted under open files leaves service within a s
       await file.sync().catch(() => undefined)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
-    assert.match((await failed).message, /its superblock is gone: its folder was deleted, or unmounted/)
+    assert.match(String(failure), /its superblock is gone: its folder was deleted, or unmounted/)
     await assert.rejects(file.write([page], 0), { code: 'DISK_FAILED' })
   })
 })
