@@ -88,7 +88,7 @@ export interface NodePace extends Pace {
 /** A copy that rots beside another one that is good: the two weeks that peers take. */
 const scrubEveryMs = 14 * 24 * 3600 * 1000
 /** DESIGN section 7: "at start, and every minute". */
-const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000, goneGraceMs: 800, scrubEveryMs }
+export const usualNodePace: NodePace = { ...usualPace, sweepMs: 60_000, goneGraceMs: 800, scrubEveryMs }
 
 export interface NodeAddresses {
   readonly http: Address

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
+import { usualNodePace } from '../../../src/node.ts'
 import type { Guest } from './guest.ts'
 import { type Hold, stateIn, type StoreAsks } from './store-holds.ts'
 import { Stage } from './support.ts'
@@ -141,7 +142,8 @@ test('C11: a replica that was restarted still refuses the owner before its last 
   }))
 
 test('I2: a read is of one instant, however late what lies beneath the log comes', () =>
-  Stage.tell({ seed }, async (stage) => {
+  // Nothing but the guest and the drain reads extent groups.
+  Stage.tell({ seed, pace: { ...usualNodePace, goneGraceMs: 60_000 } }, async (stage) => {
     const guest = stage.guest('guest')
     for (const slow of [1, 2]) {
       await guest.open(stage.cluster.names[0])

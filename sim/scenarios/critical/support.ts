@@ -42,6 +42,7 @@ export interface StageOptions {
   /** Small logs hold writes back long before they become a stream. */
   readonly oplogSegmentBytes?: number
   readonly capacityBytes?: ClusterOptions['capacityBytes']
+  readonly pace?: ClusterOptions['pace']
   readonly trace?: (line: string) => void
 }
 
@@ -91,7 +92,7 @@ export class Stage {
   }
 
   static async #begin(options: StageOptions, bug: () => void): Promise<Stage> {
-    const { seed, nodes = 3, copies = 2, vdisks = 1, sectors = 512, trace } = options
+    const { seed, nodes = 3, copies = 2, vdisks = 1, sectors = 512, pace, trace } = options
     const { oplogSegmentBytes = 1 * MiB, capacityBytes = {} } = options
     const cluster = await Cluster.start({
       seed,
@@ -99,6 +100,7 @@ export class Stage {
       oplogSegmentBytes,
       cacheBytes: 256 * KiB,
       capacityBytes,
+      ...(pace === undefined ? {} : { pace }),
       ...(trace === undefined ? {} : { trace }),
     })
     const checkers = new Checkers(cluster, { copies, oplogSegmentBytes, requestBytesMax })
