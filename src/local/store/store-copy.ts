@@ -1,5 +1,5 @@
 /**
- * The copy of the store on a second disk, as the store's main thread sees it (docs/decisions/0010).
+ * The copy of the store on a second disk, as the store's main thread sees it (docs/decisions/0008).
  *
  *  1. While it is *in step*, nobody is answered before the copy has what the answer tells of: the loss of the store's disk then
  *     loses nothing that anybody was told. Freed log space, unlinked files, granted epochs wait for it by that alone.
