@@ -220,7 +220,7 @@ export class Operator {
     this.#expect(status.vdisks.total === lasting.length, `the status counts ${status.vdisks.total} vDisks`)
     await this.#ask(async (management) => management.statistics())
     this.#count('list')
-    if (this.#checks.happens(0.3)) await this.#check()
+    if (this.#checks.happens(0.6)) await this.#check()
   }
 
   /** While everything goes wrong and is changed, copies may be missing or rotten: but nothing points to nothing, and nothing is left over. */

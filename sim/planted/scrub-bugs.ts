@@ -19,7 +19,7 @@ const rot: Partial<Plan> = {
     goneGraceMs: 800,
     scrubEveryMs: 4_000,
   },
-  troubles: { 'group rot': 6, 'group file lost': 3, 'group write lost': 3, kill: 1 },
+  troubles: { 'group rot': 6, 'group file lost': 8, 'group write lost': 3, kill: 1 },
 }
 
 export const scrubBugs: readonly PlantedBug[] = [
@@ -41,7 +41,7 @@ export const scrubBugs: readonly PlantedBug[] = [
         "if (hasCode(failure, 'NOT_FOUND')) return { state: 'right' }",
       ),
     ],
-    plan: rot,
+    scenario: { file: 'sim/scenarios/major/scrub.test.ts', tests: 'R31: copies that rot' },
   },
   {
     name: 'wrong copies of vDisks that nobody owns wait',
