@@ -19,7 +19,7 @@ import { parseArgs } from 'node:util'
 import type { ClusterStatus } from '../src/management/management.ts'
 import { type Cluster, withCluster } from '../test/support/cluster.ts'
 import { fio } from '../test/support/fio.ts'
-import { askAny, askNode, healed } from '../test/support/health.ts'
+import { askAny, askNode, healed, ownerOf } from '../test/support/health.ts'
 import { machineSeconds, pidsOf, processorSeconds } from '../test/support/processor-time.ts'
 import { sleep } from '../test/support/run.ts'
 import { copyReference } from './copy-reference.ts'
@@ -168,6 +168,7 @@ async function measure(cluster: Cluster): Promise<string[]> {
       return reads.iops + writes.iops
     }
     const alone = await job()
+    const owners = [await ownerOf(cluster, stored), await ownerOf(cluster, guests)].map(({ owner }) => owner)
     let beside = 0
     let wasLeft = false
     const { bytesPerSecondAtWork } = await repair(cluster, victim, async () => {
@@ -177,7 +178,8 @@ async function measure(cluster: Cluster): Promise<string[]> {
     const kept = beside / alone
     console.log(
       `${name}: ${alone.toFixed(0)}/s alone, ${beside.toFixed(0)}/s beside repair (${(100 * kept).toFixed(0)} %), ` +
-        `which made ${perSecond(bytesPerSecondAtWork)}${wasLeft ? '' : '; repair had ended before'}`,
+        `which made ${perSecond(bytesPerSecondAtWork)}${wasLeft ? '' : '; repair had ended before'}; ` +
+        `${victim} was killed, what was repaired was owned by ${owners[0]}, the guests' vDisk by ${owners[1]}`,
     )
     if (kept < guestShareGoal) missed.push(`${name}: guests kept ${(100 * kept).toFixed(0)} %`)
     await cluster.startNode(victim)
