@@ -180,6 +180,8 @@ const quietLimitMs = 300_000
 const readAtOnceBytes = 256 * KiB
 /** What rots is healed by a scrub that comes round so often; a slower one takes longer than a run. */
 const scrubWaitedForMs = 20_000
+/** The session of a node that was lost has ended by then. */
+const deathKnownMs = 2_500
 /** For an answer that may never come. */
 const patienceMs = 20_000
 
@@ -345,6 +347,8 @@ class Run {
       )
     const chance = new SeededChance(this.#seed, 'check')
     if (chance.happens(0.25)) {
+      // Of a node that was lost a moment ago a check says that it ended while it checked.
+      await world.run(world.now + deathKnownMs)
       const serving = cluster.serving()
       const node = serving[chance.below(serving.length)]
       const wrong = await world.play(() => findCheckFaults(cluster, faults.damage, node), quietLimitMs)
