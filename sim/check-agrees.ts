@@ -1,7 +1,7 @@
 /**
  * `ndfs check` in a cluster at rest, held against what lies on the simulated disks.
  *
- *  1. It finds every copy that a row names and that is wrong, and no other; and nothing else is wrong.
+ *  1. It finds every copy that a row names and that is wrong, every log that lacks one, and no other; and nothing else is wrong.
  *  2. With `repair` each of them is made anew; then all is right, and is said to be.
  */
 import { crc32c } from '../src/base/crc32c.ts'
@@ -13,7 +13,7 @@ import { decodeTrailer } from '../src/stargate/extent-store/trailer.ts'
 import { placeOfCopy } from './checkers/copy-files.ts'
 import type { Cluster } from './cluster.ts'
 import type { Damage } from './faults/damage.ts'
-import { groupsInIndex } from './metadata-check.ts'
+import { groupsInIndex, vDiskStates } from './metadata-check.ts'
 import type { SimDisk } from './sim-disk.ts'
 
 const lookEveryMs = 250
@@ -29,6 +29,21 @@ export function findWrongCopies(cluster: Cluster, damage: Damage): string[] {
     }
   return wrong
 }
+
+/** vDisks with log that is not drained, and has a replica on a disk that is gone. */
+function findLogsThatLack(cluster: Cluster, damage: Damage): string[] {
+  const there = new Set(cluster.notLost())
+  return [...vDiskStates(cluster.database)].flatMap(([id, { episodes, drained }]) => {
+    const lacks = episodes.some(
+      ({ end, replicas }) =>
+        (end === undefined || end > drained) &&
+        replicas.some(({ node, incarnation }) => !there.has(node) || damage.isGone(incarnation)),
+    )
+    return lacks ? [logOf(id)] : []
+  })
+}
+
+const logOf = (vdisk: number | undefined): string => `the log of vDisk ${vdisk}`
 
 function isRight(disk: SimDisk, id: GroupId, copy: CopyRef, checksums: Uint32Array): boolean {
   const file = disk.find(placeOfCopy(id, copy).path)
@@ -46,14 +61,18 @@ const nameOf = (group: string, { disk, number }: { disk: string; number: number 
 
 /** What is wrong with what the check says. To be played by the world. */
 export async function findCheckFaults(cluster: Cluster, damage: Damage, node: NodeId): Promise<string[]> {
-  const before = new Set(findWrongCopies(cluster, damage))
+  const find = (): Set<string> =>
+    new Set([...findWrongCopies(cluster, damage), ...findLogsThatLack(cluster, damage)])
+  const before = find()
   const info = await check(cluster, node, false)
-  // Somebody may have read one of them meanwhile.
-  const after = new Set(findWrongCopies(cluster, damage))
+  // Somebody may have read one of them, or drained a log, meanwhile.
+  const after = find()
   const told = new Set(
     info.findings
       .filter(({ kind }) => kind === 'bad copy' || kind === 'missing copy')
-      .map(({ group = '', disk = '', copy = 0 }) => nameOf(group, { disk, number: copy })),
+      .map(({ vdisk, group, disk = '', copy = 0 }) =>
+        group === undefined ? logOf(vdisk) : nameOf(group, { disk, number: copy }),
+      ),
   )
   const faults = [
     ...info.findings
@@ -64,6 +83,8 @@ export async function findCheckFaults(cluster: Cluster, damage: Damage, node: No
     ...[...before].filter((name) => after.has(name) && !told.has(name)).map((name) => `${name} is wrong`),
   ]
   if (faults.length > 0 || before.size === 0) return faults.map((fault) => `ndfs check: ${fault}`)
+  // A log has its copies again when it is drained, and not by a repair.
+  if (findLogsThatLack(cluster, damage).length > 0) return []
   await check(cluster, node, true)
   const mended = await check(cluster, node, false)
   return mended.state === 'right' ? [] : [`ndfs check, after a repair: ${mended.summary}`]
