@@ -296,7 +296,20 @@ class VDiskCheck {
         copies === undefined ? judge.isLeftOver(group) : judge.isSettled(),
       )
     const { static: now } = await medusa.get(vdiskPartition(vdisk), [])
-    return isAtRest && isUnowned(vdisk) && isAt(at, now) ? there : []
+    if (!isAtRest || !isUnowned(vdisk) || !isAt(at, now)) return []
+    const left: Suspect[] = []
+    for (const suspect of there)
+      if (suspect.copies !== undefined || (await this.#takesRoom(suspect))) left.push(suspect)
+    return left
+  }
+
+  /** Else it was planned ahead by an owner that gave the vDisk up: no disk has anything of it, and the next owner forgets it. */
+  async #takesRoom({ group, planned }: Suspect): Promise<boolean> {
+    for (const copy of planned) {
+      const { state } = await this.#context.extents.verify(group, copy, new Uint32Array(1))
+      if (state !== 'missing') return true
+    }
+    return false
   }
 
   async #isThereStill(group: GroupId): Promise<boolean> {
