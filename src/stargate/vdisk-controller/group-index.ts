@@ -11,7 +11,7 @@ import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
 import { type CopyNumber, type DiskRef, groupIdOf, type GroupId, sameDisk } from '../../base/ids.ts'
 import type { Tier } from '../../disk/disk.ts'
-import { changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
+import { type Change, changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { diskOf, GroupCopies, namesCopy } from './group-copies.ts'
@@ -110,18 +110,9 @@ export class GroupIndex {
 
   /** The group is on stable media as the row says. Inserted once: version 0 → 1. */
   async complete(id: GroupId, row: GroupRow): Promise<void> {
-    const result = await changeForCertain(
-      this.#access.medusa,
-      this.#access.platform.clock,
-      groupPartition(id),
-      {
-        id: newChangeId(this.#access.platform.chance),
-        expected: { epoch: 0 as VDiskRow['epoch'], version: 0 },
-        epoch: this.#row.epoch,
-        put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
-      },
-      () => this.#row.alive,
-    )
+    const result = await this.#change(id, undefined, {
+      put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
+    })
     // Whole already: this drain was begun before, by us or by an earlier owner whose record we drain again.
     if (result.outcome === 'conflict') {
       const seen = await this.#readRow(id)
@@ -220,18 +211,9 @@ export class GroupIndex {
         extents: [],
         checksums: new Uint32Array(0),
       }
-      const result = await changeForCertain(
-        this.#access.medusa,
-        this.#access.platform.clock,
-        groupPartition(id),
-        {
-          id: newChangeId(this.#access.platform.chance),
-          expected: { epoch: seen?.epoch ?? (0 as VDiskRow['epoch']), version: seen?.version ?? 0 },
-          epoch: this.#row.epoch,
-          put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
-        },
-        () => this.#row.alive,
-      )
+      const result = await this.#change(id, seen, {
+        put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
+      })
       if (result.outcome === 'applied') return
       // A late completion, or a repair, came in between: look again.
     }
@@ -260,18 +242,7 @@ export class GroupIndex {
           })
           continue
         }
-        await changeForCertain(
-          this.#access.medusa,
-          this.#access.platform.clock,
-          groupPartition(id),
-          {
-            id: newChangeId(this.#access.platform.chance),
-            expected: { epoch: seen.epoch, version: seen.version },
-            epoch: seen.epoch,
-            drop: true,
-          },
-          () => this.#row.alive,
-        )
+        await this.#change(id, seen, { epoch: seen.epoch, drop: true })
       }
       gone.push(id)
     }
@@ -301,18 +272,7 @@ export class GroupIndex {
       // Copies come before tiers (I8).
       ...(tier === seen.row.tier ? {} : { tier: 'hdd', mixed: true }),
     }
-    const result = await changeForCertain(
-      this.#access.medusa,
-      this.#access.platform.clock,
-      groupPartition(id),
-      {
-        id: newChangeId(this.#access.platform.chance),
-        expected: { epoch: seen.epoch, version: seen.version },
-        epoch: this.#row.epoch,
-        put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
-      },
-      () => this.#row.alive,
-    )
+    const result = await this.#change(id, seen, { put: [{ key: groupRowKey, value: encodeGroupRow(row) }] })
     if (result.outcome === 'applied') this.#groups.remember(this.#groups.handleOf(id), row)
     return result.outcome === 'applied'
   }
@@ -325,17 +285,7 @@ export class GroupIndex {
     for (;;) {
       const seen = await this.#readToChange(id)
       if (seen === undefined || seen.epoch === this.#row.epoch) return seen?.row
-      await changeForCertain(
-        this.#access.medusa,
-        this.#access.platform.clock,
-        groupPartition(id),
-        {
-          id: newChangeId(this.#access.platform.chance),
-          expected: { epoch: seen.epoch, version: seen.version },
-          epoch: this.#row.epoch,
-        },
-        () => this.#row.alive,
-      )
+      await this.#change(id, seen)
     }
   }
 
@@ -354,6 +304,23 @@ export class GroupIndex {
         { epoch: this.#row.epoch, seen: seen.epoch, group: id },
       )
     return seen
+  }
+
+  /** On condition that its row is as it was seen, or that it has had none yet. */
+  #change(
+    id: GroupId,
+    seen: SeenRow | undefined,
+    change: Partial<Pick<Change, 'epoch' | 'put' | 'drop'>> = {},
+  ): ReturnType<typeof changeForCertain> {
+    const { medusa, platform } = this.#access
+    const { epoch, version } = seen ?? { epoch: 0 as VDiskRow['epoch'], version: 0 }
+    return changeForCertain(
+      medusa,
+      platform.clock,
+      groupPartition(id),
+      { id: newChangeId(platform.chance), expected: { epoch, version }, epoch: this.#row.epoch, ...change },
+      () => this.#row.alive,
+    )
   }
 
   async #readRow(id: GroupId): Promise<SeenRow | undefined> {
