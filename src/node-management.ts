@@ -48,7 +48,7 @@ import type { AdmissionControl } from './stargate/admission-control/admission-co
 import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
 import type { Candidate, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
-import { encodeForward } from './stargate/front-end-adapter/forwarding.ts'
+import { encodeAsk } from './stargate/front-end-adapter/forwarding.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import type { HostedDescription, RepairList } from './stargate/vdisk-controller/vdisk-controller.ts'
@@ -723,15 +723,7 @@ export class NodeManagement implements ManagementTarget {
     const { node, controller, peers, view } = this.#options
     if (owner.released === true || !view.lives(owner.node, owner.incarnation)) return undefined
     if (owner.node === node) return controller.hosted(vdisk)?.describe()
-    const body = encodeForward({
-      vdisk,
-      epoch: owner.epoch,
-      session: 0,
-      offset: 0,
-      length: 0,
-      runsMax: 0,
-      client: undefined,
-    })
+    const body = encodeAsk(vdisk, owner.epoch)
     try {
       return decodeControl<HostedDescription>(
         await peers.call(owner.node, 'vdisk.describe', [body], { timeoutMs: askTimeoutMs }),

@@ -41,6 +41,10 @@ export function encodeForward(header: ForwardHeader): Buffer {
   return bytes
 }
 
+/** A question of the vDisk's owner, about itself: it needs to know who is meant, and no more. */
+export const encodeAsk = (vdisk: VDiskId, epoch: Epoch): Buffer =>
+  encodeForward({ vdisk, epoch, session: 0, offset: 0, length: 0, runsMax: 0, client: undefined })
+
 export function decodeForward(bytes: Buffer): { header: ForwardHeader; payload: Buffer } {
   const clientBytes = bytes.length >= headerBytes ? bytes.readUInt32LE(40) : 0
   if (bytes.length < headerBytes + clientBytes)

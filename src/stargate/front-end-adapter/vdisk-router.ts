@@ -17,7 +17,7 @@ import type { Platform } from '../../platform/platform.ts'
 import type { Owner } from '../../zeus/zeus.ts'
 import type { ClientSession, Exports, Maybe, OpenVDisk, Run } from '../io/io.ts'
 import type { HostedVDisk, Sender, VDiskController } from '../vdisk-controller/vdisk-controller.ts'
-import { decodeAnswer, encodeForward } from './forwarding.ts'
+import { decodeAnswer, encodeAsk, encodeForward } from './forwarding.ts'
 import type { Locations } from './front-end-adapter.ts'
 import { clientSender, OwnerDoor } from './owner-door.ts'
 
@@ -359,15 +359,7 @@ export class VDiskRouter implements Exports {
 
   /** Whether the owner answers, and so serves. Rejects with NOT_OWNER where it answers that it is none. */
   async #answers(vdisk: VDiskId, owner: Pick<Owner, 'node' | 'epoch'>, timeoutMs: number): Promise<boolean> {
-    const probe = encodeForward({
-      vdisk,
-      epoch: owner.epoch,
-      session: 0,
-      offset: 0,
-      length: 0,
-      runsMax: 0,
-      client: undefined,
-    })
+    const probe = encodeAsk(vdisk, owner.epoch)
     try {
       await this.#options.peers.call(owner.node, 'vdisk.alive', [probe], { timeoutMs })
       return true
