@@ -7,7 +7,7 @@
  *   its session shows it as failed, or no more    ──────────▶ gone
  *   its session shows it as online                ──────────▶ there
  */
-import type { DiskRef, NodeId } from './base/ids.ts'
+import { type DiskRef, isThatDisk, type NodeId, sameDisk } from './base/ids.ts'
 import type { Disk } from './disk/disk.ts'
 import type { Clock, Timer } from './platform/platform.ts'
 import type { NodeValue, SessionValue, SettingValue } from './zeus/zeus.ts'
@@ -60,11 +60,11 @@ export class GoneDisks {
   }
 
   /** Its node is there, and has it: one that has failed may still give what it holds (M12). */
-  mayBeRead({ node, disk, incarnation }: DiskRef): boolean {
+  mayBeRead(disk: DiskRef): boolean {
     const { node: here, disks, sessions } = this.#context
-    return node === here
-      ? disks.some(({ ref }) => ref.disk === disk && ref.incarnation === incarnation)
-      : sessions.get(node)?.disks.some((one) => one.id === disk && one.incarnation === incarnation) === true
+    return disk.node === here
+      ? disks.some(({ ref }) => sameDisk(ref, disk))
+      : sessions.get(disk.node)?.disks.some((one) => isThatDisk(one, disk)) === true
   }
 
   /** Some disk of the cluster, as it is configured now. */

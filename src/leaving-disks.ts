@@ -9,8 +9,8 @@
  *
  * What is read here may be a moment old. It decides where things should go, and never what is true.
  */
-import type { DiskRef, NodeId } from './base/ids.ts'
-import type { NodeMode, SettingValue } from './zeus/zeus.ts'
+import { type DiskRef, isThatDisk, type NodeId } from './base/ids.ts'
+import type { DiskSetting, NodeMode, SettingValue } from './zeus/zeus.ts'
 
 export class LeavingDisks {
   readonly #settings: ReadonlyMap<NodeId, SettingValue>
@@ -24,9 +24,9 @@ export class LeavingDisks {
   }
 
   /** The disk's own mode, or that of its node. */
-  modeOfDisk({ node, disk, incarnation }: DiskRef): NodeMode | undefined {
-    const setting = this.#settings.get(node)
-    const own = setting?.disks?.find((one) => one.id === disk && one.incarnation === incarnation)?.mode
+  modeOfDisk(disk: DiskRef): NodeMode | undefined {
+    const setting = this.#settings.get(disk.node)
+    const own = setting && settingOf(setting, disk)?.mode
     return own === 'removed' ? own : (setting?.mode ?? own)
   }
 
@@ -35,7 +35,7 @@ export class LeavingDisks {
     const setting = this.#settings.get(disk.node)
     if (setting === undefined) return false
     if (setting.mode === 'draining') return true
-    return setting.disks?.some((one) => isThat(one, disk) && one.mode === 'draining') === true
+    return settingOf(setting, disk)?.mode === 'draining'
   }
 
   /** Nothing new is placed on it where another can be had. */
@@ -55,6 +55,10 @@ export class LeavingDisks {
   }
 }
 
+/** What is set for this disk alone. */
+export const settingOf = (setting: SettingValue, disk: DiskRef): DiskSetting | undefined =>
+  setting.disks?.find((one) => isThatDisk(one, disk))
+
 /** Something is to be left that was not before: copies may have to move. */
 export function leavesMore(now: SettingValue | undefined, before: SettingValue | undefined): boolean {
   if (now?.mode === 'draining' && before?.mode !== 'draining') return true
@@ -66,6 +70,3 @@ export function leavesMore(now: SettingValue | undefined, before: SettingValue |
       ) !== true,
   )
 }
-
-const isThat = (one: { readonly id: string; readonly incarnation: string }, disk: DiskRef): boolean =>
-  one.id === disk.disk && one.incarnation === disk.incarnation

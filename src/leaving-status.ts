@@ -3,14 +3,9 @@ import type { ClusterView } from './cluster-view.ts'
 import { leavingSentence } from './management/leaving.ts'
 import type { Leaving, Mode } from './management/management.ts'
 import type { RepairTold } from './management/repair-status.ts'
-import {
-  type Configuration,
-  disksOfNode,
-  leavingDisksOf,
-  type OrderlyChange,
-  settingOf,
-} from './orderly-change.ts'
-import type { DiskRef, NodeId } from './base/ids.ts'
+import { settingOf } from './leaving-disks.ts'
+import { type Configuration, disksOfNode, leavingDisksOf, type OrderlyChange } from './orderly-change.ts'
+import { type DiskRef, isThatDisk, type NodeId } from './base/ids.ts'
 import type { SettingValue } from './zeus/zeus.ts'
 
 /** Undefined where all are active: then nothing is counted. */
@@ -66,11 +61,8 @@ export async function leavingStatus(
   return all.length === 0 ? undefined : all
 }
 
-const isOnline = ({ sessions }: Configuration, { node, disk, incarnation }: DiskRef): boolean =>
-  sessions
-    .get(node)
-    ?.disks.some((one) => one.id === disk && one.incarnation === incarnation && one.state !== 'failed') ===
-  true
+const isOnline = ({ sessions }: Configuration, disk: DiskRef): boolean =>
+  sessions.get(disk.node)?.disks.some((one) => isThatDisk(one, disk) && one.state !== 'failed') === true
 
 const hasMode = ({ mode, disks }: SettingValue): boolean => mode !== undefined || (disks?.length ?? 0) > 0
 

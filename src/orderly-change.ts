@@ -10,10 +10,18 @@
  * Not here: moving anything. Each owner moves its vDisks' copies and logs, each node gives up what it owns.
  */
 import { hasCode, NdfsError } from './base/errors.ts'
-import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
+import {
+  type DiskId,
+  type DiskRef,
+  type Incarnation,
+  isThatDisk,
+  type NodeId,
+  type VDiskId,
+} from './base/ids.ts'
 import { formatSize } from './base/units.ts'
 import { type ClusterSurvey, isUnknown } from './cluster-survey.ts'
 import { copiesAskedFor } from './cluster-survival.ts'
+import { settingOf } from './leaving-disks.ts'
 import type { Candidate } from './stargate/extent-store/extent-store.ts'
 import type { Clock } from './platform/platform.ts'
 import { repairReserveShare } from './stargate/extent-store/placement.ts'
@@ -116,7 +124,7 @@ export class OrderlyChange {
     await this.#change(node, async (setting, cluster) => {
       const ref = refOf(cluster, node, disk)
       if (settingOf(setting, ref) === undefined) return undefined
-      return { ...setting, disks: setting.disks?.filter((one) => !isThat(one, ref)) ?? [] }
+      return { ...setting, disks: setting.disks?.filter((one) => !isThatDisk(one, ref)) ?? [] }
     })
   }
 
@@ -321,9 +329,6 @@ function refOf(cluster: Configuration, node: NodeId, disk: string): DiskRef {
   throw new NdfsError('NOT_FOUND', `${node} has no disk ${disk} any more`, { disk, node })
 }
 
-export const settingOf = (setting: SettingValue, disk: DiskRef): DiskSetting | undefined =>
-  setting.disks?.find((one) => isThat(one, disk))
-
 export const withDisk = (setting: SettingValue, disk: DiskSetting): SettingValue => ({
   ...setting,
   disks: [
@@ -334,9 +339,6 @@ export const withDisk = (setting: SettingValue, disk: DiskSetting): SettingValue
 
 const blocksOf = (disks: readonly { readonly block: string }[]): string[] =>
   [...new Set(disks.map(({ block }) => block))].sort()
-
-const isThat = (one: DiskSetting, { disk, incarnation }: DiskRef): boolean =>
-  one.id === disk && one.incarnation === incarnation
 
 const isSame = (a: DiskRef, b: DiskRef): boolean =>
   a.node === b.node && a.disk === b.disk && a.incarnation === b.incarnation

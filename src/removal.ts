@@ -7,9 +7,10 @@
  * request goes on with it; and the mode stays as a tombstone: what comes back is refused.
  */
 import { hasCode, NdfsError } from './base/errors.ts'
-import type { DiskRef, NodeId } from './base/ids.ts'
+import { type DiskRef, isThatDisk, type NodeId } from './base/ids.ts'
 import { formatSize } from './base/units.ts'
-import { disksOfNode, type OrderlyChange, settingOf, withDisk } from './orderly-change.ts'
+import { settingOf } from './leaving-disks.ts'
+import { disksOfNode, type OrderlyChange, withDisk } from './orderly-change.ts'
 import type { Clock } from './platform/platform.ts'
 import type { NodeValue, Owner, SessionValue, SettingValue, Zeus } from './zeus/zeus.ts'
 
@@ -72,7 +73,7 @@ export class Removal {
     if (mode !== 'removed') {
       const isOnline = cluster.sessions
         .get(node)
-        ?.disks.some((one) => isThat(one, ref) && one.state !== 'failed')
+        ?.disks.some((one) => isThatDisk(one, ref) && one.state !== 'failed')
       if (isOnline === true && mode !== 'draining' && setting.mode !== 'draining')
         throw new NdfsError(
           'REFUSED',
@@ -157,7 +158,7 @@ export class Removal {
     for (;;) {
       const session = (await zeus.get(`session/${node}`))?.value as SessionValue | undefined
       const isOnline = session?.disks.some(
-        (one) => one.state !== 'failed' && disks.some((disk) => isThat(one, disk)),
+        (one) => one.state !== 'failed' && disks.some((disk) => isThatDisk(one, disk)),
       )
       if (isOnline !== true) return
       if (clock.now() >= giveUpAt)
@@ -179,6 +180,3 @@ export class Removal {
 
 const noSuchDisk = (disk: string): NdfsError =>
   new NdfsError('NOT_FOUND', `There is no disk ${disk}. \`ndfs disk list\` shows those that are`, { disk })
-
-const isThat = (one: { readonly id: string; readonly incarnation: string }, disk: DiskRef): boolean =>
-  one.id === disk.disk && one.incarnation === disk.incarnation

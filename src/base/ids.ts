@@ -36,6 +36,15 @@ export interface DiskRef {
 export const sameDisk = (a: DiskRef, b: DiskRef): boolean =>
   a.disk === b.disk && a.incarnation === b.incarnation
 
+/** As Zeus has a disk below its node, in configuration, session and settings. */
+export interface ShownDisk {
+  readonly id: string
+  readonly incarnation: string
+}
+
+export const isThatDisk = (shown: ShownDisk, { disk, incarnation }: DiskRef): boolean =>
+  shown.id === disk && shown.incarnation === incarnation
+
 export function groupIdOf(vdisk: VDiskId, epoch: Epoch, counter: number): GroupId {
   return `${vdisk}-${epoch}-${counter}` as GroupId
 }
