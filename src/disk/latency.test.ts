@@ -3,35 +3,11 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Millis } from '../base/units.ts'
+import { HandClock } from '../platform/clock-for-tests.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Clock, File, Files } from '../platform/platform.ts'
 import { latencyIntervalMs, LatencyMeter, medianOf } from './latency.ts'
 import { selfTest } from './self-test.ts'
-
-/** Moved by hand. */
-class HandClock implements Pick<Clock, 'now' | 'after'> {
-  time = 0
-  readonly timers = new Set<{ due: number; callback: () => void }>()
-  now(): Millis {
-    return this.time as Millis
-  }
-  after(ms: number, callback: () => void) {
-    const timer = { due: this.time + ms, callback }
-    this.timers.add(timer)
-    return { cancel: () => void this.timers.delete(timer) }
-  }
-  moveTo(time: number): void {
-    for (;;) {
-      const [next] = [...this.timers].filter(({ due }) => due <= time).sort((x, y) => x.due - y.due)
-      if (next === undefined) break
-      this.time = next.due
-      this.timers.delete(next)
-      next.callback()
-    }
-    this.time = time
-  }
-}
 
 function stand() {
   const clock = new HandClock()

@@ -1,33 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Millis } from '../../base/units.ts'
+import { HandClock } from '../../platform/clock-for-tests.ts'
 import type { Clock } from '../../platform/platform.ts'
 import { Patience } from './patience.ts'
 
-/** Moved by hand; `late`: how long the process stood still at the end of the move. */
-class HandClock implements Pick<Clock, 'now' | 'after'> {
-  time = 0
-  readonly timers = new Set<{ due: number; callback: () => void }>()
-  now(): Millis {
-    return this.time as Millis
-  }
-  after(ms: number, callback: () => void) {
-    const timer = { due: this.time + ms, callback }
-    this.timers.add(timer)
-    return { cancel: () => void this.timers.delete(timer) }
-  }
-  async moveTo(time: number, how: 'smoothly' | 'at once' = 'smoothly'): Promise<void> {
-    if (how === 'at once') this.time = time
-    for (;;) {
-      const [next] = [...this.timers].filter(({ due }) => due <= time).sort((x, y) => x.due - y.due)
-      if (next === undefined) break
-      this.time = Math.max(this.time, next.due)
-      this.timers.delete(next)
-      next.callback()
-    }
-    this.time = time
-    await new Promise(setImmediate)
-  }
+/** Moves it, and lets all that rests on it go on. */
+async function pass(clock: HandClock, ...to: Parameters<HandClock['moveTo']>): Promise<void> {
+  clock.moveTo(...to)
+  await new Promise(setImmediate)
 }
 
 function stand() {
@@ -50,9 +30,9 @@ function stand() {
 test('what is answered in time is answered, and leaves no timer behind', async () => {
   const { clock, told, begin } = stand()
   const a = begin('a')
-  await clock.moveTo(1900)
+  await pass(clock, 1900)
   a.answer()
-  await clock.moveTo(1950)
+  await pass(clock, 1950)
   assert.deepEqual(told, ['a answered'])
   assert.equal(clock.timers.size, 0)
 })
@@ -60,15 +40,15 @@ test('what is answered in time is answered, and leaves no timer behind', async (
 test('each is given up at its own time, and others go on', async () => {
   const { clock, told, begin } = stand()
   begin('a')
-  await clock.moveTo(1000)
+  await pass(clock, 1000)
   const b = begin('b')
   begin('c')
   assert.equal(clock.timers.size, 1)
-  await clock.moveTo(2100)
+  await pass(clock, 2100)
   assert.deepEqual(told, ['a too late'])
   b.answer()
-  await clock.moveTo(2200)
-  await clock.moveTo(3100)
+  await pass(clock, 2200)
+  await pass(clock, 3100)
   assert.deepEqual(told, ['a too late', 'b answered', 'c too late'])
   assert.equal(clock.timers.size, 0)
 })
@@ -77,10 +57,10 @@ test('a process that stood still gives what it waits for a moment more', async (
   const { clock, told, begin } = stand()
   const a = begin('a')
   begin('b')
-  await clock.moveTo(30_000, 'at once')
+  await pass(clock, 30_000, 'at once')
   assert.deepEqual(told, [])
   a.answer()
-  await clock.moveTo(30_100)
-  await clock.moveTo(30_300)
+  await pass(clock, 30_100)
+  await pass(clock, 30_300)
   assert.deepEqual(told, ['a answered', 'b too late'])
 })
