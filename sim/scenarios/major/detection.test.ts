@@ -2,19 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
-import { MiB } from '../../../src/base/units.ts'
 import type { SessionValue } from '../../../src/zeus/zeus.ts'
-import { Scene } from './support.ts'
+import { quickPace, Scene } from './support.ts'
 
-const pace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 60_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-  scrubEveryMs: 0,
-}
+const pace = { ...quickPace, idleReleaseMs: 60_000 }
 
 /** Nodes that a node takes for alive, as it answers who asks it. */
 async function aliveTo(scene: Scene, node: NodeId): Promise<string[]> {

@@ -1,27 +1,17 @@
 /** A stage for scenarios of orderly change: some groups at rest, an open log, and operators' questions. */
 import assert from 'node:assert/strict'
 import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
-import { MiB } from '../../../src/base/units.ts'
 import type { Leaving } from '../../../src/management/management.ts'
 import type { NodeManagement } from '../../../src/node-management.ts'
 import { decodePlannedCopies, leftBehindRowKey } from '../../../src/stargate/vdisk-controller/rows.ts'
 import { findOnDisks, owners } from '../../drained.ts'
-import { Scene, type SceneOptions } from './support.ts'
+import { quickPace, Scene, type SceneOptions } from './support.ts'
 
 export const groups = 6
 export const sectorsOfGroup = 128
 const patienceLooks = 120
 
-/** Quicker than in a real cluster, so that what follows a drain follows soon. */
-export const orderlyPace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 20_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-  scrubEveryMs: 14 * 86_400_000,
-}
+export const orderlyPace = { ...quickPace, scrubEveryMs: 14 * 86_400_000 }
 
 export interface Staged {
   readonly scene: Scene

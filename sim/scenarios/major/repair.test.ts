@@ -4,25 +4,14 @@ import { test } from 'node:test'
 import type { DiskId, NodeId } from '../../../src/base/ids.ts'
 import { MiB } from '../../../src/base/units.ts'
 import type { DiskOperation } from '../../sim-disk.ts'
-import { Scene, type SceneOptions } from './support.ts'
+import { quickPace, Scene, type SceneOptions } from './support.ts'
 
 const groups = 6
 const sectorsOfGroup = 128
 
-/** Quicker than in a real cluster, so that what follows a repair follows soon. */
-const pace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 20_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-  scrubEveryMs: 0,
-}
-
 /** Some groups at rest; their owner, and the first node beside it that holds copies. */
 async function atRest(options: SceneOptions): Promise<{ scene: Scene; owner: NodeId; holder: NodeId }> {
-  const scene = await Scene.begin({ sectors: groups * sectorsOfGroup, nodes: 5, pace, ...options })
+  const scene = await Scene.begin({ sectors: groups * sectorsOfGroup, nodes: 5, pace: quickPace, ...options })
   const guest = scene.guest(scene.cluster.names[0])
   for (let group = 0; group < groups; group++) {
     await scene.done(guest.write(group * sectorsOfGroup, sectorsOfGroup))
@@ -54,7 +43,7 @@ test('I1: so are those of vDisks that nobody owns, which are given up again', as
   const { scene, owner, holder } = await atRest({
     seed: 2,
     // No sweep finds them: the death itself has to be heard.
-    pace: { ...pace, idleReleaseMs: 2_000, sweepMs: 60_000 },
+    pace: { ...quickPace, idleReleaseMs: 2_000, sweepMs: 60_000 },
   })
   await scene.until(() => scene.owner() === undefined)
   scene.cluster.lose(holder)

@@ -1,25 +1,16 @@
 /** What rots, or is lost, and that nobody reads. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MiB } from '../../../src/base/units.ts'
 import { findCheckFaults, findWrongCopies } from '../../check-agrees.ts'
 import { placeOfCopy } from '../../checkers/copy-files.ts'
 import { Damage } from '../../faults/damage.ts'
 import { groupsInIndex } from '../../metadata-check.ts'
-import { Scene } from './support.ts'
+import { quickPace, Scene } from './support.ts'
 
 const groups = 4
 const sectorsOfGroup = 128
 const scrubEveryMs = 10_000
-const pace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 2_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-  scrubEveryMs,
-}
+const pace = { ...quickPace, idleReleaseMs: 2_000, scrubEveryMs }
 const none = new Damage()
 
 /** Some groups at rest in a vDisk that nobody owns. */

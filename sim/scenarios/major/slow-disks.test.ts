@@ -2,24 +2,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
-import { MiB } from '../../../src/base/units.ts'
 import type { SessionValue } from '../../../src/zeus/zeus.ts'
 import { pathOfDisk } from '../../cluster.ts'
-import { Scene, type Guest, type SceneOptions } from './support.ts'
+import { type Guest, quickPace, Scene, type SceneOptions } from './support.ts'
 
 const sectors = 256
 /** Of each operation: the logs of others take a few milliseconds. */
 const slowMs = 400
-
-const pace = {
-  drainBeginsAtBytes: MiB,
-  drainAgeMs: 500,
-  idleReleaseMs: 20_000,
-  freeAgainMs: 2_000,
-  sweepMs: 5_000,
-  goneGraceMs: 800,
-  scrubEveryMs: 0,
-}
 
 /** A vDisk for each node, written to by a guest there, so that all disks are at work. */
 class Stage {
@@ -30,7 +19,7 @@ class Stage {
   static async begin(options: SceneOptions): Promise<Stage> {
     const { nodes = 5 } = options
     const vdisks = Array.from({ length: nodes }, (_, i) => `v${i + 1}`)
-    return new Stage(await Scene.begin({ sectors, nodes, vdisks, pace, ...options }))
+    return new Stage(await Scene.begin({ sectors, nodes, vdisks, pace: quickPace, ...options }))
   }
 
   private constructor(scene: Scene) {

@@ -13,6 +13,7 @@ import { assert } from '../../../src/base/assert.ts'
 import { messageOf, NdfsError } from '../../../src/base/errors.ts'
 import type { DiskId, NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
+import type { NodePace } from '../../../src/node.ts'
 import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
 import {
   decodeGroupRow,
@@ -40,6 +41,17 @@ import {
 } from '../../sector-history.ts'
 import type { DiskFault, DiskOperation, SimNode } from '../../sim-disk.ts'
 import type { World } from '../../world.ts'
+
+/** Quicker than in a real cluster, so that what follows a death, a drain or a repair follows soon. */
+export const quickPace: NodePace = {
+  drainBeginsAtBytes: MiB,
+  drainAgeMs: 500,
+  idleReleaseMs: 20_000,
+  freeAgainMs: 2_000,
+  sweepMs: 5_000,
+  goneGraceMs: 800,
+  scrubEveryMs: 0,
+}
 
 export interface SceneOptions extends Partial<Omit<ClusterOptions, 'trace'>> {
   readonly copies?: 1 | 2 | 3
