@@ -385,10 +385,13 @@ class FolderDisk implements WatchedDisk {
     this.assertInService()
     try {
       await this.#makeFolder(folder)
+      const there = new Set(await this.#files.list(this.#pathOf(folder)))
+      const missing = names.filter((name) => !there.has(name))
       await this.#watched(
-        Promise.all(names.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`)))),
+        Promise.all(missing.map((name) => this.#files.makeDirectory(this.#pathOf(`${folder}/${name}`)))),
       )
       this.assertInService()
+      // Those that were there, too: whoever made them may have been cut short before their names were durable.
       await this.#watched(this.#files.syncDirectory(this.#pathOf(folder)))
     } catch (error) {
       throw this.failedToChange(error, `make folders in ${folder}`)
