@@ -20,6 +20,7 @@ import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
 import { HandOver } from './hand-over.ts'
 import { LeavingDisks, leavesMore } from './leaving-disks.ts'
+import { NodeSession } from './node-session.ts'
 import { removedNode, Retirement, whyNotToStart } from './retirement.ts'
 import type { NodeConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
@@ -45,7 +46,7 @@ import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
 import { WrongCopies } from './wrong-copies.ts'
-import type { NodeValue, Session, SessionValue } from './zeus/zeus.ts'
+import type { NodeValue, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 
 /** What a node is made of; paths and addresses as the platform knows them. */
@@ -110,8 +111,6 @@ const undrainedShareMax = 1 / 12
 const admissionBounds = { outstandingBytesMax: 256 * MiB, outstandingMax: 4096, waitingMax: 8192 }
 /** A request may wait for its copies as long as writes may, and for a takeover before and after that. */
 const takeoverWaitMs = 30_000
-/** Between attempts to be heard of again, after the session was lost. */
-const sessionRetryMs = 500
 
 const fillOf = (replica: OplogReplica): number => {
   const { usedBytes, capacityBytes } = replica.statistics()
@@ -424,8 +423,6 @@ export async function startNode(options: NodeOptions) {
       ...(disk.reason === undefined ? {} : { reason: disk.reason }),
     })),
   })
-  const sessionValue = (): SessionValue => ({ ...value(), incarnation, startedAt })
-  let session: Session | undefined
   let closing = false
   const retirement = new Retirement({
     node,
@@ -436,42 +433,28 @@ export async function startNode(options: NodeOptions) {
       if (closing) return
       closing = true
       log.warn('this node was removed from the cluster, and ends')
-      const ended = (): void => options.onRemoved?.()
-      void (session?.end() ?? Promise.resolve()).then(ended, ended)
+      void session.end().then(() => options.onRemoved?.())
     },
   })
-  async function openSession(): Promise<void> {
-    for (;;) {
-      try {
-        const refusal = await whyNotToStart(zeus, node)
-        if (refusal !== undefined) {
-          if (session === undefined) throw refusal
-          return options.onRemoved?.()
-        }
-        await slow.begin()
-        await zeus.set(`node/${node}`, value())
-        session = await zeus.openSession(node, incarnation, sessionValue())
-        if (closing) return await session.end().catch(() => undefined)
-        session.onLost = (reason) => {
-          if (closing) return
-          log.warn('the session in Zeus was lost and is opened again', { reason })
-          void openSession()
-        }
-        return
-      } catch (error) {
-        if (closing) return
-        if (!(error instanceof NdfsError) || error.facts.removed === true) throw error
-        log.warn('Zeus cannot be reached yet', { reason: messageOf(error) })
-        await clock.sleep(sessionRetryMs)
-      }
-    }
-  }
+  const session = new NodeSession({
+    clock,
+    log,
+    zeus,
+    node,
+    incarnation,
+    value: () => ({ ...value(), incarnation, startedAt }),
+    prepare: async () => {
+      const refusal = await whyNotToStart(zeus, node)
+      if (refusal !== undefined) throw refusal
+      await slow.begin()
+      await zeus.set(`node/${node}`, value())
+    },
+    refused: () => options.onRemoved?.(),
+  })
   function diskChanged(disk: WatchedDisk, error: Error): void {
     if (disk.state !== 'online') controller.replicasLost((ref) => ref.disk === disk.ref.disk, error)
     gone.ownFailed()
-    session
-      ?.update(sessionValue())
-      .catch((reason: unknown) => log.warn('a failed disk could not be told', { reason: messageOf(reason) }))
+    session.changed()
   }
   for (const disk of disks)
     disk.onFailed = (error) => {
@@ -495,7 +478,7 @@ export async function startNode(options: NodeOptions) {
     },
     changed: (disk) => diskChanged(disk, new Error(disk.reason ?? 'it is back in service')),
   })
-  await openSession()
+  await session.open()
   await view.caughtUp()
   management.applySettings()
   begun = true
@@ -526,7 +509,7 @@ export async function startNode(options: NodeOptions) {
       checkWork.stop()
       await nbd.close()
       await controller.close()
-      await session?.end().catch(() => undefined)
+      await session.end()
       view.close()
       oplogs.close()
       await extents.close()

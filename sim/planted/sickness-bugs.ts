@@ -7,6 +7,19 @@ const detection = 'sim/scenarios/major/detection.test.ts'
 
 export const sicknessBugs: readonly PlantedBug[] = [
   {
+    name: 'failed disk told once',
+    breaks: 'I1',
+    does: 'A disk that fails while Zeus is out of reach counts as one that holds its copies for as long as its node runs.',
+    patches: [
+      patch(
+        'node-session.ts',
+        'await clock.sleep(retryMs)\n      }\n    }\n    this.#telling',
+        'this.#heard = changes\n      }\n    }\n    this.#telling',
+      ),
+    ],
+    scenario: { file: 'src/node-session.test.ts', tests: 'a change that Zeus did not hear' },
+  },
+  {
     name: 'slow disk without a measure',
     breaks: 'progress',
     does: 'A disk is slow by itself, whatever the others take: a slow cluster takes its own disks out of service.',
