@@ -53,7 +53,15 @@ import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import type { HostedDescription, RepairList } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
-import type { ContainerValue, NodeValue, Owner, SettingValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+import type {
+  ContainerValue,
+  NodeValue,
+  Owner,
+  SettingValue,
+  VDiskNameValue,
+  Versioned,
+  Zeus,
+} from './zeus/zeus.ts'
 
 export interface NodeManagementOptions {
   readonly platform: Platform
@@ -181,7 +189,7 @@ export class NodeManagement implements ManagementTarget {
 
   async deleteContainer(name: string, { force }: { readonly force: boolean }): Promise<void> {
     const { zeus } = this.#options
-    await this.#container(name)
+    const key = await this.#containerKey(name)
     const vdisks = await zeus.list(`vdisk/${name}/`)
     if (vdisks.length > 0 && !force)
       throw new NdfsError(
@@ -193,7 +201,7 @@ export class NodeManagement implements ManagementTarget {
       )
     for (const { key } of vdisks)
       await this.deleteVDisk({ container: name, name: key.slice(`vdisk/${name}/`.length) }, { force })
-    await zeus.delete(`container/${name}`)
+    await this.#deleteName(key)
   }
 
   // --- vDisks ----------------------------------------------------------------------------------------------------
@@ -246,8 +254,9 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async deleteVDisk(vdisk: VDiskName, { force }: { readonly force: boolean }): Promise<void> {
-    const { zeus, router } = this.#options
-    const { id } = await this.#named(vdisk)
+    const { router } = this.#options
+    const name = await this.#nameKey(vdisk)
+    const { id } = name.value as VDiskNameValue
     const opens = force ? 0 : await this.#opens(id)
     if (opens > 0)
       throw new NdfsError(
@@ -259,7 +268,14 @@ export class NodeManagement implements ManagementTarget {
       )
     // The vDisk first: a name that is left points to what says that it was deleted, and deleting it again ends it.
     await router.delete(id)
-    await zeus.delete(`vdisk/${nameOf(vdisk)}`)
+    await this.#deleteName(name)
+  }
+
+  /** It may be gone, or another's by now, which stays: somebody else has deleted what it stood for. */
+  async #deleteName({ key, version }: Versioned): Promise<void> {
+    await this.#options.zeus.delete(key, version).catch((error: unknown) => {
+      if (!hasCode(error, 'CONFLICT')) throw error
+    })
   }
 
   // --- nodes and disks -------------------------------------------------------------------------------------------
@@ -737,6 +753,10 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async #container(name: string): Promise<ContainerValue> {
+    return (await this.#containerKey(name)).value as ContainerValue
+  }
+
+  async #containerKey(name: string): Promise<Versioned> {
     const found = await this.#options.zeus.get(`container/${name}`)
     if (found === undefined)
       throw new NdfsError(
@@ -744,10 +764,14 @@ export class NodeManagement implements ManagementTarget {
         `There is no container ${name}. \`ndfs container create ${name}\` makes it`,
         { name },
       )
-    return found.value as ContainerValue
+    return found
   }
 
   async #named(vdisk: VDiskName): Promise<VDiskNameValue> {
+    return (await this.#nameKey(vdisk)).value as VDiskNameValue
+  }
+
+  async #nameKey(vdisk: VDiskName): Promise<Versioned> {
     const name = nameOf(vdisk)
     const found = await this.#options.zeus.get(`vdisk/${name}`)
     if (found === undefined)
@@ -756,7 +780,7 @@ export class NodeManagement implements ManagementTarget {
         `There is no vDisk ${name}. \`ndfs vdisk list\` shows those that are`,
         { name },
       )
-    return found.value as VDiskNameValue
+    return found
   }
 }
 

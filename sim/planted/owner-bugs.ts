@@ -128,4 +128,17 @@ export const ownerBugs: readonly PlantedBug[] = [
     ],
     plan: lateDrains,
   },
+  {
+    name: 'late deletion takes the name of the next vDisk',
+    breaks: 'I2',
+    does: 'Whoever deletes a vDisk deletes its name whatever it stands for by now.',
+    patches: [
+      patch(
+        'node-management.ts',
+        'await this.#options.zeus.delete(key, version)',
+        'await this.#options.zeus.delete(key)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/life-of-a-vdisk.test.ts', tests: 'a deletion that was held up' },
+  },
 ]

@@ -215,7 +215,8 @@ export class SqliteZeus {
       )
     const before = this.#sql.find.get(key)
     if (before?.json === null) this.#tombstones--
-    const version = before && before.json !== null ? before.version + 1 : 1
+    // Of a key whose tombstone was forgotten, no version was higher than the revision up to which they were.
+    const version = (before?.version ?? this.#forgotten) + 1
     this.#sql.put.run(key, json, version, ++this.#revision)
     return version
   }

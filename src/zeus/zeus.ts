@@ -41,7 +41,8 @@ export interface Zeus {
   list(prefix: string): Promise<Versioned[]>
   /**
    * Sets a key and resolves to its new version. `expected`: the version it must have (0: it must not exist);
-   * left out: whatever it has. Rejects with CONFLICT, whose facts have `version` (the present one).
+   * left out: whatever it has. Rejects with CONFLICT, whose facts have `version` (the present one). A key never has the same
+   * version twice, also when it was deleted in between: who waited long with an old one changes nothing.
    */
   set(key: string, value: unknown, expected?: number): Promise<number>
   delete(key: string, expected?: number): Promise<void>

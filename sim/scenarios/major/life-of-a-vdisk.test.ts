@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
+import type { VDiskId } from '../../../src/base/ids.ts'
+import { MiB } from '../../../src/base/units.ts'
+import type { NodeManagement } from '../../../src/node-management.ts'
+import { vDiskStates } from '../../metadata-check.ts'
 import { Scene } from './support.ts'
 
 test('M5: what was cut off reads as zeros when the vDisk grows again, whenever its owner dies', async () => {
@@ -117,4 +121,31 @@ test('M21: a vDisk that is deleted under its guests answers as one that is not t
     assert.ok(hasCode(open.error, 'NOT_FOUND'), String(open.error))
     await scene.finish({ empty: true })
   }
+})
+
+test('a deletion that was held up spares the vDisk that has the name by now', async () => {
+  const scene = await Scene.begin()
+  const { cluster, world } = scene
+  const [held, via] = cluster.names
+  const vdisk = { container: 'c', name: 'd' }
+  const manage = async <T>(what: (management: NodeManagement) => Promise<T>): Promise<T> => {
+    let answer: T | undefined
+    await world.play(async () => void (answer = await what(cluster.node(via)!.management)))
+    return answer!
+  }
+  const stateOf = ({ id }: { id: number }) => vDiskStates(cluster.database).get(id as VDiskId)?.state
+
+  const first = await manage((management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
+  const deletion = scene.beside(() => cluster.node(held)!.management.deleteVDisk(vdisk, { force: true }))
+  await scene.until(() => stateOf(first) !== 'live')
+  world.freeze(held)
+  assert.ok(!deletion.ended)
+  assert.equal((await manage((management) => management.listVDisks())).length, 2, 'the name is there still')
+
+  await manage((management) => management.deleteVDisk(vdisk, { force: true }))
+  const second = await manage((management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
+  world.thaw(held)
+  await scene.until(() => deletion.ended)
+  assert.equal((await manage((management) => management.showVDisk(vdisk))).id, second.id)
+  assert.equal(stateOf(second), 'live')
 })
