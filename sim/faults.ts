@@ -5,6 +5,8 @@
  *  1. At most `lossesMax` nodes are ever gone for good: one fewer than there are copies.
  *  2. A trouble changes only what the world offers: processes, power, ways, disks, clocks. No code of the nodes knows.
  *  3. `counts` has what took effect, not what was drawn.
+ *  4. They come by time, and by what clients get done, so that work and trouble meet: one comes sooner when clients are
+ *     quick, and after many it waits for them. A cluster in trouble gets nothing done, and would get only more trouble.
  */
 import type { NodeId } from '../src/base/ids.ts'
 import type { Cluster } from './cluster.ts'
@@ -21,9 +23,21 @@ export interface FaultOptions {
   readonly weights: Partial<Record<Trouble, number>>
   /** Between one trouble and the next. */
   readonly everyMs: readonly [least: number, most: number]
+  /** Left out: troubles come by time alone. */
+  readonly work?: Work
   readonly lossesMax: number
   /** How many machines' disks may lose what they hold: fewer than there are copies. As many as may be lost, if left out. */
   readonly badMachines?: number
+}
+
+/** What clients do meanwhile. */
+export interface Work {
+  /** Operations that were answered until now. */
+  readonly done: () => number
+  /** No more of them between one trouble and the next. */
+  readonly operationsMost: number
+  /** After so many troubles the next one waits for clients, not for time. */
+  readonly troublesMost: number
 }
 
 const kinds = {
@@ -48,6 +62,8 @@ export const allTroubles = Object.fromEntries(allKinds.map((kind) => [kind, kind
   number
 >
 
+/** How often clients' work is looked at. */
+const lookAtWorkMs = 50
 /** How often another kind is drawn where one can't be now. */
 const drawsMax = 5
 /** Of power cuts, those that stop writes at any byte. */
@@ -101,10 +117,27 @@ export class Faults {
 
   /** Begins trouble, until `calm`. */
   begin(): void {
-    this.#kit.later(this.#chance.between(...this.#options.everyMs), () => {
+    const { everyMs, work } = this.#options
+    const afterMs = this.#chance.between(...everyMs)
+    const trouble = (): void => {
       for (let draws = 0; draws < drawsMax && !this.#trouble(); draws++);
       this.begin()
-    })
+    }
+    if (work === undefined) return this.#kit.later(afterMs, trouble)
+    const { world } = this.#kit.cluster
+    const at = world.now + afterMs
+    const atDone = work.done() + this.#chance.below(work.operationsMost)
+    const look = (): void => {
+      const isTime = world.now >= at && this.total < work.troublesMost
+      if (isTime || work.done() > atDone) trouble()
+      else this.#kit.later(lookAtWorkMs, look)
+    }
+    this.#kit.later(lookAtWorkMs, look)
+  }
+
+  /** Of all kinds. */
+  get total(): number {
+    return [...this.counts.values()].reduce((sum, count) => sum + count, 0)
   }
 
   /** No trouble any more: all ways open, all disks quick, every node that is not lost runs. */

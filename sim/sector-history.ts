@@ -61,13 +61,37 @@ export class SectorHistory {
 }
 
 export function findSectorViolation(history: SectorHistory): SectorViolation | undefined {
-  const writes = bySector(history.writes, ({ first, count }) => [first, count])
-  const reads = bySector(history.reads, ({ first, stamps }) => [first, stamps.length])
-  for (const [sector, itsReads] of [...reads].sort(([a], [b]) => a - b)) {
-    const violation = findInSector(sector, writes.get(sector) ?? [], itsReads)
+  for (const { sector, writes, reads } of sectorsApart(history)) {
+    const violation = findInSector(sector, writes, reads)
     if (violation !== undefined) return violation
   }
   return findMix(history)
+}
+
+/** A sector that was read, and what covers it. */
+export interface SectorApart {
+  readonly sector: number
+  readonly writes: readonly SectorWrite[]
+  readonly reads: readonly SectorRead[]
+}
+
+/** The sectors that were read, in order; of neighbours with the same history, writes, reads and stamps, the first. */
+export function* sectorsApart({ writes, reads }: SectorHistory): Generator<SectorApart> {
+  const edges = [
+    ...writes.flatMap(({ first, count }) => [first, first + count]),
+    ...reads.flatMap(({ first, stamps }) => [first, first + stamps.length]),
+  ]
+  const [edge, ...edgesBehind] = [...new Set(edges)].sort((a, b) => a - b)
+  let begin = edge
+  for (const end of edgesBehind) {
+    const itsReads = reads.filter(({ first, stamps }) => first <= begin && begin < first + stamps.length)
+    const itsWrites = writes.filter((write) => covers(write, begin))
+    const isAsBefore = (sector: number): boolean =>
+      itsReads.every(({ first, stamps }) => stamps[sector - first] === stamps[sector - 1 - first])
+    for (let sector = begin; itsReads.length > 0 && sector < end; sector++)
+      if (sector === begin || !isAsBefore(sector)) yield { sector, writes: itsWrites, reads: itsReads }
+    begin = end
+  }
 }
 
 const initialWrite: SectorWrite = {
@@ -170,19 +194,3 @@ function findMix({ writes, reads }: SectorHistory): SectorViolation | undefined 
 
 const covers = ({ first, count }: SectorWrite, sector: number): boolean =>
   sector >= first && sector < first + count
-
-function bySector<T>(
-  operations: readonly T[],
-  rangeOf: (operation: T) => [first: number, count: number],
-): Map<number, T[]> {
-  const sectors = new Map<number, T[]>()
-  for (const operation of operations) {
-    const [first, count] = rangeOf(operation)
-    for (let sector = first; sector < first + count; sector++) {
-      const list = sectors.get(sector)
-      if (list === undefined) sectors.set(sector, [operation])
-      else list.push(operation)
-    }
-  }
-  return sectors
-}
