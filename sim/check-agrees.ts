@@ -45,10 +45,15 @@ function findLogsThatLack(cluster: Cluster, damage: Damage): string[] {
 
 const logOf = (vdisk: number | undefined): string => `the log of vDisk ${vdisk}`
 
+/** Each in turn is read into it: fresh memory for each costs more than the look. */
+let wholeFile = Buffer.alloc(0)
+
 function isRight(disk: SimDisk, id: GroupId, copy: CopyRef, checksums: Uint32Array): boolean {
   const file = disk.find(placeOfCopy(id, copy).path)
   if (file?.kind !== 'file') return false
-  const bytes = Buffer.alloc(file.content.size)
+  const { size } = file.content
+  if (size > wholeFile.length) wholeFile = Buffer.alloc(size)
+  const bytes = wholeFile.subarray(0, size)
   file.content.read(bytes, 0)
   const isPageRight = (checksum: number, page: number): boolean =>
     crc32c(bytes.subarray(page * pageBytes, (page + 1) * pageBytes)) === checksum

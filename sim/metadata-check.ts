@@ -201,7 +201,11 @@ function copiesFaults(
   return faults
 }
 
-function* filesUnder(node: SimNode | undefined, path: string): Generator<string> {
-  if (node?.kind === 'file') yield path
-  else for (const [name, inside] of node?.names ?? []) yield* filesUnder(inside, `${path}/${name}`)
+/** Most of a disk's folders are empty: nothing is made for those. */
+function filesUnder(node: SimNode | undefined, path: string, found: string[] = []): string[] {
+  if (node?.kind === 'file') found.push(path)
+  else if (node !== undefined && node.names.size > 0)
+    for (const [name, inside] of node.names)
+      if (inside.kind === 'file' || inside.names.size > 0) filesUnder(inside, `${path}/${name}`, found)
+  return found
 }

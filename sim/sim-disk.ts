@@ -204,10 +204,10 @@ export class SimDisk {
   }
 
   syncDirectory(directory: SimDirectory, mark: number): void {
-    for (const change of this.#unsynced.filter(
+    const changes = this.#unsynced.filter(
       (change) => change.directory === directory && change.sequence <= mark,
-    ))
-      this.#commit(change)
+    )
+    this.#commit(directory, changes)
   }
 
   /** The disk says that these bytes are where they belong, and they are not. */
@@ -283,18 +283,21 @@ export class SimDisk {
     return change
   }
 
-  /** Makes a change durable, with the other half of its rename; older changes of its name can't come back. */
-  #commit(change: NameChange): void {
-    if (!this.#unsynced.includes(change)) return
-    apply(change)
+  /** Makes changes durable, with the other halves of renames; older changes of their names can't come back. */
+  #commit(directory: SimDirectory, changes: readonly NameChange[]): void {
+    const committed = new Map<string, number>()
+    for (const change of changes) {
+      apply(change)
+      committed.set(change.name, change.sequence)
+    }
     this.#unsynced = this.#unsynced.filter(
-      (other) =>
-        other.directory !== change.directory ||
-        other.name !== change.name ||
-        other.sequence > change.sequence,
+      (other) => other.directory !== directory || other.sequence > (committed.get(other.name) ?? -1),
     )
-    const otherHalf = change.madeBy ?? this.#unsynced.find((other) => other.madeBy === change)
-    if (otherHalf) this.#commit(otherHalf)
+    const [durable, makers] = [new Set(changes), new Set(changes.map(({ madeBy }) => madeBy))]
+    const isOtherHalf = (other: NameChange): boolean =>
+      makers.has(other) || (other.madeBy !== undefined && durable.has(other.madeBy))
+    for (const half of this.#unsynced.filter(isOtherHalf))
+      if (this.#unsynced.includes(half)) this.#commit(half.directory, [half])
   }
 }
 

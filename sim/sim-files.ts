@@ -57,19 +57,19 @@ export class SimFiles implements Files {
     path: string,
     options: { create?: boolean; writable?: boolean; direct?: boolean; durable?: boolean } = {},
   ): Promise<File> {
-    return this.operate('open', path, () => {
+    const effect = (): File => {
       const file = options.create ? this.disk.create(path) : this.disk.findFile(path)
       return new SimFileHandle(this, path, file, {
         writable: options.create === true || options.writable === true,
         direct: options.direct === true,
         durable: options.durable === true,
       })
-    })
+    }
+    return this.operate('open', path, effect, { atOnce: options.create !== true })
   }
 
   makeDirectory(path: string): Promise<void> {
-    const changesNothing = this.disk.find(path) !== undefined
-    return this.operate('names', path, () => this.disk.makeDirectory(path), { changesNothing })
+    return this.operate('names', path, () => this.disk.makeDirectory(path), { atOnce: true })
   }
 
   list(path: string): Promise<string[] | undefined> {
@@ -80,18 +80,19 @@ export class SimFiles implements Files {
         const node = this.disk.find(path)
         return node?.kind === 'directory' ? [...node.names.keys()].sort() : undefined
       },
-      { changesNothing: true },
+      { atOnce: true },
     )
   }
 
   readWhole(path: string): Promise<Buffer | undefined> {
-    return this.operate('read', path, () => {
+    const effect = (): Buffer | undefined => {
       if (!this.disk.find(path)) return undefined
       const { content } = this.disk.findFile(path)
       const bytes = Buffer.alloc(content.size)
       content.read(bytes, 0)
       return bytes
-    })
+    }
+    return this.operate('read', path, effect, { atOnce: true })
   }
 
   /** Step by step, as the real one: a crash may leave its temporary file behind. */
@@ -126,7 +127,7 @@ export class SimFiles implements Files {
   }
 
   freeBytes(path: string): Promise<number> {
-    return this.operate('names', path, () => this.disk.freeBytes(path), { changesNothing: true })
+    return this.operate('names', path, () => this.disk.freeBytes(path), { atOnce: true })
   }
 
   lock(path: string): Promise<{ release(): Promise<void> } | undefined> {
@@ -161,13 +162,13 @@ export class SimFiles implements Files {
     kind: OperationKind,
     path: string,
     effect: (fault: DiskFault | undefined) => T,
-    { position = 0, bytes = 0, failed, write, changesNothing = false }: OperationDetails = {},
+    { position = 0, bytes = 0, failed, write, atOnce = false }: OperationDetails = {},
   ): Promise<T> {
     if (!this.process.alive) return never()
     const fault = this.disk.onOperation({ kind, path, position, bytes })
     const { leastMs, mostMs, bytesPerMs } = this.#timing
     const duration = this.chance.between(leastMs, mostMs) + bytes / bytesPerMs + (fault?.delayMs ?? 0)
-    if (changesNothing) return this.#look(kind, path, duration, fault, effect)
+    if (atOnce) return this.#atOnce(kind, path, duration, fault, effect)
     const untilEffect = this.chance.between(0, duration)
     const { powerCycle } = this.disk
     return new Promise<T>((resolve, reject) => {
@@ -200,8 +201,8 @@ export class SimFiles implements Files {
     })
   }
 
-  /** What changes nothing has no effect apart from its answer: one event. */
-  #look<T>(
+  /** One event: the effect comes with the answer, and neither where the process ends before. */
+  #atOnce<T>(
     kind: OperationKind,
     path: string,
     duration: number,
@@ -235,7 +236,8 @@ interface OperationDetails {
   /** What a failure that the hook asks for leaves behind. */
   readonly failed?: () => void
   readonly write?: FlyingWrite
-  readonly changesNothing?: boolean
+  /** It changes nothing, or nothing that a process which ends before the answer could tell from not having happened. */
+  readonly atOnce?: boolean
 }
 
 const parentOf = (path: string): string => posix.dirname(path)
@@ -271,7 +273,7 @@ class SimFileHandle implements File {
         this.#files.schedule.record('bytes read', this.#path, digestOf(target.subarray(0, count)))
         return count
       },
-      { position, bytes: target.length, changesNothing: true },
+      { position, bytes: target.length, atOnce: true },
     )
   }
 
@@ -334,7 +336,7 @@ class SimFileHandle implements File {
   }
 
   size(): Promise<number> {
-    return this.#start('names', () => this.#file.content.size, { changesNothing: true })
+    return this.#start('names', () => this.#file.content.size, { atOnce: true })
   }
 
   truncate(bytes: number): Promise<void> {
@@ -345,7 +347,7 @@ class SimFileHandle implements File {
     assert(!this.#closing, 'a file closed twice')
     this.#closing = true
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    await this.#files.operate('names', this.#path, () => undefined, { changesNothing: true })
+    await this.#files.operate('names', this.#path, () => undefined, { atOnce: true })
   }
 
   async #start<T>(

@@ -47,9 +47,12 @@ const lingerMs = 2_000
 
 interface Written {
   readonly original: Uint8Array
-  readonly copy: Buffer
+  /** How it was when it was written; of some, to see whether they change before they are sent. */
+  readonly copy: Buffer | undefined
   sent: number
 }
+/** Of so many writes one is watched: copies of all would cost more than the rest of the way. */
+const watchedOneOf = 8
 
 interface Piece {
   readonly what: Buffer | 'end' | 'reset'
@@ -87,6 +90,7 @@ export class SimSocket implements Socket {
 
   #waiting: Written[] = []
   #waitingBytes = 0
+  #writes = 0
   #writtenBytes = 0
   #sentBytes = 0
   #stopped = false
@@ -114,9 +118,10 @@ export class SimSocket implements Socket {
 
   write(buffers: readonly Uint8Array[]): boolean {
     if (this.#state !== 'open') return true
+    const isWatched = this.#writes++ % watchedOneOf === 0
     for (const original of buffers) {
       if (original.length === 0) continue
-      this.#waiting.push({ original, copy: Buffer.from(original), sent: 0 })
+      this.#waiting.push({ original, copy: isWatched ? Buffer.from(original) : undefined, sent: 0 })
       this.#waitingBytes += original.length
       this.#writtenBytes += original.length
     }
@@ -222,19 +227,19 @@ export class SimSocket implements Socket {
   }
 
   #nextPiece(): Buffer {
-    const parts: Buffer[] = []
+    const parts: Uint8Array[] = []
     let left = 1 + this.#line.chance.below(pieceBytesMax)
     while (left > 0 && this.#waiting.length > 0) {
       const first = this.#waiting[0]
-      const part = first.copy.subarray(first.sent, first.sent + left)
+      const part = first.original.subarray(first.sent, first.sent + left)
       parts.push(part)
       first.sent += part.length
       left -= part.length
-      if (first.sent < first.copy.length) continue
-      assert(first.copy.equals(first.original), 'a buffer was changed before it was sent')
+      if (first.sent < first.original.length) continue
+      assert(first.copy?.equals(first.original) ?? true, 'a buffer was changed before it was sent')
       this.#waiting.shift()
     }
-    const piece = parts.length === 1 ? parts[0] : Buffer.concat(parts)
+    const piece = Buffer.concat(parts)
     this.#waitingBytes -= piece.length
     this.#sentBytes += piece.length
     return piece
@@ -325,19 +330,25 @@ export class SimSocket implements Socket {
     } else if (this.#closing) this.#consumed(what.length)
     else {
       this.#received.push(what)
-      this.#deliverSoon()
+      if (this.#isReadable && !this.process.frozen) this.#deliver()
+      else this.#deliverSoon()
     }
   }
 
   #deliverSoon(): void {
-    if (this.#deliveryDue || this.#paused || !this.#taken || this.#closing) return
+    if (!this.#isReadable) return
     if (this.#received.length === 0 && !this.#endReceived) return
-    if (this.#line.isStalled(this.peer, this)) return
     this.#deliveryDue = true
     this.#line.schedule.inProcess(this.process, 0, 'deliver', () => {
       this.#deliveryDue = false
       if (!this.#paused && !this.#closing) this.#deliver()
     })
+  }
+
+  /** The process reads what comes, and it is not about to already. */
+  get #isReadable(): boolean {
+    if (this.#deliveryDue || this.#paused || !this.#taken || this.#closing) return false
+    return !this.#line.isStalled(this.peer, this)
   }
 
   #deliver(): void {
@@ -378,7 +389,10 @@ export class SimSocket implements Socket {
     this.#line.schedule.inProcess(this.process, 0, 'close', () => {
       this.#state = 'closed'
       // What still waits goes out, but the process may use its buffers again.
-      this.#waiting = this.#waiting.map((written) => ({ ...written, original: written.copy }))
+      this.#waiting = this.#waiting.map((written) => ({
+        ...written,
+        original: Buffer.from(written.original),
+      }))
       for (const { callback } of this.#whenSent.splice(0)) callback()
       this.onClose(this.#error)
       this.#forgetIfDone()

@@ -10,8 +10,8 @@ import type { RunResult } from './summary.ts'
 // Most buffers are cut from pieces of this size: thousands of small ones cost the garbage collector more than they hold.
 Buffer.poolSize = 1024 * 1024
 
-// Errors are made by the thousand in hard times, and their stacks cost more than the rest of them. A replay has them whole.
-Error.stackTraceLimit = 3
+// Errors are made by the thousand in hard times, and their stacks cost more than the rest of them. A replay has them.
+Error.stackTraceLimit = 0
 
 // Before anything of src/ is loaded: marks are put into it while it is.
 const marks = installMarks()
