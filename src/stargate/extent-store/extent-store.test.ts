@@ -111,6 +111,7 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
         disks: [disk],
         epochOf: () => Promise.resolve(world.rowEpoch),
         remoteCandidates: () => [],
+        remoteTier: () => 'flash',
       }),
     )
     stores[0].onBadCopy = (_access, copy, reason) => bad.push(`${copy.node} ${reason}`)
@@ -801,6 +802,7 @@ test('the owner’s store offers its own disks at first hand, and places copies'
     disks: [world.disks[0]],
     epochOf: () => Promise.resolve(undefined),
     remoteCandidates: () => [remote],
+    remoteTier: () => 'hdd',
   })
   const placement = store.place({
     copies: 2,
@@ -812,4 +814,9 @@ test('the owner’s store offers its own disks at first hand, and places copies'
   })
   assert.deepEqual(placement, { disks: [world.disks[0].ref, world.disks[1].ref], mixed: false })
   assert.deepEqual(decodeControl(encodeControl(store.candidates()[1])), { ...remote })
+  // The configuration knows, whether the disk is a candidate or not.
+  assert.deepEqual(
+    world.disks.slice(0, 2).map(({ ref }) => store.tierOf(ref)),
+    ['flash', 'hdd'],
+  )
 })

@@ -16,7 +16,7 @@
  */
 import type { CopyNumber, DiskRef, Epoch, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
 import { KiB, type GroupPage, type VDiskPage } from '../../base/units.ts'
-import type { Disk, SpacePurpose } from '../../disk/disk.ts'
+import type { Disk, SpacePurpose, Tier } from '../../disk/disk.ts'
 import type { Candidate, CopyPlacementRequest, Placement, PlacementRequest } from './placement.ts'
 
 // Where copies go is part of this contract: a pure function of candidates.
@@ -120,6 +120,8 @@ export interface ExtentStore {
   place(request: PlacementRequest): Placement
   /** Chooses a disk for one more copy: see `placeCopy`. */
   placeCopy(request: CopyPlacementRequest): Candidate | undefined
+  /** Of any disk of the cluster, also one that is no candidate now; undefined where this node has not heard of it yet. */
+  tierOf(disk: DiskRef): Tier | undefined
   /** This node's disks in service. */
   local(): readonly Disk[]
   /** Called once per copy and run of pages of a read that it could not serve. A copy that can't be reached is not bad. */

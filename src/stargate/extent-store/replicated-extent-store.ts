@@ -12,7 +12,7 @@ import { messageOf, NdfsError } from '../../base/errors.ts'
 import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
-import type { Disk, SpacePurpose } from '../../disk/disk.ts'
+import type { Disk, SpacePurpose, Tier } from '../../disk/disk.ts'
 import type { PeerRequest, Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { badRuns, checksumsOf } from './checksums.ts'
@@ -55,6 +55,8 @@ export interface ExtentStoreOptions {
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
+  /** By the cluster's configuration, whatever was heard of the disk. */
+  readonly remoteTier: (disk: DiskRef) => Tier | undefined
   /** Disks whose copies are read when no other gives the bytes: slow ones, failed ones, those out of reach. */
   readonly readLast?: (disk: DiskRef) => boolean
 }
@@ -266,6 +268,12 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   placeCopy(request: CopyPlacementRequest): Candidate | undefined {
     return placeCopy(request, this.candidates())
+  }
+
+  tierOf(disk: DiskRef): Tier | undefined {
+    const { disks, remoteTier } = this.#options
+    if (!this.#isHere(disk)) return remoteTier(disk)
+    return disks.find(({ ref }) => ref.disk === disk.disk)?.tier
   }
 
   local(): readonly Disk[] {

@@ -786,6 +786,7 @@ export class TestNode {
         return { disks: chosen.map(({ ref }) => ref), mixed: isMixed(request, chosen) }
       },
       placeCopy: (request: CopyPlacementRequest) => placeCopy(request, store.candidates()),
+      tierOf: () => 'flash',
       local: () => [],
       onBadCopy: () => undefined,
       statistics: () => ({

@@ -134,10 +134,16 @@ export function placeCopy(extents: ExtentStore, wish: CopyWish): Candidate {
   )
 }
 
-/** The tier that the copies lie on, for the row. */
+/** The tier that the copies lie on, for the row (I8). UNAVAILABLE where that is not known yet. */
 export function tierOf(extents: ExtentStore, disks: readonly DiskRef[]): Tier {
-  const tiers = disks.map(
-    (disk) => extents.candidates().find((candidate) => candidate.ref.disk === disk.disk)?.tier,
-  )
+  const tiers = disks.map((disk) => {
+    const tier = extents.tierOf(disk)
+    if (tier !== undefined) return tier
+    throw new NdfsError(
+      'UNAVAILABLE',
+      `Cannot say on which tier an extent group is: ${disk.node} has not been heard of, nor its disk ${disk.disk}. Start the node`,
+      { node: disk.node },
+    )
+  })
   return tiers.includes('hdd') ? 'hdd' : 'flash'
 }
