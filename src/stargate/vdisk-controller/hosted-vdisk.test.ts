@@ -191,6 +191,21 @@ test('an owner that lost the vDisk answers no read, however quick it is (I4 C11)
   assert.equal((await cluster.read(0, 3)).toString(), 'new')
 })
 
+test('an owner whose groups a later one has freed says that it is none, not that bytes are lost (C11)', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.write(0, Buffer.alloc(pageBytes, 'x'))
+  await cluster.drain()
+  await cluster.takeOver('n1')
+  // It has the map; nobody grants it reads, and nobody tells it that it was taken over.
+  await cluster.read(pageBytes, 1)
+  cluster.logs('gone', 'n2', 'n3')
+  await cluster.pass(5000)
+  const { platform, medusa } = cluster.node
+  await cluster.run(VDiskRow.raise({ platform, medusa }, vdisk, asEpoch(9)))
+  for (const { files } of cluster.world.extents.values()) files.clear()
+  await assert.rejects(cluster.read(0, 1), (error) => hasCode(error, 'FENCED'))
+})
+
 test('without grants reads go on, each proved by a look at the row (F10)', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'text')

@@ -427,15 +427,23 @@ export class HostedVDiskController implements HostedVDisk {
 
   /** What was read may be told: every other replica has granted it, or the row shows that the vDisk is ours still (C11, F10). */
   async #proven<T>(reading: Promise<T>): Promise<T> {
-    const result = await reading
+    const result = await reading.catch(async (error: unknown) => {
+      // That bytes are lost is told like any bytes: a later owner may have freed what this one looks for.
+      if (hasCode(error, 'CORRUPT_EXTENT')) await this.#prove()
+      throw error
+    })
+    await this.#prove()
+    return result
+  }
+
+  async #prove(): Promise<void> {
     this.#assertServing()
-    if (this.#lease.holds(this.#context.platform.clock.now())) return result
+    if (this.#lease.holds(this.#context.platform.clock.now())) return
     await this.#row.proveOwnership().catch((error: unknown) => {
       if (hasCode(error, 'FENCED')) this.#log.stop(error)
       throw error
     })
     this.#assertServing()
-    return result
   }
 
   #assertServing(): void {
