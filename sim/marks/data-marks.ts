@@ -36,7 +36,8 @@ export const dataMarks: readonly Mark[] = [
   ...marks('stargate/vdisk-controller/copy-repair.ts', {
     'a bad copy was repaired': "if (what === 'bad')\n        ¶, log.warn(`a bad copy of",
     'a copy went to a second disk': '¶, suspect(target.disk.disk)\n',
-    'the row had moved on when a copy was there': 'if (!swapped) { ¶; return }\n      repaired(',
+    'the row had moved on when a copy was there':
+      'if (row === undefined) { ¶; return await this.#settle(group) }\n      await this.#settleFrom(',
     'a copy that counts no more was left where it is': '¶, left.push({ ...copy, left: true })',
   }),
   ...marks('stargate/vdisk-controller/hosted-vdisk.ts', {

@@ -25,13 +25,13 @@ export const repairBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         copyRepair,
-        'if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return\n',
-        'const made = extents.rebuildCopy(access, rebuilt, last, trailer, arriving)\n',
+        'const rebuilt = await extents.rebuildCopy(access, last, trailer, arriving)\n',
+        'let told = (_: CopyRef | undefined): void => undefined, plan = new Promise<CopyRef | undefined>((resolve) => (told = resolve)), made = extents.rebuildCopy(access, last, trailer, () => arriving().then((copy) => (told(copy), copy))), rebuilt = await Promise.race([plan, made])\n',
       ),
       patch(
         copyRepair,
-        'const swapped = await index.swapCopy(group, old, rebuilt, target.tier)\n',
-        'const swapped = await index.swapCopy(group, old, rebuilt, target.tier).finally(() => made)\n',
+        'const row = await index.swapCopy(group, seen, old, rebuilt, target.tier)\n',
+        'const row = await index.swapCopy(group, seen, old, rebuilt, target.tier).finally(() => made)\n',
       ),
     ],
     plan: deaths,

@@ -513,7 +513,7 @@ test('a bad copy is rebuilt beside itself under a new number, whole, with its tr
     const bad = access.copies[index]
     const number = (10 + index) as CopyNumber
     const rebuilt = { ...bad, number }
-    await world.store.rebuildCopy(access, rebuilt, [bad], trailerFor(pages), planned)
+    await world.store.rebuildCopy(access, [bad], trailerFor(pages), () => Promise.resolve(rebuilt))
     const alone = { ...access, copies: [rebuilt] }
     assert.deepEqual(await readBack(world, alone, pages), pages)
     const file = await world.disks[index].open(groupFileName(access.group, number))
@@ -523,15 +523,12 @@ test('a bad copy is rebuilt beside itself under a new number, whole, with its tr
   assert.equal(world.store.statistics().copiesRebuilt, 2)
 })
 
-const planned = () => Promise.resolve(true)
-
 test('nobody plans a copy that can’t be read, and none is written that was not planned (I3)', async (t) => {
   const world = await worldOf(t, 3)
   const { access, pages } = await written({ ...world, disks: world.disks.slice(0, 2) })
-  const rebuilt = { ...world.disks[2].ref, number: 12 as CopyNumber }
-  const rebuild = (arriving: () => Promise<boolean>) =>
-    world.store.rebuildCopy(access, rebuilt, [], trailerFor(pages), arriving)
-  assert.equal(await rebuild(() => Promise.resolve(false)), false)
+  const rebuild = (arriving: () => Promise<CopyRef | undefined>) =>
+    world.store.rebuildCopy(access, [], trailerFor(pages), arriving)
+  assert.equal(await rebuild(() => Promise.resolve(undefined)), undefined)
   assert.deepEqual(await inventoryOf(world, 2), [])
   for (const index of [0, 1]) await flip(pathOf(world, access, index), pageBytes)
   await assert.rejects(
@@ -545,12 +542,12 @@ test('a copy that is gone is made anew on another disk, from those that are ther
   const { access, pages } = await written({ ...world, disks: world.disks.slice(0, 2) })
   world.network.cutOff.add('n2')
   const rebuilt = { ...world.disks[2].ref, number: 12 as CopyNumber }
-  await world.store.rebuildCopy(access, rebuilt, [access.copies[1]], trailerFor(pages), planned)
+  await world.store.rebuildCopy(access, [access.copies[1]], trailerFor(pages), () => Promise.resolve(rebuilt))
   assert.deepEqual(await readBack(world, { ...access, copies: [rebuilt] }, pages), pages)
   world.network.cutOff.add('n3')
   const other = { ...rebuilt, number: 13 as CopyNumber }
   await assert.rejects(
-    world.store.rebuildCopy(access, other, [access.copies[1]], trailerFor(pages), planned),
+    world.store.rebuildCopy(access, [access.copies[1]], trailerFor(pages), () => Promise.resolve(other)),
     (error) => hasCode(error, 'PEER_UNREACHABLE') && error.facts.node === 'n3',
   )
 })
@@ -561,7 +558,7 @@ test('a copy is rebuilt from two that are both bad, in different pages', async (
   await flip(pathOf(world, access, 0), pageBytes)
   await flip(pathOf(world, access, 1), 2 * pageBytes)
   const rebuilt = { ...access.copies[0], number: 3 as CopyNumber }
-  await world.store.rebuildCopy(access, rebuilt, [access.copies[0]], trailerFor(pages), planned)
+  await world.store.rebuildCopy(access, [access.copies[0]], trailerFor(pages), () => Promise.resolve(rebuilt))
   assert.deepEqual(await readBack(world, { ...access, copies: [rebuilt] }, pages), pages)
 })
 

@@ -87,19 +87,17 @@ export interface ExtentStore {
     target: Buffer,
   ): Promise<void>
   /**
-   * Makes another copy: reads all pages of the group from those that there are, verified, and writes them to the file of
-   * `rebuilt`, which is durable when it resolves. `last`: copies that are bad or gone, and are asked last; not never, for a page
-   * of one of them may be the only good one. `arriving` is awaited when all pages were read, before the first byte is written; false
-   * ends it there. True: the copy is there, and the caller swaps the row. Rejects as `read` and `write` do, facts `node` and `disk`
-   * where the new copy could not be written.
+   * Makes another copy: reads all pages of the group from those that there are, verified, and writes them. `last`: copies that are
+   * bad or gone, and are asked last; not never, for a page of one of them may be the only good one. `arriving` is awaited when all
+   * pages were read, and says which copy is written; undefined ends it there. Resolves to that copy when it is durable, and the caller
+   * swaps the row. Rejects as `read` and `write` do, facts `node` and `disk` where the new copy could not be written.
    */
   rebuildCopy(
     access: GroupAccess,
-    rebuilt: CopyRef,
     last: readonly CopyRef[],
     trailer: Trailer,
-    arriving: () => Promise<boolean>,
-  ): Promise<boolean>
+    arriving: () => Promise<CopyRef | undefined>,
+  ): Promise<CopyRef | undefined>
   /**
    * Unlinks exactly that copy, durable when it resolves; resolves also where it is not there, or its disk is no disk of the cluster any
    * more. Nothing that was written under

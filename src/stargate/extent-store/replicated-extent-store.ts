@@ -186,23 +186,23 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   async rebuildCopy(
     access: GroupAccess,
-    rebuilt: CopyRef,
     last: readonly CopyRef[],
     trailer: Trailer,
-    arriving: () => Promise<boolean>,
-  ): Promise<boolean> {
+    arriving: () => Promise<CopyRef | undefined>,
+  ): Promise<CopyRef | undefined> {
     assertAccess(access)
-    assert(
-      access.copies.every(({ number }) => number !== rebuilt.number),
-      () => `copy number ${rebuilt.number} of group ${access.group} is in use`,
-    )
     const isLast = (copy: CopyRef): boolean =>
       last.some((one) => sameDisk(one, copy) && one.number === copy.number)
     const copies = [...access.copies.filter((copy) => !isLast(copy)), ...access.copies.filter(isLast)]
     const count = trailer.checksums.length
     const pages = Buffer.allocUnsafe(count * pageBytes)
     await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
-    if (!(await arriving())) return false
+    const rebuilt = await arriving()
+    if (rebuilt === undefined) return undefined
+    assert(
+      access.copies.every(({ number }) => number !== rebuilt.number),
+      () => `copy number ${rebuilt.number} of group ${access.group} is in use`,
+    )
     const write: CopyWrite = {
       epoch: access.epoch,
       at: groupPage(0),
@@ -223,7 +223,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       )
     })
     this.#copiesRebuilt++
-    return true
+    return rebuilt
   }
 
   async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {

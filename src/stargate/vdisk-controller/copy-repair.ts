@@ -15,7 +15,7 @@ import type { Chance, Log } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { namesCopy } from './group-copies.ts'
 import type { Leaving } from './leaving.ts'
-import type { GroupIndex } from './group-index.ts'
+import type { GroupIndex, SeenRow } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import type { GroupRow, PlannedCopy } from './rows.ts'
@@ -90,10 +90,10 @@ export class CopyRepair {
     if (this.#context.isGone(copy)) return
     try {
       await this.#alone(group, async () => {
-        const row = await this.#context.index.read(group)
-        if (row?.state !== 'whole' || !namesCopy(row.copies, copy)) return
+        const seen = await this.#context.index.readToChange(group)
+        if (seen?.row.state !== 'whole' || !namesCopy(seen.row.copies, copy)) return
         const done = (): void => undefined
-        await this.#replace(group, row, copy, { disk: copy, tier: row.tier, done }, 'bad')
+        await this.#replace(group, seen, copy, { disk: copy, tier: seen.row.tier, done }, 'bad')
       })
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
@@ -114,30 +114,32 @@ export class CopyRepair {
     await this.#alone(group, async () => {
       // What an attempt before this one left goes first: there are never more than a few.
       if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
-      const row = await index.read(group)
-      if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
-      const gone = row.copies.find(isGone)
-      const leaving = row.copies.find(isLeaving)
-      const misplaced = misplacedAmong(row.copies)
-      if (gone !== undefined) await this.#replaceElsewhere(group, row, gone, 'gone')
-      else if (leaving !== undefined) await this.#replaceElsewhere(group, row, leaving, 'leaving')
-      else if (misplaced !== undefined) await this.#replaceElsewhere(group, row, misplaced, 'misplaced')
+      const seen = await index.readToChange(group)
+      if (seen?.row.state !== 'whole') return index.copies.forget(groups.handleOf(group))
+      const { copies } = seen.row
+      const gone = copies.find(isGone)
+      const leaving = copies.find(isLeaving)
+      const misplaced = misplacedAmong(copies)
+      if (gone !== undefined) await this.#replaceElsewhere(group, seen, gone, 'gone')
+      else if (leaving !== undefined) await this.#replaceElsewhere(group, seen, leaving, 'leaving')
+      else if (misplaced !== undefined) await this.#replaceElsewhere(group, seen, misplaced, 'misplaced')
       else await this.#settle(group)
     })
   }
 
   async #replaceElsewhere(
     group: GroupId,
-    row: GroupRow,
+    seen: SeenRow,
     old: CopyRef,
     what: Exclude<Cause, 'bad'>,
   ): Promise<void> {
     const { placeCopy, suspect } = this.#context
+    const { row } = seen
     const beside = row.copies.filter((copy) => copy !== old)
     for (let attempt = 1; ; attempt++) {
       const target = placeCopy(beside, row.checksums.length * pageBytes, row.tier, what)
       try {
-        return await this.#replace(group, row, old, target, what)
+        return await this.#replace(group, seen, old, target, what)
       } catch (error) {
         const isTargets = error instanceof NdfsError && error.facts.disk === target.disk.disk
         if (!isTargets || attempt === attemptsMax) throw error
@@ -162,9 +164,9 @@ export class CopyRepair {
     await done
   }
 
-  async #replace(group: GroupId, row: GroupRow, old: CopyRef, target: Target, what: Cause): Promise<void> {
-    const { chance, log, row: owned, index, groups, extents, isGone, admit, repaired } = this.#context
-    const { layer, extents: runs, checksums, copies } = row
+  async #replace(group: GroupId, seen: SeenRow, old: CopyRef, target: Target, what: Cause): Promise<void> {
+    const { log, row: owned, index, extents, isGone, admit, repaired } = this.#context
+    const { layer, extents: runs, checksums, copies } = seen.row
     const bytes = checksums.length * pageBytes
     const trailer = {
       container: owned.state.name,
@@ -176,24 +178,21 @@ export class CopyRepair {
     }
     const leave = await admit(bytes)
     try {
-      const planned = await index.planned(group)
-      if (planned === undefined) return
-      const highest = Math.max(...[...planned, ...copies].map(({ number }) => number))
-      const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
-      const { node, disk, incarnation } = target.disk
-      const rebuilt: CopyRef = { node, disk, incarnation, number }
       const access = { group, vdisk: owned.vdisk, epoch: owned.epoch, copies }
       const last = copies.filter((copy) => namesCopy([old], copy) || isGone(copy))
-      const arriving = (): Promise<boolean> => {
-        index.copies.unsettle(groups.handleOf(group))
-        return index.plan(group, [...planned, rebuilt], [rebuilt, old])
+      let planned: readonly PlannedCopy[] = []
+      const arriving = async (): Promise<CopyRef | undefined> => {
+        const arrival = await this.#plan(group, copies, target.disk, old)
+        if (arrival !== undefined) planned = arrival.planned
+        return arrival?.rebuilt
       }
-      if (!(await extents.rebuildCopy(access, rebuilt, last, trailer, arriving))) return
+      const rebuilt = await extents.rebuildCopy(access, last, trailer, arriving)
+      if (rebuilt === undefined) return
       // The old one is as good as ever: it goes out of the row only for one that is there.
       if (isMove(what) && isGone(rebuilt)) return await this.#settle(group)
-      const swapped = await index.swapCopy(group, old, rebuilt, target.tier)
-      await this.#settle(group)
-      if (!swapped) return
+      const row = await index.swapCopy(group, seen, old, rebuilt, target.tier)
+      if (row === undefined) return await this.#settle(group)
+      await this.#settleFrom(group, row, planned)
       repaired(what, bytes)
       if (what === 'bad')
         log.warn(`a bad copy of extent group ${group} was repaired`, { disk: old.disk, node: old.node })
@@ -202,16 +201,41 @@ export class CopyRepair {
     }
   }
 
+  /** The index is to know of a copy on this disk, beside all that it knows of; undefined where the group is gone. */
+  async #plan(
+    group: GroupId,
+    copies: readonly CopyRef[],
+    { node, disk, incarnation }: DiskRef,
+    old: CopyRef,
+  ): Promise<{ readonly rebuilt: CopyRef; readonly planned: readonly PlannedCopy[] } | undefined> {
+    const { chance, index, groups } = this.#context
+    index.copies.unsettle(groups.handleOf(group))
+    let rebuilt: CopyRef | undefined
+    const withAnother = (planned: readonly PlannedCopy[]): readonly PlannedCopy[] => {
+      const highest = Math.max(...[...planned, ...copies].map(({ number }) => number))
+      const number = (highest + 1 + chance.below(numberStepMax)) as CopyNumber
+      rebuilt = { node, disk, incarnation, number }
+      return [...planned, rebuilt]
+    }
+    const planned = await index.plan(group, withAnother, [{ node, disk, incarnation }, old])
+    return planned === undefined || rebuilt === undefined ? undefined : { rebuilt, planned }
+  }
+
+  /** As row and index say, read now: for whoever does not know what became of a repair. */
+  async #settle(group: GroupId): Promise<void> {
+    const { index, groups } = this.#context
+    const row = await index.readFenced(group)
+    if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
+    await this.#settleFrom(group, row, (await index.planned(group)) ?? [])
+  }
+
   /**
    * Unlinks every copy that the index knows of and the row does not name, whoever planned it. What can't be reached stays in the
-   * index: it is unlinked when its disk is back.
+   * index: it is unlinked when its disk is back. Nobody but us changes either: the row is as we wrote or fenced it, and the group is pinned.
    */
-  async #settle(group: GroupId): Promise<void> {
+  async #settleFrom(group: GroupId, row: GroupRow, planned: readonly PlannedCopy[]): Promise<void> {
     const { index, groups, isGone, isRemoved } = this.#context
     const handle = groups.handleOf(group)
-    const row = await index.readFenced(group)
-    if (row?.state !== 'whole') return index.copies.forget(handle)
-    const planned = (await index.planned(group)) ?? []
     const left: PlannedCopy[] = []
     for (const copy of planned) {
       if (namesCopy(row.copies, copy)) continue
@@ -221,7 +245,7 @@ export class CopyRepair {
     const unnamed = planned.length - row.copies.length
     const isNews =
       unnamed !== left.length || planned.some((copy) => !namesCopy(row.copies, copy) && copy.left !== true)
-    if (isNews) await index.plan(group, [...row.copies, ...left], left)
+    if (isNews) await index.plan(group, () => [...row.copies, ...left], left)
     index.copies.known(handle, row.copies, left)
   }
 

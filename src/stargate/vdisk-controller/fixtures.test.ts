@@ -729,7 +729,7 @@ export class TestNode {
           `no good copy of ${access.group}`,
         )
       },
-      rebuildCopy: async (access, rebuilt, last, trailer, arriving) => {
+      rebuildCopy: async (access, last, trailer, arriving) => {
         const good = access.copies.filter((copy) => !last.includes(copy))
         const pages = Buffer.alloc(trailer.checksums.length * pageBytes)
         const copies = [...good, ...last]
@@ -740,11 +740,12 @@ export class TestNode {
           trailer.checksums,
           pages,
         )
-        if (!(await arriving())) return false
+        const rebuilt = await arriving()
+        if (rebuilt === undefined) return undefined
         await on(rebuilt, (disk) =>
           disk.files.set(fileName(access.group, rebuilt), { pages, finished: true }),
         )
-        return true
+        return rebuilt
       },
       remove: async (group, copy) =>
         world.removed.has(copy.node)

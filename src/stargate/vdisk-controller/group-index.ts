@@ -42,10 +42,20 @@ export interface RegisteredGroup {
   readonly copies: readonly CopyRef[]
 }
 
-interface SeenRow {
+/** A row, and what a change of it is on condition of. */
+export interface SeenRow {
   readonly row: GroupRow
   readonly epoch: VDiskRow['epoch']
   readonly version: number
+}
+
+/** A change of what the index says of one group, which waits for the one before. */
+interface Plan {
+  readonly id: GroupId
+  readonly next: (planned: readonly PlannedCopy[]) => readonly PlannedCopy[]
+  readonly unnamed: readonly DiskRef[]
+  readonly resolve: (planned: readonly PlannedCopy[] | undefined) => void
+  readonly reject: (error: unknown) => void
 }
 
 export class GroupIndex {
@@ -61,6 +71,7 @@ export class GroupIndex {
   #partition: Promise<OwnedPartition> | undefined
   /** What the row says of disks with copies that no group's row names; undefined: it was not read yet. */
   #left: readonly DiskRef[] | undefined
+  #plans: Plan[] = []
   #counter = 0
 
   constructor(
@@ -143,29 +154,63 @@ export class GroupIndex {
   }
 
   /**
-   * Says which copies the group has or is about to have, durably: before the first byte of a new one. `unnamed`: the disks of those
-   * that its row does not name, or soon will not. False where the group is gone.
+   * Says which copies the group has or is about to have, durably: before the first byte of a new one. `next`: from those that are planned
+   * now. `unnamed`: the disks of those that its row does not name, or soon will not. Resolves to what is planned then; undefined where the
+   * group is gone. What comes while another change is under way is written together.
    */
-  async plan(
+  plan(
     id: GroupId,
-    copies: readonly PlannedCopy[],
+    next: Plan['next'],
     unnamed: readonly DiskRef[] = [],
-  ): Promise<boolean> {
-    const partition = await this.#owned()
-    return partition.serial.run(async () => {
-      const rows = await partition.read(this.#left === undefined ? [id, leftBehindRowKey] : [id])
-      this.#sawLeft(rows)
-      if (!rows.some(({ key }) => key === id)) return false
-      const before = this.#left ?? []
-      const left = [...before]
-      for (const disk of unnamed) if (!left.some((one) => sameDisk(one, disk))) left.push(diskOf(disk))
-      await partition.change([
-        { key: id, value: encodePlannedCopies(copies) },
-        ...(left.length > before.length ? [{ key: leftBehindRowKey, value: encodeLeftBehind(left) }] : []),
-      ])
-      this.#left = left
-      return true
+  ): Promise<readonly PlannedCopy[] | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#plans.push({ id, next, unnamed, resolve, reject })
+      if (this.#plans.length === 1) void this.#writePlans()
     })
+  }
+
+  async #writePlans(): Promise<void> {
+    let plans: Plan[] = []
+    try {
+      const partition = await this.#owned()
+      const planned = await partition.serial.run(() => {
+        plans = this.#plans
+        this.#plans = []
+        return this.#writeTogether(partition, plans)
+      })
+      for (const { id, resolve } of plans) resolve(planned.get(id))
+    } catch (error) {
+      // Before it was their turn they wait still.
+      if (plans.length === 0) plans = this.#plans.splice(0)
+      for (const { reject } of plans) reject(error)
+    }
+  }
+
+  async #writeTogether(
+    partition: OwnedPartition,
+    plans: readonly Plan[],
+  ): Promise<ReadonlyMap<string, readonly PlannedCopy[]>> {
+    const ids = [...new Set(plans.map(({ id }) => id))]
+    const rows = await partition.read(this.#left === undefined ? [...ids, leftBehindRowKey] : ids)
+    this.#sawLeft(rows)
+    const planned = new Map<string, readonly PlannedCopy[]>()
+    for (const { key, value } of rows)
+      if (key !== leftBehindRowKey) planned.set(key, decodePlannedCopies(value))
+    const before = this.#left ?? []
+    const left = [...before]
+    for (const { id, next, unnamed } of plans) {
+      const copies = planned.get(id)
+      if (copies === undefined) continue
+      planned.set(id, next(copies))
+      for (const disk of unnamed) if (!left.some((one) => sameDisk(one, disk))) left.push(diskOf(disk))
+    }
+    if (planned.size === 0) return planned
+    await partition.change([
+      ...[...planned].map(([key, copies]) => ({ key, value: encodePlannedCopies(copies) })),
+      ...(left.length > before.length ? [{ key: leftBehindRowKey, value: encodeLeftBehind(left) }] : []),
+    ])
+    this.#left = left
+    return planned
   }
 
   /** Disks that may hold copies which no row names, to be told to whoever looks without owning the vDisk. */
@@ -199,7 +244,7 @@ export class GroupIndex {
   /** The first step of deletion; nothing where no row names the group any more. */
   async markDeleting(id: GroupId): Promise<void> {
     for (;;) {
-      const seen = await this.#readToChange(id)
+      const seen = await this.readToChange(id)
       const copies = seen?.row.copies ?? (await this.planned(id))
       if (copies === undefined) return
       if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
@@ -255,12 +300,20 @@ export class GroupIndex {
   }
 
   /**
-   * Swaps one copy, which is bad or gone, for another on this tier, in the row and on condition that it has not changed. False where the
-   * row has moved on.
+   * Swaps one copy, which is bad or gone, for another on this tier, in the row and on condition that it is as it was seen. The row as it
+   * is then; undefined where it has moved on.
    */
-  async swapCopy(id: GroupId, old: CopyRef, rebuilt: CopyRef, tier: Tier): Promise<boolean> {
-    const seen = await this.#readToChange(id)
-    if (seen === undefined || seen.row.state !== 'whole' || !namesCopy(seen.row.copies, old)) return false
+  async swapCopy(
+    id: GroupId,
+    seen: SeenRow,
+    old: CopyRef,
+    rebuilt: CopyRef,
+    tier: Tier,
+  ): Promise<GroupRow | undefined> {
+    assert(
+      seen.row.state === 'whole' && namesCopy(seen.row.copies, old),
+      () => `a copy of group ${id} is swapped that its row does not name`,
+    )
     const copies = seen.row.copies.map((copy) => (namesCopy([old], copy) ? rebuilt : copy))
     assert(
       new Set(copies.map(({ node }) => node)).size === copies.length,
@@ -273,8 +326,9 @@ export class GroupIndex {
       ...(tier === seen.row.tier ? {} : { tier: 'hdd', mixed: true }),
     }
     const result = await this.#change(id, seen, { put: [{ key: groupRowKey, value: encodeGroupRow(row) }] })
-    if (result.outcome === 'applied') this.#groups.remember(this.#groups.handleOf(id), row)
-    return result.outcome === 'applied'
+    if (result.outcome !== 'applied') return undefined
+    this.#groups.remember(this.#groups.handleOf(id), row)
+    return row
   }
 
   /**
@@ -283,7 +337,7 @@ export class GroupIndex {
    */
   async readFenced(id: GroupId): Promise<GroupRow | undefined> {
     for (;;) {
-      const seen = await this.#readToChange(id)
+      const seen = await this.readToChange(id)
       if (seen === undefined || seen.epoch === this.#row.epoch) return seen?.row
       await this.#change(id, seen)
     }
@@ -295,7 +349,7 @@ export class GroupIndex {
   }
 
   /** For whoever is about to change it: a later owner, who has changed it already, must not be overruled (I4). */
-  async #readToChange(id: GroupId): Promise<SeenRow | undefined> {
+  async readToChange(id: GroupId): Promise<SeenRow | undefined> {
     const seen = await this.#readRow(id)
     if (seen !== undefined && seen.epoch > this.#row.epoch)
       throw new NdfsError(

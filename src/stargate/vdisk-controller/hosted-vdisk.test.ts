@@ -351,11 +351,15 @@ test('an owner that was taken over changes no group’s row that the later one h
   assert.equal((await world.clock.run(b.readFenced(id)))?.state, 'whole')
   const rebuilt = { ...three, number: 7 as never }
   const fenced = (error: unknown) => hasCode(error, 'FENCED')
-  await assert.rejects(world.clock.run(a.swapCopy(id, copies[1], rebuilt, 'flash')), fenced)
+  const seen = { row: whole, epoch: asEpoch(1), version: 1 }
+  assert.equal(await world.clock.run(a.swapCopy(id, seen, copies[1], rebuilt, 'flash')), undefined)
+  await assert.rejects(world.clock.run(a.readToChange(id)), fenced)
   await assert.rejects(world.clock.run(a.readFenced(id)), fenced)
   await assert.rejects(world.clock.run(a.markDeleting(id)), fenced)
   assert.deepEqual((await world.clock.run(b.read(id)))?.copies, copies)
-  assert.equal(await world.clock.run(b.swapCopy(id, copies[1], rebuilt, 'flash')), true)
+  const now = await world.clock.run(b.readToChange(id))
+  const swapped = await world.clock.run(b.swapCopy(id, now!, copies[1], rebuilt, 'flash'))
+  assert.deepEqual(swapped?.copies, [copies[0], rebuilt])
 })
 
 test('many small groups are compacted into few, and read as before (C5)', async () => {

@@ -10,7 +10,7 @@ import { type DiskRef, sameDisk } from '../../base/ids.ts'
 import type { Clock, Timer } from '../../platform/platform.ts'
 
 /** Copies under way at once: memory is this many times 4 MiB, and a disk has something to do while another is waited for. */
-const repairsAtOnceMax = 4
+const repairsAtOnceMax = 8
 /** Requests of guests for each of which repair rests as long as a copy took, and how often that at the most. */
 const guestsPerRest = 8
 const restsMax = 3
