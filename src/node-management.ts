@@ -189,8 +189,14 @@ export class NodeManagement implements ManagementTarget {
 
   async deleteContainer(name: string, { force }: { readonly force: boolean }): Promise<void> {
     const { zeus } = this.#options
-    const key = await this.#containerKey(name)
+    const container = await this.#containerKey(name)
     const vdisks = await zeus.list(`vdisk/${name}/`)
+    if ((await this.#containerKey(name)).version !== container.version)
+      throw new NdfsError(
+        'CONFLICT',
+        `Cannot delete ${name}: it was deleted and created again meanwhile. Ask again if it is to go`,
+        { name },
+      )
     if (vdisks.length > 0 && !force)
       throw new NdfsError(
         'IN_USE',
@@ -199,9 +205,9 @@ export class NodeManagement implements ManagementTarget {
           vdisks: vdisks.length,
         },
       )
-    for (const { key } of vdisks)
-      await this.deleteVDisk({ container: name, name: key.slice(`vdisk/${name}/`.length) }, { force })
-    await this.#deleteName(key)
+    // Those that were there: what has such a name by the time that it is its turn may be another's.
+    for (const vdisk of vdisks) await this.#deleteVDisk(vdisk, force)
+    await this.#deleteName(container)
   }
 
   // --- vDisks ----------------------------------------------------------------------------------------------------
@@ -254,20 +260,22 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async deleteVDisk(vdisk: VDiskName, { force }: { readonly force: boolean }): Promise<void> {
-    const { router } = this.#options
-    const name = await this.#nameKey(vdisk)
+    await this.#deleteVDisk(await this.#nameKey(vdisk), force)
+  }
+
+  async #deleteVDisk(name: Versioned, force: boolean): Promise<void> {
     const { id } = name.value as VDiskNameValue
     const opens = force ? 0 : await this.#opens(id)
     if (opens > 0)
       throw new NdfsError(
         'IN_USE',
-        `Cannot delete ${nameOf(vdisk)}: ${opens} clients have it open. Disconnect them, or use --force`,
+        `Cannot delete ${name.key.slice('vdisk/'.length)}: ${opens} clients have it open. Disconnect them, or use --force`,
         {
           opens,
         },
       )
     // The vDisk first: a name that is left points to what says that it was deleted, and deleting it again ends it.
-    await router.delete(id)
+    await this.#options.router.delete(id)
     await this.#deleteName(name)
   }
 
