@@ -17,8 +17,8 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
       patch(
         drain,
-        '      await index.complete(group.id, {\n        layer: row.state.layer,\n        tier: tierOf(extents, group.copies),',
-        '      void writing.catch(() => undefined), await index.complete(group.id, {\n        layer: row.state.layer,\n        tier: tierOf(extents, group.copies),',
+        '      await index.complete(group.id, {\n        layer: row.state.layer,\n        tier,',
+        '      void writing.catch(() => undefined), await index.complete(group.id, {\n        layer: row.state.layer,\n        tier,',
       ),
       patch(
         drain,

@@ -204,10 +204,11 @@ async function completeExtents(
     }
     const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
     const already = await index.read(piece.group)
+    // Where that is not known yet, no copy has failed: the drain waits.
+    const tier = tierOf(extents, piece.copies)
     try {
       if (already === undefined) {
         await extents.finish(access, trailerOf(context, [extent], piece.checksums))
-        const tier = tierOf(extents, piece.copies)
         await index.complete(piece.group, {
           layer: row.state.layer,
           tier,
@@ -329,6 +330,7 @@ export async function writeGroup(
   const trailer = trailerOf(context, extentsOf(pages), checksums)
   for (let attempt = 1; ; attempt++) {
     const placement = context.place(pages.length * pageBytes)
+    const tier = tierOf(extents, placement.disks)
     const [group] = await index.register([placement.disks])
     const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
     try {
@@ -341,7 +343,7 @@ export async function writeGroup(
       )
       await index.complete(group.id, {
         layer: row.state.layer,
-        tier: tierOf(extents, group.copies),
+        tier,
         ...(placement.mixed ? { mixed: true } : {}),
         state: 'whole',
         copies: group.copies,

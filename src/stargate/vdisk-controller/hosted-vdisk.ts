@@ -429,7 +429,7 @@ export class HostedVDiskController implements HostedVDisk {
   async #proven<T>(reading: Promise<T>): Promise<T> {
     const result = await reading.catch(async (error: unknown) => {
       // That bytes are lost is told like any bytes: a later owner may have freed what this one looks for.
-      if (hasCode(error, 'CORRUPT_EXTENT')) await this.#prove()
+      if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA')) await this.#prove()
       throw error
     })
     await this.#prove()
