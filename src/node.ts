@@ -226,7 +226,10 @@ export async function startNode(options: NodeOptions) {
       ),
     ],
     admitMaintenance,
-    guestsUnderWay: () => admission.statistics().guest.outstanding,
+    guests: () => {
+      const { outstanding, admitted } = admission.statistics().guest
+      return { underWay: outstanding, begun: admitted }
+    },
     isGone: (disk) => gone.isGone(disk),
     mayBeRead: (disk) => gone.mayBeRead(disk),
     leaving: {

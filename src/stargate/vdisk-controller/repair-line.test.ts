@@ -26,7 +26,7 @@ class Source implements RepairSource {
   }
 }
 
-const noGuests = (): number => 0
+const noGuests = () => ({ underWay: 0, begun: 0 })
 
 const settled = async (): Promise<void> => {
   for (let i = 0; i < 5; i++) await Promise.resolve()
@@ -52,15 +52,16 @@ test('the most endangered group of all vDisks goes first, alike ones take turns,
 test('beside guests one copy is made at a time, and then none for up to three times as long', async () => {
   let now = 0
   let guests = 32
+  let begun = 0
   const timers: { readonly at: number; readonly act: () => void }[] = []
   const after = (ms: number, act: () => void) => timers.push({ at: now + ms, act })
   const order: string[] = []
-  const a = new Source('a', [1, 2, 3, 4, 5, 6], order)
+  const a = new Source('a', [1, 2, 3, 4, 5, 6, 7, 8, 9], order)
   const clock = { now: () => now, after } as unknown as Clock
   const line = new RepairLine(
     clock,
     () => [a],
-    () => guests,
+    () => ({ underWay: guests, begun }),
   )
   const endAt = async (ms: number): Promise<void> => {
     now = ms
@@ -85,7 +86,15 @@ test('beside guests one copy is made at a time, and then none for up to three ti
   now = 150
   guests = 0
   timers.shift()?.act()
-  assert.deepEqual(order, ['a1', 'a2', 'a3', 'a4', 'a5', 'a6'])
+  // What memory answers at once is not under way at any moment.
+  begun += 16 * 20
+  await endAt(170)
+  assert.equal(timers[0].at, 210)
+  now = 210
+  timers.shift()?.act()
+  assert.deepEqual(order, ['a1', 'a2', 'a3', 'a4', 'a5'])
+  await endAt(220)
+  assert.equal(order.length, 9, 'as many at once as there may be')
 })
 
 test('what is on its way to a disk counts until its space shows it', () => {

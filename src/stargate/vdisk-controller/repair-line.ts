@@ -5,6 +5,7 @@
  * Guests keep three quarters of the node while they use it (R19). Admission control divides bytes and requests where their bounds are met;
  * processors and disks are full long before that. So while guests are at work one copy is made at a time, and then none for so much
  * longer than it took as guests have under way: beside a queue of 24 and more repair has a quarter of the time, beside nobody all.
+ * What memory answers is never seen under way, and counts by how much of it there is.
  */
 import { type DiskRef, sameDisk } from '../../base/ids.ts'
 import type { Clock, Timer } from '../../platform/platform.ts'
@@ -16,6 +17,14 @@ const guestsPerRest = 8
 const restsMax = 3
 /** A copy that took so long waited for something else. */
 const restMsMax = 2000
+/** What this node has of guests. */
+export interface Guests {
+  /** Begun and not answered. */
+  readonly underWay: number
+  /** Begun since the node was started. */
+  readonly begun: number
+}
+
 /** What was written to a disk shows in its space by then (space-view.ts asks again after a second). */
 const shownAfterMs = 2000
 /** What the rate is measured over. */
@@ -30,39 +39,49 @@ export interface RepairSource {
 export class RepairLine {
   readonly #clock: Clock
   readonly #sources: () => Iterable<RepairSource>
-  readonly #guestsUnderWay: () => number
+  readonly #guests: () => Guests
   readonly #turns = new WeakMap<RepairSource, number>()
   readonly #onTheirWay: { readonly disk: DiskRef; readonly bytes: number; shownAt: number }[] = []
   readonly #lately: { readonly at: number; readonly bytes: number }[] = []
   #turn = 0
   #atWork = 0
+  /** Guests were at work when the last copy was made. */
+  #isBusy = false
   #rest: Timer | undefined
 
-  /** `guestsUnderWay`: requests of guests that this node has begun and not answered. */
-  constructor(clock: Clock, sources: () => Iterable<RepairSource>, guestsUnderWay: () => number) {
+  constructor(clock: Clock, sources: () => Iterable<RepairSource>, guests: () => Guests) {
     this.#clock = clock
     this.#sources = sources
-    this.#guestsUnderWay = guestsUnderWay
+    this.#guests = guests
   }
 
   /** Some vDisk has something to repair. */
   wake(): void {
-    while (this.#rest === undefined && this.#atWork < (this.#guestsUnderWay() > 0 ? 1 : repairsAtOnceMax)) {
+    while (this.#rest === undefined && this.#atWork < this.#atOnceMax) {
       const source = this.#next()
       if (source === undefined) return
       this.#begin(source)
     }
   }
 
+  get #atOnceMax(): number {
+    return this.#guests().underWay > 0 || this.#isBusy ? 1 : repairsAtOnceMax
+  }
+
   #begin(source: RepairSource): void {
     this.#atWork++
     this.#turns.set(source, ++this.#turn)
-    const [began, guests] = [this.#clock.now(), this.#guestsUnderWay()]
+    const [beganAt, before] = [this.#clock.now(), this.#guests()]
     void source.workOne().finally(() => {
       this.#atWork--
+      const tookMs = this.#clock.now() - beganAt
+      const after = this.#guests()
+      const eachMs = tookMs > 0 ? (after.begun - before.begun) / tookMs : 0
       // At one moment of two a busy guest may just have nothing under way.
-      const rests = Math.min(restsMax, Math.max(guests, this.#guestsUnderWay()) / guestsPerRest)
-      const restMs = Math.min(restMsMax, rests * (this.#clock.now() - began))
+      const guests = Math.max(before.underWay, after.underWay, eachMs)
+      this.#isBusy = guests >= 1
+      const rests = Math.min(restsMax, guests / guestsPerRest)
+      const restMs = Math.min(restMsMax, rests * tookMs)
       if (restMs > 0 && this.#rest === undefined)
         this.#rest = this.#clock.after(restMs, () => {
           this.#rest = undefined

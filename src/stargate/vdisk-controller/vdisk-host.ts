@@ -30,7 +30,7 @@ import { type HostedContext, HostedVDiskController } from './hosted-vdisk.ts'
 import type { MedusaAccess } from './owned-partition.ts'
 import type { Pace } from './pace.ts'
 import { freeEverything } from './reclaim.ts'
-import { RepairLine, type RepairSource } from './repair-line.ts'
+import { type Guests, RepairLine, type RepairSource } from './repair-line.ts'
 import { looksForRepair, sumOfRepairs } from './repair-looks.ts'
 import { recoverLog } from './takeover.ts'
 import type { HostedVDisk, VDiskController, VDiskControllerStatistics } from './vdisk-controller.ts'
@@ -63,8 +63,8 @@ export interface VDiskHostOptions {
   readonly mayBeRead: HostedContext['mayBeRead']
   readonly leaving: HostedContext['leaving']
   readonly isAnyGone: HostedContext['isAnyGone']
-  /** Requests of guests that this node has begun and not answered: work that nobody waits for makes way for them. */
-  readonly guestsUnderWay?: () => number
+  /** Work that nobody waits for makes way for them. */
+  readonly guests?: () => Guests
   /** A vDisk is served here from now on. */
   readonly served?: (vdisk: VDiskId) => void
 }
@@ -135,7 +135,7 @@ export class VDiskHost implements VDiskController {
     this.#repairs = new RepairLine(
       platform.clock,
       () => this.#repairSources(),
-      options.guestsUnderWay ?? (() => 0),
+      options.guests ?? (() => ({ underWay: 0, begun: 0 })),
     )
     extents.onBadCopy = (access, copy, reason) => {
       void this.#badCopy(access.vdisk, access.group, copy, reason)
