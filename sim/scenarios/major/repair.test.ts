@@ -10,10 +10,13 @@ const groups = 6
 const sectorsOfGroup = 128
 
 /** Some groups at rest; their owner, and the first node beside it that holds copies. */
-async function atRest(options: SceneOptions): Promise<{ scene: Scene; owner: NodeId; holder: NodeId }> {
-  const scene = await Scene.begin({ sectors: groups * sectorsOfGroup, nodes: 5, pace: quickPace, ...options })
+async function atRest(
+  options: SceneOptions,
+  count = groups,
+): Promise<{ scene: Scene; owner: NodeId; holder: NodeId }> {
+  const scene = await Scene.begin({ sectors: count * sectorsOfGroup, nodes: 5, pace: quickPace, ...options })
   const guest = scene.guest(scene.cluster.names[0])
-  for (let group = 0; group < groups; group++) {
+  for (let group = 0; group < count; group++) {
     await scene.done(guest.write(group * sectorsOfGroup, sectorsOfGroup))
     await scene.drain()
   }
@@ -109,7 +112,8 @@ test('M4: a node that comes back in the middle of repair keeps what was not repl
   let kept = 0
   let replaced = 0
   for (let moment = 1; moment <= 3; moment++) {
-    const { scene, owner, holder } = await atRest({ seed: 20 + moment })
+    // More on each node than copies are made at once.
+    const { scene, owner, holder } = await atRest({ seed: 20 + moment, nodes: 3 }, 30)
     const { cluster } = scene
     const before = scene.groupNodes()
     let isBack = false
