@@ -49,11 +49,7 @@ export class GoneDisks {
 
   isGone(disk: DiskRef): boolean {
     const { node, disks, sessions } = this.#context
-    if (disk.node === node)
-      return !disks.some(
-        ({ ref, state }) =>
-          ref.disk === disk.disk && ref.incarnation === disk.incarnation && state === 'online',
-      )
+    if (disk.node === node) return !disks.some(({ ref, state }) => sameDisk(ref, disk) && state === 'online')
     const session = sessions.get(disk.node)
     if (session === undefined) return this.#isOver(disk.node)
     return !shows(session, disk.disk, disk.incarnation)

@@ -5,7 +5,7 @@ import type { Leaving, Mode } from './management/management.ts'
 import type { RepairTold } from './management/repair-status.ts'
 import { settingOf } from './leaving-disks.ts'
 import { type Configuration, disksOfNode, leavingDisksOf, type OrderlyChange } from './orderly-change.ts'
-import { type DiskRef, isThatDisk, type NodeId } from './base/ids.ts'
+import { type DiskRef, isThatDisk, type NodeId, sameDisk } from './base/ids.ts'
 import type { SettingValue } from './zeus/zeus.ts'
 
 /** Undefined where all are active: then nothing is counted. */
@@ -23,9 +23,7 @@ export async function leavingStatus(
     .flatMap(({ lists }) => lists)
     .find((list) => list.moving !== undefined && list.waitsFor !== undefined)?.waitsFor
   const statusOf = (node: NodeId, mode: Mode, those: readonly DiskRef[], disk?: string): Leaving => {
-    const on = held.disks.filter((one) =>
-      those.some((ref) => ref.disk === one.disk.disk && ref.incarnation === one.disk.incarnation),
-    )
+    const on = held.disks.filter((one) => those.some((ref) => sameDisk(ref, one.disk)))
     const sum = (what: 'groups' | 'bytes' | 'logs'): number => on.reduce((total, one) => total + one[what], 0)
     const vdisks = disk === undefined ? ownedBy(view, node) : 0
     const isEmpty = sum('logs') + vdisks + held.unknown.length === 0

@@ -1,5 +1,5 @@
 /** The scrub of one node, joined to what it reads, repairs and remembers; and the one setting that all nodes share. */
-import type { DiskRef, GroupId, NodeId } from './base/ids.ts'
+import { type DiskRef, type GroupId, type NodeId, sameDisk } from './base/ids.ts'
 import { pageBytes } from './base/units.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { Scrub, type ScrubProgress, type ScrubTold } from './curator/scrub.ts'
@@ -129,10 +129,7 @@ export class NodeScrub {
   }
 
   #isHere(ref: DiskRef): boolean {
-    return this.#options.disks.some(
-      (disk) =>
-        disk.state === 'online' && disk.ref.disk === ref.disk && disk.ref.incarnation === ref.incarnation,
-    )
+    return this.#options.disks.some((disk) => disk.state === 'online' && sameDisk(disk.ref, ref))
   }
 
   async #check(
