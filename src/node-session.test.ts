@@ -66,13 +66,20 @@ function stage() {
   return { zeus, node, session }
 }
 
-test('a change that Zeus did not hear is told again, until it has', async () => {
-  const { zeus, node, session } = stage()
+/** The session is open, and Zeus out of reach since before a disk failed. */
+async function withNewsUnheard() {
+  const staged = stage()
+  const { zeus, node, session } = staged
   await session.open()
   zeus.reachable = false
   node.disks = 'one failed'
   session.changed()
   await settled()
+  return staged
+}
+
+test('a change that Zeus did not hear is told again, until it has', async () => {
+  const { zeus, node, session } = await withNewsUnheard()
   assert.equal(zeus.shown, 'online')
   node.disks = 'two failed'
   session.changed()
@@ -96,12 +103,7 @@ test('a change that comes while the session is being opened is told after that',
 })
 
 test('a session that was lost is opened again, and shows how things are by then', async () => {
-  const { zeus, node, session } = stage()
-  await session.open()
-  zeus.reachable = false
-  node.disks = 'one failed'
-  session.changed()
-  await settled()
+  const { zeus } = await withNewsUnheard()
   zeus.lose()
   await settled()
   assert.equal(zeus.opened, 1)

@@ -53,11 +53,7 @@ class Story {
 
   /** What a node says; the first that serves, where none is named. */
   async said(node = this.scene.cluster.serving()[0]): Promise<Survival> {
-    let survival: Survival | undefined
-    await this.scene.world.play(async () => {
-      survival = (await this.scene.cluster.node(node)!.management.status()).survival
-    })
-    return survival!
+    return (await this.scene.ask(node, (management) => management.status())).survival
   }
 
   /** A write that somebody acknowledged; false where nobody did. */
@@ -180,6 +176,7 @@ test('nodes that are in one block survive a node; where they are put in two, wha
   let two = await story.said()
   for (let looks = 0; two.misplacedBytes === 0 && looks < 100; looks++) {
     await scene.wait(20)
+    await story.check('with two blocks')
     two = await story.said()
   }
   assert.match(two.sentence, /^survives a node, but not/)

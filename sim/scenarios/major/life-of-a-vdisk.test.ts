@@ -1,20 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
-import type { NodeId, VDiskId } from '../../../src/base/ids.ts'
+import type { VDiskId } from '../../../src/base/ids.ts'
 import { MiB } from '../../../src/base/units.ts'
-import type { NodeManagement } from '../../../src/node-management.ts'
 import { vDiskStates } from '../../metadata-check.ts'
 import { Scene } from './support.ts'
-
-/** What an operator asks of this node. */
-const managementOf =
-  ({ cluster, world }: Scene, via: NodeId) =>
-  async <T>(what: (management: NodeManagement) => Promise<T>): Promise<T> => {
-    let answer: T | undefined
-    await world.play(async () => void (answer = await what(cluster.node(via)!.management)))
-    return answer!
-  }
 
 const stateIn = ({ cluster }: Scene, id: number) => vDiskStates(cluster.database).get(id as VDiskId)?.state
 
@@ -139,21 +129,24 @@ test('a deletion that was held up spares the vDisk that has the name by now', as
   const { cluster, world } = scene
   const [held, via] = cluster.names
   const vdisk = { container: 'c', name: 'd' }
-  const manage = managementOf(scene, via)
   const stateOf = ({ id }: { id: number }) => stateIn(scene, id)
 
-  const first = await manage((management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
+  const first = await scene.ask(via, (management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
   const deletion = scene.beside(() => cluster.node(held)!.management.deleteVDisk(vdisk, { force: true }))
   await scene.until(() => stateOf(first) !== 'live')
   world.freeze(held)
   assert.ok(!deletion.ended)
-  assert.equal((await manage((management) => management.listVDisks())).length, 2, 'the name is there still')
+  assert.equal(
+    (await scene.ask(via, (management) => management.listVDisks())).length,
+    2,
+    'the name is there still',
+  )
 
-  await manage((management) => management.deleteVDisk(vdisk, { force: true }))
-  const second = await manage((management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
+  await scene.ask(via, (management) => management.deleteVDisk(vdisk, { force: true }))
+  const second = await scene.ask(via, (management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))
   world.thaw(held)
   await scene.until(() => deletion.ended)
-  assert.equal((await manage((management) => management.showVDisk(vdisk))).id, second.id)
+  assert.equal((await scene.ask(via, (management) => management.showVDisk(vdisk))).id, second.id)
   assert.equal(stateOf(second), 'live')
 })
 
@@ -162,12 +155,13 @@ test('of a container that was made again meanwhile nothing is deleted', async ()
   const { cluster, world } = scene
   const [held, via] = cluster.names
   const vdisks = ['w', 'x'].map((name) => ({ container: 'k', name }))
-  const manage = managementOf(scene, via)
   const make = async (): Promise<number[]> => {
-    await manage((management) => management.createContainer({ name: 'k', copies: 2 }))
+    await scene.ask(via, (management) => management.createContainer({ name: 'k', copies: 2 }))
     const ids: number[] = []
     for (const vdisk of vdisks)
-      ids.push((await manage((management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))).id)
+      ids.push(
+        (await scene.ask(via, (management) => management.createVDisk({ ...vdisk, sizeBytes: MiB }))).id,
+      )
     return ids
   }
   const stateOf = (id: number) => stateIn(scene, id)
@@ -177,13 +171,13 @@ test('of a container that was made again meanwhile nothing is deleted', async ()
   await scene.until(() => stateOf(first) !== 'live')
   world.freeze(held)
   assert.ok(!deletion.ended)
-  await manage((management) => management.deleteContainer('k', { force: true }))
+  await scene.ask(via, (management) => management.deleteContainer('k', { force: true }))
   const again = await make()
   world.thaw(held)
   await scene.until(() => deletion.ended)
   for (const [i, vdisk] of vdisks.entries()) {
-    assert.equal((await manage((management) => management.showVDisk(vdisk))).id, again[i])
+    assert.equal((await scene.ask(via, (management) => management.showVDisk(vdisk))).id, again[i])
     assert.equal(stateOf(again[i]), 'live')
   }
-  assert.equal((await manage((management) => management.showContainer('k'))).copies, 2)
+  assert.equal((await scene.ask(via, (management) => management.showContainer('k'))).copies, 2)
 })

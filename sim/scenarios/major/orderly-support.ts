@@ -48,13 +48,8 @@ export class Orderly {
 
   /** Asks the first node that serves, beside those. */
   async ask<T>(what: (management: NodeManagement) => Promise<T>, ...beside: NodeId[]): Promise<T> {
-    const { cluster, world } = this.#scene
-    let answer: T | undefined
-    const via = cluster.serving().find((node) => !beside.includes(node))!
-    await world.play(async () => {
-      answer = await what(cluster.node(via)!.management)
-    })
-    return answer!
+    const via = this.#scene.cluster.serving().find((node) => !beside.includes(node))!
+    return this.#scene.ask(via, what)
   }
 
   async drain(node: NodeId, ...beside: NodeId[]): Promise<void> {

@@ -13,6 +13,7 @@ import { assert } from '../../../src/base/assert.ts'
 import { messageOf, NdfsError } from '../../../src/base/errors.ts'
 import type { DiskId, NodeId, VDiskId } from '../../../src/base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../../src/base/units.ts'
+import type { NodeManagement } from '../../../src/node-management.ts'
 import type { NodePace } from '../../../src/node.ts'
 import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
 import {
@@ -124,6 +125,11 @@ export class Scene {
     const end = (): void => void (state.ended = true)
     work().then(end, end)
     return state
+  }
+
+  /** What an operator asks of this node. */
+  ask<T>(via: NodeId, what: (management: NodeManagement) => Promise<T>): Promise<T> {
+    return this.world.play(() => what(this.cluster.node(via)!.management))
   }
 
   // --- what can be seen ----------------------------------------------------------------------------------------------
