@@ -17,6 +17,11 @@ const guestsPerRest = 8
 const restsMax = 3
 /** A copy that took so long waited for something else. */
 const restMsMax = 2000
+/** What was written to a disk shows in its space by then (space-view.ts asks again after a second). */
+const shownAfterMs = 2000
+/** What the rate is measured over. */
+const rateOverMs = 10_000
+
 /** What this node has of guests. */
 export interface Guests {
   /** Begun and not answered. */
@@ -24,11 +29,6 @@ export interface Guests {
   /** Begun since the node was started. */
   readonly begun: number
 }
-
-/** What was written to a disk shows in its space by then (space-view.ts asks again after a second). */
-const shownAfterMs = 2000
-/** What the rate is measured over. */
-const rateOverMs = 10_000
 
 export interface RepairSource {
   /** Copies left of its most endangered group; undefined: it has nothing to do now. */
