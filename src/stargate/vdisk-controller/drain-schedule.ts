@@ -59,15 +59,15 @@ export class DrainSchedule {
   #stopped = false
   #pauseMs = 0
   #grownAt = 0
-  #waitsFor: string | undefined
+  #failure: NdfsError | undefined
 
   constructor(context: DrainScheduleContext) {
     this.#context = context
   }
 
   /** Why the last drain failed; undefined where it didn't. */
-  get waitsFor(): string | undefined {
-    return this.#waitsFor
+  get failure(): NdfsError | undefined {
+    return this.#failure
   }
 
   /** What is held by its number: many records of one page are one entry of the index. */
@@ -129,14 +129,13 @@ export class DrainSchedule {
       // Ends when nothing is left that was acknowledged: the next acknowledgement plans again.
       while ((await this.mapChanges.run(() => this.#drainOnce())) && !this.#stopped && this.#isMuch());
       this.#pauseMs = 0
-      this.#waitsFor = undefined
+      this.#failure = undefined
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error // a bug: it stops the process
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return vdiskLog.stop(error)
       this.#growPause()
-      if (this.#waitsFor === undefined)
-        log.warn(`draining vDisk ${vdisk} waits`, { reason: messageOf(error) })
-      this.#waitsFor = messageOf(error)
+      if (this.#failure === undefined) log.warn(`draining vDisk ${vdisk} waits`, { reason: messageOf(error) })
+      this.#failure = error
     } finally {
       this.#draining = false
     }

@@ -289,11 +289,11 @@ export class HostedVDiskController implements HostedVDisk {
       compacted: (bytes) => context.count('compactedBytes', bytes),
       idle: () => context.idle(this),
     })
-    this.#leaveGate = context.gate.opened(
-      this.id,
-      () => ({ bytes: this.#log.undrainedBytes, entries: this.#drains.entries }),
-      () => this.#drains.start(),
-    )
+    this.#leaveGate = context.gate.opened(this.id, {
+      held: () => ({ bytes: this.#log.undrainedBytes, entries: this.#drains.entries }),
+      drain: () => this.#drains.start(),
+      failure: () => this.#drains.failure,
+    })
   }
 
   /** Names the first episode of this epoch: from then on the vDisk is served here. */
@@ -694,7 +694,7 @@ export class HostedVDiskController implements HostedVDisk {
 
   describe(): HostedDescription {
     const state = this.#row.state
-    const waitsFor = this.#log.waitsFor ?? this.#drains.waitsFor
+    const waitsFor = this.#log.waitsFor ?? this.#drains.failure?.message
     const repair = this.#repair.describe()
     return {
       id: this.id,

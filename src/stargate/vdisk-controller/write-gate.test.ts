@@ -13,15 +13,16 @@ class Hosts {
   readonly clock = new TestClock()
   readonly gate = new WriteGate(this.clock, bytesMax, waitMaxMs)
   readonly drains: number[] = []
+  failure: NdfsError | undefined
 
   open(id: number, bytes = 0, entries = 0) {
     const held = { bytes, entries }
     this.gate.held(bytes)
-    const end = this.gate.opened(
-      asVDisk(id),
-      () => held,
-      () => this.drains.push(id),
-    )
+    const end = this.gate.opened(asVDisk(id), {
+      held: () => held,
+      drain: () => this.drains.push(id),
+      failure: () => this.failure,
+    })
     return {
       end,
       holds: (now: number) => {
@@ -143,6 +144,20 @@ test('a write that waited too long is refused, and those behind it have their ow
   await hosts.clock.pass(waitMaxMs / 2 + 2000)
   await refused
   assert.deepEqual(await settled(second), [false])
+})
+
+test('a write that waited too long is told what the drain failed with: no space is no space', async () => {
+  const hosts = new Hosts()
+  const vdisk = hosts.open(1, undrainedBytesPerVDiskMax)
+  for (const [code, told] of [
+    ['OUT_OF_SPACE', 'OUT_OF_SPACE'],
+    ['PEER_UNREACHABLE', 'TOO_FEW_REPLICAS'],
+  ] as const) {
+    hosts.failure = new NdfsError(code, 'This is why.')
+    const refused = assert.rejects(vdisk.enter()!, { code: told, message: /waited 60000 ms .*This is why/ })
+    await hosts.clock.pass(waitMaxMs + 2000)
+    await refused
+  }
 })
 
 test('when a vDisk is served no longer its waiting writes are told so', async () => {

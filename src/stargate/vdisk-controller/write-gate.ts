@@ -2,7 +2,7 @@
  * How much undrained this node may hold in memory, for each vDisk and for all: writes beyond it wait for a drain, in the order in
  * which they came (I9). One vDisk that can't drain holds up only itself (I10): it may take at most its own share.
  */
-import { NdfsError } from '../../base/errors.ts'
+import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { VDiskId } from '../../base/ids.ts'
 import { KiB, MiB } from '../../base/units.ts'
 import type { Clock, Timer } from '../../platform/platform.ts'
@@ -20,6 +20,8 @@ const spaceHoldsMs = 100
 interface Hosted {
   readonly held: () => { bytes: number; entries: number }
   readonly drain: () => void
+  /** What its drain failed with, until one goes through. */
+  readonly failure: () => NdfsError | undefined
   readonly waiting: Waiting[]
   /** Of rooms given, and not left yet. */
   givenBytes: number
@@ -73,8 +75,11 @@ export class WriteGate {
   }
 
   /** Resolves to what ends it: call it when the vDisk is no longer served. By then it may have been opened anew. */
-  opened(vdisk: VDiskId, held: Hosted['held'], drain: () => void): (error: Error) => void {
-    const hosted: Hosted = { held, drain, waiting: [], givenBytes: 0, given: 0 }
+  opened(
+    vdisk: VDiskId,
+    { held, drain, failure }: Pick<Hosted, 'held' | 'drain' | 'failure'>,
+  ): (error: Error) => void {
+    const hosted: Hosted = { held, drain, failure, waiting: [], givenBytes: 0, given: 0 }
     this.#hosted.set(vdisk, hosted)
     return (error) => {
       if (this.#hosted.get(vdisk) === hosted) this.#hosted.delete(vdisk)
@@ -156,20 +161,22 @@ export class WriteGate {
       this.#overdue = undefined
       const since = this.#clock.now() - this.#waitMaxMs
       let waits = false
-      for (const { waiting } of this.#hosted.values()) {
+      for (const { waiting, failure } of this.#hosted.values()) {
         while (waiting.length > 0 && waiting[0].since <= since)
-          waiting
-            .shift()!
-            .refuse(
-              new NdfsError(
-                'TOO_FEW_REPLICAS',
-                `Cannot take a write: it waited ${this.#waitMaxMs} ms for the log to drain. See \`ndfs vdisk show\` for what stands in the way`,
-              ),
-            )
+          waiting.shift()!.refuse(this.#overdueError(failure()))
         waits ||= waiting.length > 0
       }
       if (waits) this.#watchOverdue()
     })
+  }
+
+  /** A guest that waited for space is told so: its hypervisor pauses it then, and tells its operator. */
+  #overdueError(failure: NdfsError | undefined): NdfsError {
+    const reason = failure?.message ?? 'See `ndfs vdisk show` for what stands in the way'
+    return new NdfsError(
+      hasCode(failure, 'OUT_OF_SPACE') ? 'OUT_OF_SPACE' : 'TOO_FEW_REPLICAS',
+      `Cannot take a write: it waited ${this.#waitMaxMs} ms for the log to drain. ${reason}`,
+    )
   }
 }
 
