@@ -78,6 +78,8 @@ interface World {
   /** The store of the owner, on the first node. */
   readonly store: ExtentStore
   readonly bad: string[]
+  /** Nodes that the first one heard of anew. */
+  readonly heardAgain: NodeId[]
   /** The epoch in every vDisk's row. */
   rowEpoch: Epoch
   /** Every store closed, and others on the same disks. */
@@ -90,6 +92,7 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
   const disks: Disk[] = []
   let stores: ExtentStore[] = []
   const bad: string[] = []
+  const heardAgain: NodeId[] = []
   for (let i = 1; i <= nodes; i++) {
     const options = {
       path: join(root, `n${i}`),
@@ -111,6 +114,7 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
         disks: [disk],
         epochOf: () => Promise.resolve(world.rowEpoch),
         remoteCandidates: () => [],
+        hearAgain: (node) => Promise.resolve(void heardAgain.push(node)),
         remoteTier: () => 'flash',
       }),
     )
@@ -125,6 +129,7 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
     network,
     disks,
     bad,
+    heardAgain,
     rowEpoch: 2 as Epoch,
     get stores() {
       return stores
@@ -477,6 +482,8 @@ test('I10: guests meet OUT_OF_SPACE while maintenance still has room, and removi
   assert.ok(guests > 5)
   await fill('maintenance')
   await full('maintenance')
+  // What was heard of the disk that is full was old: it is heard of anew before anybody chooses it again.
+  assert.deepEqual(world.heardAgain, ['n2', 'n2'])
   assert.ok(world.disks.every((disk) => disk.state === 'online'))
   const first = accessTo(world, 1)
   assert.deepEqual(await readBack(world, first, pages), pages)

@@ -8,7 +8,7 @@
  */
 import { assert } from '../../base/assert.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
-import { messageOf, NdfsError } from '../../base/errors.ts'
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
@@ -55,6 +55,8 @@ export interface ExtentStoreOptions {
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
+  /** Hears of another node's disks anew, before anybody chooses from them again. */
+  readonly hearAgain?: (node: NodeId) => Promise<void>
   /** By the cluster's configuration, whatever was heard of the disk. */
   readonly remoteTier: (disk: DiskRef) => Tier | undefined
   /** Disks whose copies are read when no other gives the bytes: slow ones, failed ones, those out of reach. */
@@ -348,6 +350,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       result.status === 'rejected' ? [{ copy: access.copies[index], reason: result.reason as unknown }] : [],
     )
     if (failures.length === 0) return
+    await this.#hearOfFull(failures)
     const [{ copy, reason }] = failures
     if (!(reason instanceof NdfsError)) throw reason
     throw new NdfsError(
@@ -366,6 +369,15 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       },
       { cause: reason },
     )
+  }
+
+  /** What was heard of a disk that has no room is old: who tries again shall not choose it again. */
+  async #hearOfFull(
+    failures: readonly { readonly copy: CopyRef; readonly reason: unknown }[],
+  ): Promise<void> {
+    const full = failures.filter(({ copy, reason }) => hasCode(reason, 'OUT_OF_SPACE') && !this.#isHere(copy))
+    const nodes = new Set(full.map(({ copy }) => copy.node))
+    await Promise.all([...nodes].map(async (node) => await this.#options.hearAgain?.(node)))
   }
 
   #encodeTrailer(group: GroupId, number: CopyNumber, trailer: Trailer): Buffer {

@@ -2,7 +2,7 @@
  * What room other nodes' disks have, as last heard: what placement chooses from besides this node's own disks.
  *
  * It asks only when it is asked, and at most once a second: a cluster at rest exchanges nothing for it. An answer that
- * is a second old may be wrong; a disk that turns out full then refuses the group, and another is chosen.
+ * is a second old may be wrong; a disk that turns out full then refuses the group, its node is asked again, and another is chosen.
  */
 import { decodeControl } from '../../base/control.ts'
 import { messageOf } from '../../base/errors.ts'
@@ -27,6 +27,8 @@ export interface SpaceView {
   candidates(): readonly Candidate[]
   /** Asks all live nodes now; resolves when each has answered or failed. */
   refresh(): Promise<void>
+  /** Asks this node now: a disk of it has less room than it was heard to have. Resolves when it has answered or failed. */
+  ask(node: NodeId): Promise<void>
 }
 
 /** What one node answers: its disks in service. */
@@ -72,6 +74,7 @@ export function createSpaceView(options: {
 
   return {
     refresh,
+    ask,
     candidates() {
       if (platform.clock.now() - refreshedAt >= refreshIntervalMs) void refresh()
       return known().flatMap(({ ref, block, tier, live }): Candidate[] => {
