@@ -258,8 +258,7 @@ export class OrderlyChange {
     const roomBytes = candidates
       .filter(({ ref, live }) => live && after.some((disk) => isSame(disk, ref)))
       .reduce(
-        (sum, { space }) =>
-          sum + Math.max(0, space.capacityBytes * (1 - repairReserveShare) - space.usedBytes),
+        (sum, { space }) => sum + Math.max(0, space.freeBytes - space.capacityBytes * repairReserveShare),
         0,
       )
     if (needBytes > roomBytes)

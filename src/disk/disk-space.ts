@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.ts'
 import { NdfsError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
-import type { DiskSpace, SpacePurpose } from './disk.ts'
+import type { DiskSpace, FilePurpose } from './disk.ts'
 
 /**
  * Guests may fill a disk to this share of its capacity. The rest is for what gives space back: a drain writes before it
@@ -19,6 +19,7 @@ export class SpaceCount {
   readonly #capacityBytes: number
   readonly #guestBytesMax: number
   #usedBytes: number
+  #asideBytes = 0
   /** What files were given, where that may differ from what they hold. */
   readonly #given = new Map<string, number>()
 
@@ -32,14 +33,21 @@ export class SpaceCount {
     return {
       capacityBytes: this.#capacityBytes,
       usedBytes: this.#usedBytes,
-      guestFreeBytes: Math.max(0, this.#guestBytesMax - this.#usedBytes),
+      guestFreeBytes: this.#free(this.#limitOf('guest')),
+      freeBytes: this.#free(this.#limitOf('maintenance')),
     }
   }
 
+  /** Of what is free, for `log` alone: a log that can't grow beside guests that did would hold up all (I10). */
+  setAside(bytes: number): void {
+    assert(Number.isSafeInteger(bytes) && bytes >= 0, 'less than nothing is set aside')
+    this.#asideBytes = bytes
+  }
+
   /** Takes the bytes for a new file, or throws OUT_OF_SPACE. */
-  reserve(name: string, bytes: number, purpose: SpacePurpose): void {
+  reserve(name: string, bytes: number, purpose: FilePurpose): void {
     assert(Number.isSafeInteger(bytes) && bytes >= 0, 'a file of no size')
-    const limit = purpose === 'guest' ? this.#guestBytesMax : this.#capacityBytes
+    const limit = this.#limitOf(purpose)
     if (this.#usedBytes + bytes > limit)
       throw new NdfsError(
         'OUT_OF_SPACE',
@@ -49,6 +57,16 @@ export class SpaceCount {
       )
     this.#usedBytes += bytes
     this.#given.set(name, bytes)
+  }
+
+  #limitOf(purpose: FilePurpose): number {
+    if (purpose === 'log') return this.#capacityBytes
+    const most = purpose === 'guest' ? this.#guestBytesMax : this.#capacityBytes
+    return Math.max(0, most - this.#asideBytes)
+  }
+
+  #free(limit: number): number {
+    return Math.max(0, limit - this.#usedBytes)
   }
 
   isKnown(name: string): boolean {

@@ -249,6 +249,22 @@ test('guests stop before maintenance does (I10), and what is removed is given ba
   })
 })
 
+test('what is set aside for the log is no room for others (I10), and the log takes it to the brim', async () => {
+  await withDisk(async (opened) => {
+    const guestBytes = Math.floor(10 * MiB * guestShare)
+    opened.setAside(3 * MiB)
+    const { guestFreeBytes, freeBytes } = opened.space()
+    assert.deepEqual([guestFreeBytes, freeBytes], [guestBytes - 3 * MiB, 7 * MiB])
+    await (await opened.create('f1', 7 * MiB, 'maintenance')).close()
+    assert.deepEqual([opened.space().guestFreeBytes, opened.space().freeBytes], [0, 0])
+    for (const purpose of ['guest', 'maintenance'] as const)
+      await assert.rejects(opened.create('f2', 1, purpose), { code: 'OUT_OF_SPACE' })
+    await (await opened.create('log', 3 * MiB, 'log')).close()
+    opened.setAside(0)
+    await assert.rejects(opened.create('f2', 1, 'log'), { code: 'OUT_OF_SPACE' })
+  })
+})
+
 test('what a file was given and did not write counts until a restart, what it wrote beyond counts at once', async () => {
   await withFolder(async (path) => {
     await format(path)

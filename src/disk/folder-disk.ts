@@ -15,7 +15,7 @@ import { NdfsError, messageOf } from '../base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId } from '../base/ids.ts'
 import { formatSize } from '../base/units.ts'
 import type { File, Files, Platform } from '../platform/platform.ts'
-import type { DiskFile, DiskSpace, OpenOptions, SpacePurpose, Tier, WatchedDisk } from './disk.ts'
+import type { DiskFile, DiskSpace, FilePurpose, OpenOptions, Tier, WatchedDisk } from './disk.ts'
 import { DiskIdentity } from './disk-identity.ts'
 import { SpaceCount } from './disk-space.ts'
 import { LatencyMeter, openMeasured } from './latency.ts'
@@ -237,10 +237,14 @@ class FolderDisk implements WatchedDisk {
     return this.#count.space()
   }
 
+  setAside(bytes: number): void {
+    this.#count.setAside(bytes)
+  }
+
   async create(
     name: string,
     bytes: number,
-    purpose: SpacePurpose,
+    purpose: FilePurpose,
     options: OpenOptions = {},
   ): Promise<DiskFile> {
     this.assertName(name)

@@ -22,7 +22,12 @@ const candidate = (
   ref: { node: node as NodeId, disk: `${node}-${tier}-0` as DiskId, incarnation: '00' as Incarnation },
   block,
   tier,
-  space: { capacityBytes: 100, usedBytes: 90 - guestFreeBytes, guestFreeBytes },
+  space: {
+    capacityBytes: 100,
+    usedBytes: 90 - guestFreeBytes,
+    guestFreeBytes,
+    freeBytes: 10 + guestFreeBytes,
+  },
   live,
 })
 const request: PlacementRequest = {
@@ -66,6 +71,19 @@ test('guests stop where maintenance may still write (I10)', () => {
   const candidates = [candidate('n1', 'a', 'flash', 0), candidate('n2', 'b', 'flash', 0)]
   assert.deepEqual(place(request, candidates), [])
   assert.equal(place({ ...request, purpose: 'maintenance' }, candidates).length, 2)
+})
+
+test('the reserve of a disk is taken when no other has room, not to keep to a tier (I10)', () => {
+  const candidates = [
+    candidate('n1', 'a', 'flash', 2),
+    candidate('n1', 'a', 'hdd', 10),
+    candidate('n2', 'b', 'flash', 2),
+  ]
+  const chosen = place({ ...request, purpose: 'maintenance' }, candidates)
+  assert.deepEqual(
+    chosen.map(({ ref }) => ref.disk as string),
+    ['n1-hdd-0', 'n2-flash-0'],
+  )
 })
 
 test('a node that failed a moment ago is chosen last, but is chosen (F10)', () => {
@@ -205,7 +223,7 @@ function* choices(from: readonly Candidate[], count: number): Generator<Candidat
         yield [one, ...others]
 }
 
-test('no other choice has fewer suspects, nor as few and more blocks, nor as many blocks and more of the tier', () => {
+test('no other choice has fewer suspects, nor as few and more blocks, nor as many and less of the reserve, nor as little and more of the tier', () => {
   fc.assert(
     fc.property(anyCluster, ({ nodes: described, copies, bytes, purpose, tier }) => {
       const candidates = described.flatMap(({ block, disks }, node) =>
@@ -216,13 +234,13 @@ test('no other choice has fewer suspects, nor as few and more blocks, nor as man
       )
       const avoid = described.flatMap(({ suspect }, node) => (suspect ? [`n${node}` as NodeId] : []))
       const wanted = { ...request, owner: 'n0' as NodeId, copies, bytes, purpose, tier, avoid }
-      const roomIn = ({ space }: Candidate) =>
-        purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+      const roomIn = ({ space }: Candidate) => (purpose === 'guest' ? space.guestFreeBytes : space.freeBytes)
       const usable = candidates.filter((one) => one.live && roomIn(one) >= bytes)
       const nodesUsable = new Set(usable.map(({ ref }) => ref.node)).size
       const worth = (choice: readonly Candidate[]): number[] => [
         choice.filter(({ ref }) => !avoid.includes(ref.node)).length,
         new Set(choice.map(({ block }) => block)).size,
+        choice.filter(({ space }) => space.guestFreeBytes >= bytes).length,
         choice.filter((one) => one.tier === tier).length,
       ]
 

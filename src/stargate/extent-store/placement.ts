@@ -7,6 +7,7 @@
  *       nodes that did not fail a moment ago (F10: the others last, but never left out)
  *       disks that are not being left (a guest doesn't wait for a drain)
  *       nodes in a block that has no copy yet, so that the copies are in as many live blocks as there are (I1, M13)
+ *       disks with room that guests may use: the reserve of one is for when no other has any (I10)
  *       disks of the tier asked for (I8: copies come before tiers; see `isMixed`)
  *       the owner's own node (R6)
  *       the disk with the largest part of its space free
@@ -92,10 +93,12 @@ export function placeCopy(
   for (const candidate of candidates) {
     const { space, ref, live, leaving } = candidate
     if ((stays && leaving === true) || (inOtherBlock && blocks.has(candidate.block))) continue
-    const usedBytes = space.usedBytes + underWay(ref)
+    const comingBytes = underWay(ref)
+    const freeBytes = space.freeBytes - comingBytes
+    const guestFreeBytes = space.guestFreeBytes - comingBytes
     const reserveBytes = space.capacityBytes * repairReserveShare
-    if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue
-    const after = { ...candidate, space: { ...space, usedBytes } }
+    if (!live || holds(candidate) || bytes > freeBytes - reserveBytes) continue
+    const after = { ...candidate, space: { ...space, guestFreeBytes, freeBytes } }
     if (best === undefined || compare(wish, blocks, after, best.after) < 0) best = { candidate, after }
   }
   return best?.candidate
@@ -106,7 +109,7 @@ export const isMixed = (request: PlacementRequest, chosen: readonly Candidate[])
   chosen.some(({ tier }) => tier !== request.tier)
 
 const freeFor = (purpose: SpacePurpose, space: DiskSpace): number =>
-  purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+  purpose === 'guest' ? space.guestFreeBytes : space.freeBytes
 
 /** Below zero where `a` is the better choice. */
 function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Candidate, b: Candidate): number {
@@ -116,6 +119,7 @@ function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Cand
     first(({ ref }) => !request.avoid.includes(ref.node)) ||
     first(({ leaving }) => leaving !== true) ||
     first(({ block }) => !blocks.has(block)) ||
+    first(({ space }) => space.guestFreeBytes >= request.bytes) ||
     first(({ tier }) => tier === request.tier) ||
     first(({ ref }) => ref.node === request.owner) ||
     freePart(b) - freePart(a) ||

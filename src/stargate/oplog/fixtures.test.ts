@@ -95,6 +95,7 @@ export class TestDisk implements Disk {
   onFailed: (error: Error) => void = () => undefined
   readonly capacityBytes: number
   usedBytes = 0
+  asideBytes = 0
   /** The last write of a batch that succeeded. */
   lastWrite = { name: '', position: 0, end: 0 }
   /** Runs before each write; what it throws is the write's failure. */
@@ -114,14 +115,19 @@ export class TestDisk implements Disk {
 
   space() {
     const { capacityBytes, usedBytes } = this
-    return { capacityBytes, usedBytes, guestFreeBytes: capacityBytes - usedBytes }
+    const freeBytes = capacityBytes - usedBytes
+    return { capacityBytes, usedBytes, guestFreeBytes: freeBytes, freeBytes }
+  }
+
+  setAside(bytes: number): void {
+    this.asideBytes = bytes
   }
 
   async create(name: string, bytes: number, _purpose: unknown, options: OpenOptions = {}) {
     if (this.usedBytes + bytes > this.capacityBytes)
       throw new NdfsError('OUT_OF_SPACE', 'the test disk is full')
-    await node.files.makeDirectory(join(this.path, name, '..'))
     this.usedBytes += bytes
+    await node.files.makeDirectory(join(this.path, name, '..'))
     return this.#file(
       name,
       await node.files.open(this.#at(name), { create: true, writable: true, ...options }),

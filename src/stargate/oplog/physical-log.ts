@@ -238,6 +238,7 @@ export class PhysicalLog {
         disk: this.#disk.ref.disk,
         bytes: replayed.cutBytes,
       })
+    this.#setAside()
     if (replayed.uncertain !== undefined) this.#fail(new Error(replayed.uncertain))
     else await this.#makeDurable()
     return replayed
@@ -705,6 +706,7 @@ export class PhysicalLog {
     }
     // It counts while it is being made.
     this.#slots.push(slot)
+    this.#setAside()
     try {
       slot.file = await this.#createFile(number)
     } catch (error) {
@@ -717,12 +719,13 @@ export class PhysicalLog {
     }
     if (slot.file !== undefined) return slot
     this.#slots.splice(this.#slots.indexOf(slot), 1)
+    this.#setAside()
     return undefined
   }
 
   /** A file full of zeroes, durable by name; undefined when the log was closed meanwhile: the next start removes what is there. */
   async #createFile(number: number): Promise<DiskFile | undefined> {
-    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'maintenance')
+    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'log')
     try {
       for (let at = 0; at < this.segmentBytes && !this.#closed; at += zeroes.length)
         await file.write([zeroes.subarray(0, Math.min(zeroes.length, this.segmentBytes - at))], at)
@@ -744,7 +747,14 @@ export class PhysicalLog {
       this.#byGeneration.delete(slot.generation)
       await slot.file?.close()
       await this.#disk.remove(segmentName(slot.number))
+      this.#setAside()
     }
+  }
+
+  /** What it may yet take is no room for others: guests find its disk full before that (I10). */
+  #setAside(): void {
+    const yet = Math.max(0, this.segmentsMax + segmentsExtra - this.#slots.length)
+    this.#disk.setAside(yet * this.segmentBytes)
   }
 
   // ---- refusing ----

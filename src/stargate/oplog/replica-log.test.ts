@@ -44,7 +44,9 @@ async function setUp(t: TestContext, options: Partial<OplogReplicaOptions> = sma
     replica: await open(disk),
     restart: async () => {
       await bench.replica.close()
+      const { usedBytes } = bench.disk
       bench.disk = new TestDisk(folder.path)
+      bench.disk.usedBytes = usedBytes
       bench.replica = await open(bench.disk)
     },
   }
@@ -381,6 +383,21 @@ test('a full log refuses with OUT_OF_SPACE, names whose records fill it, and goe
     bench.replica.free(vdiskId(2), sequenceOf(sequence))
   }
   assert.ok((await bench.disk.list('oplog')).length <= smallSegments.segmentsMax)
+})
+
+test('what the log may yet take of its disk is set aside, whether it grows, shrinks or starts again (I10)', async (t) => {
+  const bench = await setUp(t)
+  const mostBytes = (smallSegments.segmentsMax + 2) * smallSegments.segmentBytes
+  const isCounted = (): boolean => bench.disk.asideBytes + bench.disk.usedBytes === mostBytes
+  const payload = Buffer.alloc(200 * KiB, 7)
+  for (let sequence = 1; sequence <= 60; sequence++) {
+    await append(bench.replica, { vdisk: 2, sequence, payload })
+    bench.replica.free(vdiskId(2), sequenceOf(sequence - 10))
+    if (sequence === 30) await bench.restart()
+  }
+  assert.ok(isCounted())
+  await bench.restart()
+  assert.ok(isCounted())
 })
 
 test('records of a vDisk that can not drain are copied forward, so it holds up only itself (M8)', async (t) => {
