@@ -239,8 +239,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'disk/disk-space.ts',
-        'this.#guestBytesMax = Math.floor(capacityBytes * guestShare)',
-        'this.#guestBytesMax = capacityBytes',
+        "if (purpose === 'log') return this.#capacityBytes",
+        "if (purpose !== 'maintenance') return this.#capacityBytes",
       ),
     ],
     scenario: { file: 'sim/scenarios/critical/space.test.ts', tests: 'I10: streams fill' },
