@@ -77,6 +77,8 @@ export class SimSocket implements Socket {
   readonly remoteAddress: Address
   peer: SimSocket = this
   onData: (bytes: Buffer) => void = notSet
+  room: () => Uint8Array | undefined = () => undefined
+  onFilled: (bytes: number) => void = notSet
   onClose: (error?: Error) => void = notSet
   onDrain: () => void = () => undefined
 
@@ -360,15 +362,34 @@ export class SimSocket implements Socket {
     }
     if (pieces.length > 0) {
       const bytes = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)
-      this.#consumed(bytes.length)
       this.#line.schedule.record('received', this.process.name, digestOf(bytes))
-      // After `end` what still comes is dropped.
-      if (this.#state === 'open') this.onData(bytes)
+      const left = this.#handOn(bytes)
+      this.#consumed(bytes.length - left.length)
+      if (left.length > 0) this.#received.unshift(left)
       this.#deliverSoon()
     } else if (this.#endReceived) {
       this.#pumpSoon(0)
       this.#close(undefined)
     }
+  }
+
+  /** As the system does: what fits goes to where the reader wants it, the rest to memory of the socket's own. Returns what is left. */
+  #handOn(bytes: Buffer): Buffer {
+    let left = bytes
+    while (left.length > 0 && !this.#paused) {
+      // After `end` what still comes is dropped.
+      const room = this.#state === 'open' ? this.room() : undefined
+      const count = Math.min(room?.length ?? left.length, left.length)
+      const piece = left.subarray(0, count)
+      left = left.subarray(count)
+      if (this.#state !== 'open') continue
+      if (room === undefined) this.onData(piece)
+      else {
+        room.set(piece)
+        this.onFilled(count)
+      }
+    }
+    return left
   }
 
   #consumed(bytes: number): void {

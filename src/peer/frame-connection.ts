@@ -33,7 +33,9 @@ export class FrameConnection {
       if (!this.#closed) this.onFrame(type, request, kind, body)
     })
     this.#reader.lane = lane
-    socket.onData = (bytes) => this.#onData(bytes)
+    socket.onData = (bytes) => this.#read(() => this.#reader.push(bytes))
+    socket.room = () => (this.#closed ? undefined : this.#reader.room())
+    socket.onFilled = (bytes) => this.#read(() => this.#reader.filled(bytes))
     socket.onDrain = () => this.#onDrain()
     socket.onClose = (error) => this.#close(error ?? new Error('the other side closed the connection'))
   }
@@ -112,11 +114,11 @@ export class FrameConnection {
     if (!this.#blocked) this.onDrain()
   }
 
-  #onData(bytes: Buffer): void {
+  #read(read: () => void): void {
     if (this.#closed) return
     this.received++
     try {
-      this.#reader.push(bytes)
+      read()
     } catch (error) {
       if (!(error instanceof MalformedStream)) throw error
       this.destroy(error)

@@ -94,6 +94,38 @@ function cut(bytes: Buffer, lengths: readonly number[]): Buffer[] {
   return pieces
 }
 
+test('the rest of a long body is read to where it belongs, as far as it comes, and what follows it as before', () => {
+  const bodies = [Buffer.alloc(300_000, 1), Buffer.alloc(7, 2), Buffer.alloc(40_000, 3)]
+  const sent = bodies.map((body, request) => ({ type: frameTypes.request, request, kind: 1, body }))
+  const stream = encoded(sent)
+  const frames: Frame[] = []
+  const reader = readerInto(frames)
+  let filled = 0
+  for (let at = 0; at < stream.length;) {
+    const room = reader.room()
+    const count = Math.min(10_000, stream.length - at, room?.length ?? Infinity)
+    if (room === undefined) reader.push(Buffer.from(stream.subarray(at, at + count)))
+    else {
+      room.set(stream.subarray(at, at + count))
+      reader.filled(count)
+      filled += count
+    }
+    at += count
+  }
+  assert.deepEqual(frames, sent)
+  assert.ok(filled > 280_000, `only ${filled} bytes were read to where they belong`)
+  assert.equal(reader.room(), undefined)
+})
+
+test('what is filled is checked as what is pushed', () => {
+  const stream = encoded([{ type: frameTypes.request, request: 1, kind: 1, body: Buffer.alloc(50_000) }])
+  const reader = readerInto([])
+  reader.push(stream.subarray(0, 100))
+  reader.room()?.set(stream.subarray(100, 2000))
+  reader.room()?.fill(9, 1900, 1901)
+  assert.throws(() => reader.filled(stream.length - 100), MalformedStream)
+})
+
 test('long pieces are sent by reference and short ones are copied', () => {
   const writer = new FrameWriter('forward')
   const long = Buffer.alloc(4096, 'l')

@@ -27,6 +27,8 @@ import type { Lane } from './peer.ts'
 export const headerBytes = 20
 /** The largest guest request with its record's header and room for a directory. */
 export const bodyBytesMax = 40 * MiB
+/** A body of which so much is still to come is read to where it belongs, not by way of the socket's memory. */
+const readIntoBytesMin = 16 * KiB
 /** A body whose pieces are shorter than this is copied behind its header: cheaper than a piece of a gathering write. */
 const copiedBytesMax = 2 * KiB
 
@@ -188,6 +190,21 @@ export class FrameReader {
         }
       } else at = this.#goOnWithHeader(bytes, at)
     }
+  }
+
+  /** Where the next bytes of the stream belong: a long body's part that is still to come. */
+  room(): Uint8Array | undefined {
+    const body = this.#body
+    if (body === undefined || body.length - this.#bodyHave < readIntoBytesMin) return undefined
+    return body.subarray(this.#bodyHave)
+  }
+
+  /** So many bytes were written where `room` said. Calls back, and throws, as `push` does. */
+  filled(bytes: number): void {
+    const body = this.#body
+    assert(body !== undefined && bytes <= body.length - this.#bodyHave, 'more was filled than there was room')
+    this.#bodyHave += bytes
+    if (this.#bodyHave === body.length) this.#finishBody(body)
   }
 
   #goOnWithHeader(bytes: Buffer, at: number): number {

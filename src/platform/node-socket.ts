@@ -3,12 +3,13 @@
  *
  * Several buffers go to the system in one call (cork, then writev). `write` says stop at `waitingBytesHigh`, and
  * `onDrain` comes at `waitingBytesLow`: between them there is enough for the next gathering write, so that the wire never
- * idles while the sender wakes up. An exception in a callback is a bug; nothing here catches it, and the process stops.
+ * idles while the sender wakes up. Where bytes that come are written to: socket-reads.ts. An exception in a callback is a bug; nothing here catches it, and the process stops.
  */
 import type { Socket as NetSocket } from 'node:net'
 import { AssertionFailure } from '../base/assert.ts'
 import { MiB } from '../base/units.ts'
 import type { Address, Socket } from './platform.ts'
+import type { SocketReads } from './socket-reads.ts'
 
 const waitingBytesHigh = 4 * MiB
 const waitingBytesLow = 1 * MiB
@@ -22,6 +23,8 @@ const notSet = (): never => {
 export class NodeSocket implements Socket {
   readonly remoteAddress: Address
   onData: (bytes: Buffer) => void = notSet
+  room: () => Uint8Array | undefined = () => undefined
+  onFilled: (bytes: number) => void = notSet
   onClose: (error?: Error) => void = notSet
   onDrain: () => void = () => undefined
   readonly #socket: NetSocket
@@ -33,12 +36,16 @@ export class NodeSocket implements Socket {
   /** Callbacks of `whenSent`, and how many bytes each waits for; in that order. */
   readonly #whenSent: { bytes: number; callback: () => void }[] = []
 
-  constructor(socket: NetSocket, remoteAddress: Address) {
+  /** `reads`: what the socket was made with. */
+  constructor(socket: NetSocket, reads: SocketReads, remoteAddress: Address) {
     this.#socket = socket
     this.remoteAddress = remoteAddress
-    socket.on('data', (bytes: Buffer) => {
-      if (!this.#closed && !this.#ending) this.onData(bytes)
-    })
+    const isOpen = (): boolean => !this.#closed && !this.#ending
+    reads.reader = {
+      room: () => (isOpen() ? this.room() : undefined),
+      onFilled: (bytes) => isOpen() && this.onFilled(bytes),
+      onData: (bytes) => isOpen() && this.onData(bytes),
+    }
     socket.on('error', (error) => (this.#error ??= error))
     // Node.js answers the other side's end with ours, once what waits was sent; a reader that stands still must not keep
     // the connection open for ever.

@@ -2,13 +2,14 @@
  * Sockets by Node.js: TCP and Unix. See node-socket.ts for what one connection does.
  */
 import { lstat, unlink } from 'node:fs/promises'
-import { connect as netConnect, createServer } from 'node:net'
-import type { Server, Socket as NetSocket } from 'node:net'
+import { connect as netConnect, createServer, Socket as NetSocket } from 'node:net'
+import type { NetConnectOpts, Server } from 'node:net'
 import { placeOf, tcpAddress } from './address.ts'
 import type { Place } from './address.ts'
 import { lockPath } from './node-lock.ts'
 import { NodeSocket } from './node-socket.ts'
 import type { Address, Listener, Socket, Sockets } from './platform.ts'
+import { SocketReads } from './socket-reads.ts'
 
 /** How long the owner of a socket may take to answer the question whether it lives; silence is a yes. */
 const probeTimeoutMs = 1000
@@ -16,9 +17,12 @@ const probeTimeoutMs = 1000
 export const nodeSockets: Sockets = {
   async listen(address, onConnection) {
     const place = placeOf(address)
-    const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 }, (socket) =>
-      onConnection(new NodeSocket(socket, remoteAddressOf(socket))),
-    )
+    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000, pauseOnConnect: true }
+    const server = createServer(options, (accepted) => {
+      const reads = new SocketReads()
+      const socket = readingInto(reads, accepted)
+      onConnection(new NodeSocket(socket, reads, remoteAddressOf(socket)))
+    })
     if (place.kind === 'unix') await listenOnPath(server, place.path)
     else await listening(server, place)
     return new NodeListener(server, place, address)
@@ -26,10 +30,11 @@ export const nodeSockets: Sockets = {
 
   connect(address, timeoutMs) {
     const place = placeOf(address)
-    const options =
+    const reads = new SocketReads()
+    const options: NetConnectOpts =
       place.kind === 'unix'
-        ? { path: place.path }
-        : { ...place, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 }
+        ? { path: place.path, onread: reads.onread }
+        : { ...place, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000, onread: reads.onread }
     return new Promise<Socket>((resolve, reject) => {
       const socket = netConnect(options)
       const timer = setTimeout(() => {
@@ -47,10 +52,22 @@ export const nodeSockets: Sockets = {
       socket.once('connect', () => {
         clearTimeout(timer)
         socket.off('error', failed)
-        resolve(new NodeSocket(socket, address))
+        resolve(new NodeSocket(socket, reads, address))
       })
     })
   },
+}
+
+/**
+ * The accepted connection as a socket that reads where we say. A server has no option for it, as `connect` has: the connection's handle
+ * is given to a socket that is made with it.
+ */
+function readingInto(reads: SocketReads, accepted: NetSocket): NetSocket {
+  const owner = accepted as unknown as { _handle: unknown }
+  const options = { handle: owner._handle, onread: reads.onread }
+  owner._handle = null
+  accepted.destroy()
+  return new NetSocket(options)
 }
 
 class NodeListener implements Listener {

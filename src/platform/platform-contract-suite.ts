@@ -228,6 +228,43 @@ export function platformContract(
     await listener.close()
   })
 
+  it('bytes are read to where the reader has room for them, also after a pause, and all others come as usual', async ({
+    platform: { clock, sockets },
+    address,
+  }) => {
+    const body = Buffer.alloc(1 << 20)
+    let have = 0
+    let heard = ''
+    const whole = Promise.withResolvers<void>()
+    const listener = await sockets.listen(address, (socket) => {
+      socket.onClose = () => undefined
+      socket.room = () => (heard === 'a' && have < body.length ? body.subarray(have) : undefined)
+      socket.onFilled = (bytes) => {
+        have += bytes
+        socket.pause()
+        clock.soon(() => socket.resume())
+      }
+      socket.onData = (bytes) => {
+        heard += String(bytes)
+        if (heard === 'a') socket.write([Buffer.from('go on')])
+        else whole.resolve()
+      }
+    })
+    const client = await sockets.connect(listener.address, 1000)
+    client.onClose = () => undefined
+    client.onData = () => {
+      for (let at = 0; at < 4; at++) client.write([Buffer.alloc(body.length / 4, at + 1)])
+      client.write([Buffer.from('z')])
+    }
+    client.write([Buffer.from('a')])
+    await whole.promise
+    assert.equal(heard, 'az')
+    assert.equal(have, body.length)
+    assert.ok(body.every((byte, at) => byte === Math.floor((4 * at) / body.length) + 1))
+    client.destroy()
+    await listener.close()
+  })
+
   it('a sender is told to stop while nobody reads, and to go on when somebody does', async ({
     platform: { sockets },
     address,

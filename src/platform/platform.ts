@@ -111,11 +111,17 @@ export interface Listener {
   close(): Promise<void>
 }
 
-/** A stream of bytes to another process. Set the three callbacks in the turn in which you get it. */
+/** A stream of bytes to another process. Set `onData`, `onClose` and `onDrain` in the turn in which you get it. */
 export interface Socket {
   readonly remoteAddress: Address
   /** Bytes that arrived. The buffer is the callee's to keep. */
   onData: (bytes: Buffer) => void
+  /**
+   * Asked before bytes are read: memory that they shall be written into, where many are waited for. It stays as it is until `onFilled`
+   * has said that it was written into, from its beginning, and how far; those bytes are not told by `onData`. Undefined: as usual.
+   */
+  room: () => Uint8Array | undefined
+  onFilled: (bytes: number) => void
   /** The other side will send no more, or the connection failed, or `destroy` was called. Once, and nothing after it. */
   onClose: (error?: Error) => void
   /** What waited to be sent is below the low-water mark again; only after `write` returned false. */

@@ -29,6 +29,31 @@ test('bytes that lie across pieces are put together, however small the pieces', 
   assert.equal(taken(input, 2), 'fg')
 })
 
+test('the rest of a long payload is read to where it belongs', () => {
+  const input = new IncomingBytes()
+  input.push(Buffer.from('header'))
+  assert.equal(input.room(), undefined)
+  assert.equal(input.consume(4), true)
+  assert.equal(input.consume(100_000), false)
+  for (let have = 2; have < 100_000;) {
+    const room = input.room()
+    if (room === undefined) {
+      input.push(Buffer.alloc(100_000 - have + 3, 'x'))
+      break
+    }
+    const count = Math.min(30_000, room.length)
+    room.fill(120, 0, count)
+    input.filled(count)
+    have += count
+    if (have < 100_000) assert.equal(input.consume(100_000), false)
+  }
+  assert.equal(input.consume(100_000), true)
+  assert.equal(taken(input, 5), 'erxxx')
+  assert.ok(input.pinnedBytes >= 100_000)
+  assert.equal(input.consume(3), true, 'what came behind it is still there')
+  assert.throws(() => input.filled(1), /nobody waits for/)
+})
+
 test('skipping drops what there is and tells how much that was', () => {
   const input = new IncomingBytes()
   input.push(Buffer.from('abc'))

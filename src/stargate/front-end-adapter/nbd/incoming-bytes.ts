@@ -2,11 +2,15 @@
  * The bytes of one connection in order, whatever pieces they arrive in.
  *
  *  1. What lies whole in one piece is never copied: it is a window on that piece.
- *  2. What lies across pieces is put together once, in memory of exactly its size.
+ *  2. What lies across pieces is put together once, in memory of exactly its size; of a long payload all but its beginning is read there
+ *     by the socket itself.
  *  3. Beside what is being put together only the newest piece is held. So who can't go on pauses the socket first.
  */
 import { assert } from '../../../base/assert.ts'
+import { KiB } from '../../../base/units.ts'
 
+/** Of what is put together so much is still to come: it is read to where it belongs. */
+const readIntoBytesMin = 16 * KiB
 const nothing = Buffer.alloc(0)
 
 export class IncomingBytes {
@@ -23,6 +27,19 @@ export class IncomingBytes {
     assert(this.#next === this.#piece.length, 'a piece of the stream came before the last one was used up')
     this.#piece = piece
     this.#next = 0
+  }
+
+  /** Where the next bytes of the stream belong: the part of a long payload that is still to come. */
+  room(): Uint8Array | undefined {
+    const joined = this.#joined
+    if (joined === undefined || joined.length - this.#joinedBytes < readIntoBytesMin) return undefined
+    return joined.subarray(this.#joinedBytes)
+  }
+
+  /** So many bytes were written where `room` said. */
+  filled(bytes: number): void {
+    assert(this.#joined !== undefined, 'what nobody waits for was filled')
+    this.#joinedBytes += bytes
   }
 
   get atEndOfPiece(): boolean {
@@ -76,6 +93,6 @@ export class IncomingBytes {
 
   /** How many bytes the piece has in which the consumed ones lie: what a window on them keeps in memory. */
   get pinnedBytes(): number {
-    return this.bytes.length
+    return this.bytes.buffer.byteLength
   }
 }

@@ -50,6 +50,9 @@ export class NbdConnection implements HandshakeLink {
     this.#socket = parts.socket
     this.#timer = parts.platform.clock.after(parts.limits.handshakeMs, () => this.#timeIsUp())
     this.#socket.onData = (piece) => this.#receive(piece)
+    // What negotiation reads is short.
+    this.#socket.room = () => (this.#session === undefined ? undefined : this.#input.room())
+    this.#socket.onFilled = (bytes) => this.#session?.filled(bytes)
     this.#socket.onDrain = () => this.#drained?.()
     this.#socket.onClose = () => this.#closed()
     void this.#run()

@@ -160,6 +160,13 @@ export class NbdSession {
     this.work()
   }
 
+  /** So many bytes of a payload were read to where the input has room for it. */
+  filled(bytes: number): void {
+    if (this.#state === 'leaving' || this.#state === 'closed') return
+    this.#input.filled(bytes)
+    this.work()
+  }
+
   /** Does all that can be done with what has arrived, and sends what is ready. */
   work(): void {
     assert(!this.#working, 'the session was entered from within')

@@ -52,6 +52,8 @@ const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => 
 class FuzzSocket implements Socket {
   readonly remoteAddress = 'fuzz'
   onData: (bytes: Buffer) => void = () => {}
+  room: () => Uint8Array | undefined = () => undefined
+  onFilled: (bytes: number) => void = () => {}
   onClose: (error?: Error) => void = () => {}
   onDrain: () => void = () => {}
   paused = false
@@ -190,8 +192,14 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
 
   for (let at = 0; at < stream.length && !socket.closed;) {
     if (!socket.paused) {
-      const end = Math.min(stream.length, at + 1 + roll(pick(roll, [2, 40, 5000, 100_000])))
-      socket.onData(Buffer.from(stream.subarray(at, end)))
+      const room = socket.room()
+      const most = Math.min(stream.length - at, room?.length ?? Infinity)
+      const end = at + Math.min(most, 1 + roll(pick(roll, [2, 40, 5000, 100_000])))
+      if (room === undefined) socket.onData(Buffer.from(stream.subarray(at, end)))
+      else {
+        stream.copy(room, 0, at, end)
+        socket.onFilled(end - at)
+      }
       at = end
     } else {
       waiting.shift()?.()

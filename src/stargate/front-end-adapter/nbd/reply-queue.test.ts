@@ -13,6 +13,8 @@ function fixture() {
   const socket: Socket = {
     remoteAddress: 'test',
     onData: ignore,
+    room: () => undefined,
+    onFilled: ignore,
     onClose: ignore,
     onDrain: ignore,
     write: (buffers) => written.push(buffers.map((buffer) => Buffer.from(buffer).toString())) > 0,
