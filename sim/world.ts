@@ -13,6 +13,7 @@
  */
 import { assert, AssertionFailure } from '../src/base/assert.ts'
 import { crc32c } from '../src/base/crc32c.ts'
+import { overwriteWhatIsGivenBack } from '../src/base/large-buffers.ts'
 import type { Platform } from '../src/platform/platform.ts'
 import { Schedule, type SimEvent } from './schedule.ts'
 import { SeededChance } from './seeded-chance.ts'
@@ -79,6 +80,7 @@ export class World {
   #failure: Error | undefined
 
   constructor(options: WorldOptions) {
+    overwriteWhatIsGivenBack()
     this.#options = options
     this.seed = options.seed
     this.#chance = new SeededChance(options.seed, 'world')

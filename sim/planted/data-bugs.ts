@@ -233,6 +233,19 @@ export const dataBugs: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'a body given back while it is written',
+    breaks: 'I1',
+    does: 'The memory of a request is used again while its disk still writes it: a copy is acknowledged, and holds other bytes.',
+    patches: [
+      patch(
+        'peer/incoming-connection.ts',
+        'const bytes = headerBytes + body.length',
+        'if (this.#handlers.optionsOf(kind).endsBody === true) queueMicrotask(() => giveBack(body)); const bytes = headerBytes + body.length',
+      ),
+    ],
+    plan: streams,
+  },
+  {
     name: 'guests let into the reserve',
     breaks: 'I10',
     does: 'Guests may fill a disk to its last byte.',

@@ -21,6 +21,8 @@ export class FrameConnection {
   #flushComes = false
   #blocked = false
   #closed = false
+  /** Of frames that wait to be flushed: called when they have left. */
+  #leaving: (() => void)[] = []
   /** What the socket was given and has not sent: the sizes of the writes, and their sum. */
   readonly #handedSizes: number[] = []
   #handedBytes = 0
@@ -62,11 +64,12 @@ export class FrameConnection {
     return this.#blocked
   }
 
-  /** The body must not be changed until it has left. */
-  send(type: FrameType, request: number, kind: number, body: readonly Uint8Array[]): void {
+  /** The body must not be changed until it has left, which `left` is told; never where the connection is closed already. */
+  send(type: FrameType, request: number, kind: number, body: readonly Uint8Array[], left?: () => void): void {
     if (this.#closed) return
     this.#writer ??= new FrameWriter(this.lane)
     this.#writer.add(type, request, kind, body)
+    if (left !== undefined) this.#leaving.push(left)
     if (this.#flushComes || this.#blocked) return
     this.#flushComes = true
     this.#clock.soon(this.#flush)
@@ -102,6 +105,7 @@ export class FrameConnection {
     this.#handedBytes += bytes
     this.#blocked = !this.#socket.write(this.#writer.take())
     this.#socket.whenSent(this.#onSent)
+    for (const left of this.#leaving.splice(0)) this.#socket.whenSent(left)
   }
 
   readonly #onSent = (): void => {

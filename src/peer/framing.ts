@@ -21,6 +21,7 @@
  */
 import { assert } from '../base/assert.ts'
 import { crc32c } from '../base/crc32c.ts'
+import { takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB } from '../base/units.ts'
 import type { Lane } from './peer.ts'
 
@@ -219,7 +220,7 @@ export class FrameReader {
   }
 
   #beginBody(length: number): void {
-    this.#body = length === 0 ? noBytes : Buffer.allocUnsafeSlow(length)
+    this.#body = length === 0 ? noBytes : takeLarge(length)
     this.#bodyHave = 0
     if (length === 0) this.#finishBody(noBytes)
   }

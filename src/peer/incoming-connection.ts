@@ -4,6 +4,7 @@
  * What it has under way here is bounded: beyond it, and while the peer doesn't read its answers, its socket is not read,
  * and the peer's own bounds fill. Another connection, the same peer's other lane too, goes on (M9).
  */
+import { giveBack } from '../base/large-buffers.ts'
 import type { FrameConnection } from './frame-connection.ts'
 import { MalformedStream, frameTypes, headerBytes } from './framing.ts'
 import type { FrameType } from './framing.ts'
@@ -59,16 +60,21 @@ export class IncomingConnection {
     this.#handlers.run(
       { from: node, incarnation, kind, body },
       lane,
-      (answer) => this.#finish(frameTypes.answer, id, bytes, answer),
+      (answer) => {
+        const { endsBody, endsAnswer } = this.#handlers.optionsOf(kind)
+        if (endsBody === true) giveBack(body)
+        const left = endsAnswer === true ? () => answer.forEach(giveBack) : undefined
+        this.#finish(frameTypes.answer, id, bytes, answer, left)
+      },
       (error) => this.#finish(frameTypes.error, id, bytes, [encodeError(error)]),
     )
     this.#readOrNot()
   }
 
-  #finish(type: FrameType, id: number, bytes: number, body: readonly Uint8Array[]): void {
+  #finish(type: FrameType, id: number, bytes: number, body: readonly Uint8Array[], left?: () => void): void {
     this.#handled--
     this.#handledBytes -= bytes
-    this.#connection.send(type, id, 0, body)
+    this.#connection.send(type, id, 0, body, left)
     if (this.#paused) this.#readOrNot()
   }
 

@@ -5,27 +5,31 @@ import { NdfsError } from '../base/errors.ts'
 import type { Facts, NdfsErrorCode } from '../base/errors.ts'
 import type { Clock, Log } from '../platform/platform.ts'
 import { MalformedStream } from './framing.ts'
-import type { Lane, PeerHandler, PeerRequest } from './peer.ts'
+import type { HandlerOptions, Lane, PeerHandler, PeerRequest } from './peer.ts'
 
 export const kindLengthMax = 64
 
 export class PeerHandlers {
   readonly #clock: Clock
   readonly #log: Log
-  readonly #handlers = new Map<string, { lane: Lane; handler: PeerHandler }>()
+  readonly #handlers = new Map<string, { lane: Lane; handler: PeerHandler; options: HandlerOptions }>()
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock
     this.#log = log
   }
 
-  add(kind: string, lane: Lane, handler: PeerHandler): void {
+  add(kind: string, lane: Lane, handler: PeerHandler, options: HandlerOptions = {}): void {
     assert(
       /^[a-z][a-z0-9.-]*$/.test(kind) && kind.length <= kindLengthMax,
       () => `no name of a kind: ${kind}`,
     )
     assert(!this.#handlers.has(kind), () => `two handlers for ${kind}`)
-    this.#handlers.set(kind, { lane, handler })
+    this.#handlers.set(kind, { lane, handler, options })
+  }
+
+  optionsOf(kind: string): HandlerOptions {
+    return this.#handlers.get(kind)?.options ?? {}
   }
 
   /** Starts the handler now, and calls one of the two back, now or later. */

@@ -9,13 +9,14 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { NdfsError } from '../base/errors.ts'
+import { giveBack, takeLarge } from '../base/large-buffers.ts'
 import type { Incarnation, NodeId } from '../base/ids.ts'
 import { MiB } from '../base/units.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import { FrameReader, FrameWriter, bodyBytesMax, frameTypes } from './framing.ts'
 import { CallerHandshake, nonceBytes, protocolVersions } from './handshake.ts'
 import type { PeerLimits } from './limits.ts'
-import type { CallOptions, Peers } from './peer.ts'
+import type { CallOptions, PeerHandler, Peers } from './peer.ts'
 import { createPeers } from './peer-network.ts'
 import type { PeerNetworkOptions } from './peer-network.ts'
 
@@ -59,6 +60,26 @@ function held(peers: Peers, kind: string, lane: 'terminal' | 'forward' = 'termin
   })
   return requests
 }
+
+test('a large body, and a large answer, are used again once they are done with', async () => {
+  await withPair(async ({ caller, called }) => {
+    const bodies = new Set<ArrayBufferLike>()
+    const answers = new Set<ArrayBufferLike>()
+    const handler: PeerHandler = ({ body }) => {
+      bodies.add(body.buffer)
+      const answer = takeLarge(2 * MiB)
+      answers.add(answer.buffer)
+      return [answer.fill(body[0])]
+    }
+    called.handle('test.ended', 'terminal', handler, { endsBody: true, endsAnswer: true })
+    for (let turn = 0; turn < 20; turn++) {
+      const answer = await caller.call(n2, 'test.ended', [Buffer.alloc(1.5 * MiB, turn)])
+      assert.ok(answer.length === 2 * MiB && answer.every((byte) => byte === turn))
+      giveBack(answer)
+    }
+    assert.ok(bodies.size < 10 && answers.size < 10, `${bodies.size} bodies, ${answers.size} answers`)
+  })
+})
 
 async function until(condition: () => boolean): Promise<void> {
   for (const start = Date.now(); !condition(); await sleep(2))

@@ -20,7 +20,7 @@ import { peerLimits } from './limits.ts'
 import type { PeerLimits } from './limits.ts'
 import { OutgoingLane } from './outgoing-lane.ts'
 import { PeerHandlers } from './peer-handlers.ts'
-import type { CallOptions, Lane, PeerHandler, Peers } from './peer.ts'
+import type { CallOptions, HandlerOptions, Lane, PeerHandler, Peers } from './peer.ts'
 
 export interface PeerNetworkOptions {
   readonly platform: Platform
@@ -72,8 +72,8 @@ export class PeerNetwork implements Peers {
     this.#peers.set(node, this.#newPeer(node, undefined))
   }
 
-  handle(kind: string, lane: Lane, handler: PeerHandler): void {
-    this.#handlers.add(kind, lane, handler)
+  handle(kind: string, lane: Lane, handler: PeerHandler, options: HandlerOptions = {}): void {
+    this.#handlers.add(kind, lane, handler, options)
   }
 
   setAddress(node: NodeId, address: Address | undefined): void {

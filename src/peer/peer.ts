@@ -27,8 +27,18 @@ export interface PeerRequest {
   /** The incarnation of the sender's process. */
   readonly incarnation: Incarnation
   readonly kind: string
-  /** Often a view of what was read from the socket: who keeps a small part of it for long copies that part. */
+  /** Often a view of what was read from the socket: who keeps a small part of it for long copies that part. See also `HandlerOptions`. */
   readonly body: Buffer
+}
+
+export interface HandlerOptions {
+  /**
+   * The handler, and all that it began, is done with the request's body when it answers: its memory is used again then. Not where it
+   * throws, which it may do while a disk still reads the body.
+   */
+  readonly endsBody?: boolean
+  /** The handler's answer is nobody's once it was sent: its memory is used again then. */
+  readonly endsAnswer?: boolean
 }
 
 export interface CallOptions {
@@ -39,7 +49,7 @@ export interface CallOptions {
 
 export interface Peers {
   /** Kinds are dotted: `oplog.append`. One handler a kind. */
-  handle(kind: string, lane: Lane, handler: PeerHandler): void
+  handle(kind: string, lane: Lane, handler: PeerHandler, options?: HandlerOptions): void
   /** Where nodes are. Connections to addresses that changed are closed. A call to an unknown node is PEER_UNREACHABLE. */
   setAddress(node: NodeId, address: Address | undefined): void
   /**

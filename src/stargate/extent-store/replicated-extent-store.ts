@@ -9,6 +9,7 @@
 import { assert } from '../../base/assert.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
@@ -98,8 +99,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     this.#patience = new Patience(options.platform.clock, readPatienceMs)
     this.#local = new LocalExtents(options.disks, options.epochOf, options.platform.files)
     const { peers } = options
-    peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request))
-    peers.handle('extents.read', 'terminal', (request) => this.#acceptRead(request))
+    peers.handle('extents.write', 'terminal', (request) => this.#acceptWrite(request), { endsBody: true })
+    peers.handle('extents.read', 'terminal', (request) => this.#acceptRead(request), { endsAnswer: true })
     peers.handle('extents.finish', 'terminal', (request) => this.#acceptFinish(request))
     peers.handle('extents.remove', 'terminal', (request) => this.#acceptRemove(request))
     peers.handle('extents.inventory', 'terminal', (request) => this.#acceptInventory(request))
@@ -197,8 +198,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       last.some((one) => sameDisk(one, copy) && one.number === copy.number)
     const copies = [...access.copies.filter((copy) => !isLast(copy)), ...access.copies.filter(isLast)]
     const count = trailer.checksums.length
-    const pages = Buffer.allocUnsafe(count * pageBytes)
-    await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
+    const pages = takeLarge(count * pageBytes)
+    const atOnce = await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
     const rebuilt = await arriving()
     if (rebuilt === undefined) return undefined
     assert(
@@ -224,6 +225,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
         { cause: error },
       )
     })
+    if (atOnce) giveBack(pages)
     this.#copiesRebuilt++
     return rebuilt
   }
@@ -304,6 +306,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     const answer = await this.#call(copy, 'extents.read', { copy, group: access.group, at, count })
     assert(answer.length === target.length, () => `a peer answered ${answer.length} bytes to ${count} pages`)
     answer.copy(target)
+    giveBack(answer)
     this.#pagesReadFromPeers += count
   }
 
@@ -327,12 +330,13 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     checksums: Uint32Array,
     target: Buffer,
     reader: CopyReader = this,
-  ): Promise<void> {
+  ): Promise<boolean> {
     assertAccess(access)
     assert(count > 0 && at + count <= pagesPerGroupMax, 'a read past the end of a group')
     assert(checksums.length === count && target.length === count * pageBytes, 'a read of another length')
-    await readVerified(reader, access, copies, { at, count, checksums, target })
+    const atOnce = await readVerified(reader, access, copies, { at, count, checksums, target })
     this.#pagesRead += count
+    return atOnce
   }
 
   async #writeCopy(copy: CopyRef, group: GroupId, write: CopyWrite): Promise<void> {
@@ -410,7 +414,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   async #acceptRead(request: PeerRequest): Promise<readonly Uint8Array[]> {
     const { copy, group, at, count } = this.#decode(request)
-    const target = Buffer.allocUnsafe(count * pageBytes)
+    const target = takeLarge(count * pageBytes)
     await this.#local.read(copy, group, at, target)
     return [target]
   }

@@ -32,13 +32,16 @@ interface Attempt {
   readonly unreachable?: unknown
 }
 
-/** Asks the copies in the order given. */
+/**
+ * Asks the copies in the order given. Resolves to whether the first of them gave all of it: only then is it certain that nobody writes
+ * to the target any more, for a read that was given up may yet do so.
+ */
 export async function readVerified(
   reader: CopyReader,
   access: GroupAccess,
   copies: readonly CopyRef[],
   wanted: WantedPages,
-): Promise<void> {
+): Promise<boolean> {
   let left: PageRun[] = [{ first: 0, count: wanted.count }]
   let missing = 0
   let unreachable: unknown
@@ -46,14 +49,14 @@ export async function readVerified(
   for (const copy of copies) {
     const attempt = await readRuns(reader, access, copy, left, wanted)
     left = attempt.left
-    if (left.length === 0) return
+    if (left.length === 0) return copy === copies[0]
     if (attempt.missing) missing++
     unreachable ??= attempt.unreachable
     if (attempt.unreadable.length > 0) unreadable.push({ copy, runs: attempt.unreadable })
   }
   for (const { copy, runs } of unreadable)
     left = await readSinglePages(reader, access, copy, runs, left, wanted)
-  if (left.length === 0) return
+  if (left.length === 0) return false
 
   const facts = { group: access.group, pages: left.map((run) => describe(wanted.at, run)), missing }
   if (unreachable !== undefined)

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { giveBack, overwriteWhatIsGivenBack, takeLarge } from './large-buffers.ts'
+import { KiB, MiB } from './units.ts'
+
+test('what is given back is used again, once, whatever view of it is given', () => {
+  const first = takeLarge(4 * MiB + 1000)
+  giveBack(first.subarray(100, 200))
+  giveBack(first)
+  const second = takeLarge(5 * MiB)
+  const third = takeLarge(5 * MiB)
+  assert.equal(second.buffer, first.buffer)
+  assert.notEqual(third.buffer, first.buffer)
+  assert.equal(second.length, 5 * MiB)
+})
+
+test('what is small, or of others, is never kept', () => {
+  const small = takeLarge(4 * KiB)
+  const others = Buffer.allocUnsafeSlow(1 * MiB)
+  for (const buffer of [small, others]) giveBack(buffer)
+  assert.equal(small.length, 4 * KiB)
+  assert.notEqual(takeLarge(1 * MiB).buffer, others.buffer)
+})
+
+test('no more is kept than the bound says', () => {
+  const buffers = Array.from({ length: 40 }, () => takeLarge(1 * MiB))
+  const memory = new Set(buffers.map(({ buffer }) => buffer))
+  buffers.forEach(giveBack)
+  const again = Array.from({ length: 40 }, () => takeLarge(1 * MiB))
+  const reused = again.filter(({ buffer }) => memory.has(buffer)).length
+  assert.ok(reused > 20 && reused <= 32, `${reused} were used again`)
+})
+
+test('what is given back too early is seen where that is asked for', () => {
+  overwriteWhatIsGivenBack()
+  const buffer = takeLarge(4 * KiB)
+  buffer.fill(7)
+  giveBack(buffer)
+  assert.ok(buffer.every((byte) => byte === 0xdb))
+})
