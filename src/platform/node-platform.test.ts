@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { placeOf } from './address.ts'
 import { nodePlatform } from './node-platform.ts'
 import { platformContract } from './platform-contract-suite.ts'
+import type { Socket } from './platform.ts'
 
 const platform = nodePlatform({ level: 'silent' })
 
@@ -65,6 +68,31 @@ test('an exception in any callback stops the process, loudly, with the log befor
     assert.match(stderr, /a bug/)
     assert.match(stdout, /"level":"error".*"node":"n1".*its cause.*"msg":"the last words"/)
   }
+})
+
+test('a connection that is reset while its reader has paused is told at once, and what was held is told no more', async () => {
+  const accepted = Promise.withResolvers<Socket>()
+  const told: string[] = []
+  const listener = await platform.sockets.listen('127.0.0.1:0', (socket) => {
+    socket.onData = (bytes) => {
+      told.push(String(bytes))
+      socket.pause()
+    }
+    socket.onClose = (error) => told.push((error)?.code ?? 'closed')
+    accepted.resolve(socket)
+  })
+  const client = connect(Number(listener.address.split(':').at(-1)), '127.0.0.1')
+  client.write('first')
+  const socket = await accepted.promise
+  for (const start = Date.now(); told.length < 1 && Date.now() - start < 5000;) await sleep(2)
+  client.write('held')
+  await sleep(50)
+  client.resetAndDestroy()
+  for (const start = Date.now(); told.length < 2 && Date.now() - start < 5000;) await sleep(2)
+  socket.resume()
+  await sleep(20)
+  assert.deepEqual(told, ['first', 'ECONNRESET'])
+  await listener.close()
 })
 
 test('a lock ends with its process, also when that is killed', async () => {

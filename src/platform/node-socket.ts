@@ -28,30 +28,35 @@ export class NodeSocket implements Socket {
   onClose: (error?: Error) => void = notSet
   onDrain: () => void = () => undefined
   readonly #socket: NetSocket
+  readonly #reads: SocketReads
   #error: Error | undefined
   #closed = false
   #ending = false
+  /** The other side sends no more; told when what came before was handed on. */
+  #endHeard = false
   #stopped = false
   #writtenBytes = 0
   /** Callbacks of `whenSent`, and how many bytes each waits for; in that order. */
   readonly #whenSent: { bytes: number; callback: () => void }[] = []
 
-  /** `reads`: what the socket was made with. */
+  /** `socket` was made to read with `reads`, and to stay half open. */
   constructor(socket: NetSocket, reads: SocketReads, remoteAddress: Address) {
     this.#socket = socket
+    this.#reads = reads
     this.remoteAddress = remoteAddress
-    const isOpen = (): boolean => !this.#closed && !this.#ending
     reads.reader = {
-      room: () => (isOpen() ? this.room() : undefined),
-      onFilled: (bytes) => isOpen() && this.onFilled(bytes),
-      onData: (bytes) => isOpen() && this.onData(bytes),
+      room: () => this.room(),
+      onFilled: (bytes) => this.onFilled(bytes),
+      onData: (bytes) => this.onData(bytes),
+      onNothingHeld: () => {
+        if (this.#endHeard) this.#answerEnd()
+      },
+      readOn: () => socket.resume(),
     }
     socket.on('error', (error) => (this.#error ??= error))
-    // Node.js answers the other side's end with ours, once what waits was sent; a reader that stands still must not keep
-    // the connection open for ever.
     socket.on('end', () => {
-      this.#ending = true
-      this.#destroyAfterLinger()
+      this.#endHeard = true
+      if (!reads.holdsAny) this.#answerEnd()
     })
     socket.on('close', () => this.#onClosed())
   }
@@ -81,25 +86,33 @@ export class NodeSocket implements Socket {
   }
 
   pause(): void {
-    this.#socket.pause()
+    if (!this.#closed && !this.#ending) this.#reads.pause()
   }
 
   resume(): void {
-    if (!this.#ending) this.#socket.resume()
+    if (!this.#closed && !this.#ending) this.#reads.resume()
   }
 
   end(): void {
     if (this.#closed || this.#ending) return
-    this.#ending = true
-    this.#socket.end()
+    this.#answerEnd()
     // What still comes is read and dropped: a socket closed with unread bytes resets the connection, and the other
     // side might never see what we sent last.
     this.#socket.resume()
-    this.#destroyAfterLinger()
   }
 
   destroy(): void {
+    this.#reads.drop()
     this.#socket.destroy()
+  }
+
+  /** Ours follows what waits to be sent; a reader that stands still must not keep the connection open for ever. */
+  #answerEnd(): void {
+    if (this.#closed || this.#ending) return
+    this.#ending = true
+    this.#reads.drop()
+    this.#socket.end()
+    this.#destroyAfterLinger()
   }
 
   #sentBytes(): number {
@@ -123,6 +136,7 @@ export class NodeSocket implements Socket {
 
   #onClosed(): void {
     this.#closed = true
+    this.#reads.drop()
     for (const { callback } of this.#whenSent.splice(0)) callback()
     this.onClose(this.#error)
   }

@@ -17,7 +17,13 @@ const probeTimeoutMs = 1000
 export const nodeSockets: Sockets = {
   async listen(address, onConnection) {
     const place = placeOf(address)
-    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000, pauseOnConnect: true }
+    const options = {
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 10_000,
+      allowHalfOpen: true,
+      pauseOnConnect: true,
+    }
     const server = createServer(options, (accepted) => {
       const reads = new SocketReads()
       const socket = readingInto(reads, accepted)
@@ -33,8 +39,15 @@ export const nodeSockets: Sockets = {
     const reads = new SocketReads()
     const options: NetConnectOpts =
       place.kind === 'unix'
-        ? { path: place.path, onread: reads.onread }
-        : { ...place, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000, onread: reads.onread }
+        ? { path: place.path, allowHalfOpen: true, onread: reads.onread }
+        : {
+            ...place,
+            noDelay: true,
+            keepAlive: true,
+            keepAliveInitialDelay: 10_000,
+            allowHalfOpen: true,
+            onread: reads.onread,
+          }
     return new Promise<Socket>((resolve, reject) => {
       const socket = netConnect(options)
       const timer = setTimeout(() => {
@@ -64,7 +77,7 @@ export const nodeSockets: Sockets = {
  */
 function readingInto(reads: SocketReads, accepted: NetSocket): NetSocket {
   const owner = accepted as unknown as { _handle: unknown }
-  const options = { handle: owner._handle, onread: reads.onread }
+  const options = { handle: owner._handle, allowHalfOpen: true, onread: reads.onread }
   owner._handle = null
   accepted.destroy()
   return new NetSocket(options)

@@ -234,6 +234,7 @@ export function platformContract(
   }) => {
     const body = Buffer.alloc(1 << 20)
     let have = 0
+    let filled = 0
     let heard = ''
     const whole = Promise.withResolvers<void>()
     const listener = await sockets.listen(address, (socket) => {
@@ -241,13 +242,17 @@ export function platformContract(
       socket.room = () => (heard === 'a' && have < body.length ? body.subarray(have) : undefined)
       socket.onFilled = (bytes) => {
         have += bytes
+        filled += bytes
+        if (filled < body.length / 2) return
         socket.pause()
         clock.soon(() => socket.resume())
       }
       socket.onData = (bytes) => {
-        heard += String(bytes)
-        if (heard === 'a') socket.write([Buffer.from('go on')])
-        else whole.resolve()
+        const ofBody = heard === 'a' ? bytes.copy(body, have) : 0
+        have += ofBody
+        heard += String(bytes.subarray(ofBody))
+        if (heard === 'a' && have === 0) socket.write([Buffer.from('go on')])
+        if (heard.length > 1) whole.resolve()
       }
     })
     const client = await sockets.connect(listener.address, 1000)
@@ -260,8 +265,40 @@ export function platformContract(
     await whole.promise
     assert.equal(heard, 'az')
     assert.equal(have, body.length)
+    assert.ok(filled >= body.length / 2)
     assert.ok(body.every((byte, at) => byte === Math.floor((4 * at) / body.length) + 1))
     client.destroy()
+    await listener.close()
+  })
+
+  it('what came before an end is handed on to a reader who had paused, and then the end', async ({
+    platform: { clock, sockets },
+    address,
+  }) => {
+    const heard: string[] = []
+    const closed = Promise.withResolvers<void>()
+    const listener = await sockets.listen(address, (socket) => {
+      socket.pause()
+      clock.after(50, () => socket.resume())
+      socket.onData = (bytes) => {
+        heard.push(String(bytes))
+        socket.pause()
+        clock.after(20, () => socket.resume())
+      }
+      socket.onClose = () => {
+        heard.push('closed')
+        closed.resolve()
+      }
+    })
+    const client = await sockets.connect(listener.address, 1000)
+    client.onData = client.onClose = () => undefined
+    client.write([Buffer.from('first')])
+    clock.after(10, () => {
+      client.write([Buffer.from('last')])
+      client.end()
+    })
+    await closed.promise
+    assert.equal(heard.join(' ').replace(/(t)(l)/, '$1 $2'), 'first last closed')
     await listener.close()
   })
 

@@ -118,7 +118,8 @@ export interface Socket {
   onData: (bytes: Buffer) => void
   /**
    * Asked before bytes are read: memory that they shall be written into, where many are waited for. It stays as it is until `onFilled`
-   * has said that it was written into, from its beginning, and how far; those bytes are not told by `onData`. Undefined: as usual.
+   * has said that it was written into, from its beginning, and how far; those bytes are not told by `onData`. Undefined: as usual; and
+   * what is read while the reader has paused comes as usual, too.
    */
   room: () => Uint8Array | undefined
   onFilled: (bytes: number) => void
@@ -130,7 +131,10 @@ export interface Socket {
   write(buffers: readonly Uint8Array[]): boolean
   /** Calls back once all that was written so far was handed to the system: buffers may be used again. */
   whenSent(callback: () => void): void
-  /** No more `onData` until `resume`. */
+  /**
+   * No more `onData` and `onFilled` until `resume`. Little is read meanwhile, and nothing of it is told any more once the connection is
+   * known to be broken, which is told at once.
+   */
   pause(): void
   resume(): void
   /** Sends what waits, then closes. */
