@@ -258,7 +258,8 @@ export class OrderlyChange {
     const roomBytes = candidates
       .filter(({ ref, live }) => live && after.some((disk) => isSame(disk, ref)))
       .reduce(
-        (sum, { space }) => sum + Math.max(0, space.freeBytes - space.capacityBytes * repairReserveShare),
+        (sum, { space }) =>
+          sum + Math.max(0, space.capacityBytes * (1 - repairReserveShare) - space.usedBytes),
         0,
       )
     if (needBytes > roomBytes)

@@ -252,8 +252,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'disk/disk-space.ts',
-        "if (purpose === 'log') return this.#capacityBytes",
-        "if (purpose !== 'maintenance') return this.#capacityBytes",
+        "if (purpose === 'maintenance') return this.#capacityBytes",
+        'if (purpose !== undefined) return this.#capacityBytes',
       ),
     ],
     scenario: { file: 'sim/scenarios/critical/space.test.ts', tests: 'I10: streams fill' },

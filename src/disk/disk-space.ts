@@ -7,7 +7,7 @@
 import { assert } from '../base/assert.ts'
 import { NdfsError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
-import type { DiskSpace, FilePurpose } from './disk.ts'
+import type { DiskSpace, SpacePurpose } from './disk.ts'
 
 /**
  * Guests may fill a disk to this share of its capacity. The rest is for what gives space back: a drain writes before it
@@ -33,19 +33,18 @@ export class SpaceCount {
     return {
       capacityBytes: this.#capacityBytes,
       usedBytes: this.#usedBytes,
-      guestFreeBytes: this.#free(this.#limitOf('guest')),
-      freeBytes: this.#free(this.#limitOf('maintenance')),
+      guestFreeBytes: Math.max(0, this.#limitOf('guest') - this.#usedBytes),
     }
   }
 
-  /** Of what is free, for `log` alone: a log that can't grow beside guests that did would hold up all (I10). */
+  /** Of what is free, not for guests: what the log may yet take would else come out of the reserve that drains need (I10). */
   setAside(bytes: number): void {
     assert(Number.isSafeInteger(bytes) && bytes >= 0, 'less than nothing is set aside')
     this.#asideBytes = bytes
   }
 
   /** Takes the bytes for a new file, or throws OUT_OF_SPACE. */
-  reserve(name: string, bytes: number, purpose: FilePurpose): void {
+  reserve(name: string, bytes: number, purpose: SpacePurpose): void {
     assert(Number.isSafeInteger(bytes) && bytes >= 0, 'a file of no size')
     const limit = this.#limitOf(purpose)
     if (this.#usedBytes + bytes > limit)
@@ -59,14 +58,9 @@ export class SpaceCount {
     this.#given.set(name, bytes)
   }
 
-  #limitOf(purpose: FilePurpose): number {
-    if (purpose === 'log') return this.#capacityBytes
-    const most = purpose === 'guest' ? this.#guestBytesMax : this.#capacityBytes
-    return Math.max(0, most - this.#asideBytes)
-  }
-
-  #free(limit: number): number {
-    return Math.max(0, limit - this.#usedBytes)
+  #limitOf(purpose: SpacePurpose): number {
+    if (purpose === 'maintenance') return this.#capacityBytes
+    return Math.max(0, this.#guestBytesMax - this.#asideBytes)
   }
 
   isKnown(name: string): boolean {

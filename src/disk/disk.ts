@@ -21,17 +21,14 @@ import type { LatencyMeter } from './latency.ts'
 
 export type Tier = 'flash' | 'hdd'
 
-/** Who asks for space. `guest` may fill to `guestShare` of the capacity, `maintenance` to the brim; both leave what is set aside for `log`. */
+/** Who asks for space. `guest` may fill to `guestShare` of the capacity, and leaves what is set aside; `maintenance` may fill to the brim. */
 export type SpacePurpose = 'guest' | 'maintenance'
-export type FilePurpose = SpacePurpose | 'log'
 
 export interface DiskSpace {
   readonly capacityBytes: number
   readonly usedBytes: number
   /** What `guest` may still take. */
   readonly guestFreeBytes: number
-  /** What `maintenance` may still take. */
-  readonly freeBytes: number
 }
 
 export interface Disk {
@@ -40,13 +37,13 @@ export interface Disk {
   readonly path: string
   readonly state: 'online' | 'slow' | 'failed'
   space(): DiskSpace
-  /** From now on so many bytes of what is free are for `log` alone; what it takes, it says by a smaller number. */
+  /** From now on so many bytes of what is free are not for guests: the log's, which says a smaller number when it takes some. */
   setAside(bytes: number): void
   /** Set by whoever joins the parts; called once, when the disk leaves service. */
   onFailed: (error: Error) => void
 
   /** Creates a file, exclusively, and reserves its bytes. The name may contain `/`. Durable after `sync` and `syncNames`. */
-  create(name: string, bytes: number, purpose: FilePurpose, options?: OpenOptions): Promise<DiskFile>
+  create(name: string, bytes: number, purpose: SpacePurpose, options?: OpenOptions): Promise<DiskFile>
   open(name: string, options?: OpenOptions): Promise<DiskFile>
   /** Unlinks and gives the space back. Nothing happens where there is no such file. */
   remove(name: string): Promise<void>

@@ -249,19 +249,19 @@ test('guests stop before maintenance does (I10), and what is removed is given ba
   })
 })
 
-test('what is set aside for the log is no room for others (I10), and the log takes it to the brim', async () => {
+test('what is set aside is no room for guests, and is for maintenance (I10)', async () => {
   await withDisk(async (opened) => {
     const guestBytes = Math.floor(10 * MiB * guestShare)
     opened.setAside(3 * MiB)
-    const { guestFreeBytes, freeBytes } = opened.space()
-    assert.deepEqual([guestFreeBytes, freeBytes], [guestBytes - 3 * MiB, 7 * MiB])
-    await (await opened.create('f1', 7 * MiB, 'maintenance')).close()
-    assert.deepEqual([opened.space().guestFreeBytes, opened.space().freeBytes], [0, 0])
-    for (const purpose of ['guest', 'maintenance'] as const)
-      await assert.rejects(opened.create('f2', 1, purpose), { code: 'OUT_OF_SPACE' })
-    await (await opened.create('log', 3 * MiB, 'log')).close()
-    opened.setAside(0)
-    await assert.rejects(opened.create('f2', 1, 'log'), { code: 'OUT_OF_SPACE' })
+    assert.equal(opened.space().guestFreeBytes, guestBytes - 3 * MiB)
+    await assert.rejects(opened.create('f1', guestBytes, 'guest'), { code: 'OUT_OF_SPACE' })
+    await (await opened.create('f1', guestBytes - 3 * MiB, 'guest')).close()
+    opened.setAside(1 * MiB)
+    await (await opened.create('f2', 2 * MiB, 'guest')).close()
+    await assert.rejects(opened.create('f3', 1, 'guest'), { code: 'OUT_OF_SPACE' })
+    await (await opened.create('f3', 10 * MiB - guestBytes + 1 * MiB, 'maintenance')).close()
+    assert.equal(opened.space().usedBytes, 10 * MiB)
+    assert.equal(opened.space().guestFreeBytes, 0)
   })
 })
 

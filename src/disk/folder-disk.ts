@@ -15,7 +15,7 @@ import { NdfsError, messageOf } from '../base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId } from '../base/ids.ts'
 import { formatSize } from '../base/units.ts'
 import type { File, Files, Platform } from '../platform/platform.ts'
-import type { DiskFile, DiskSpace, FilePurpose, OpenOptions, Tier, WatchedDisk } from './disk.ts'
+import type { DiskFile, DiskSpace, OpenOptions, SpacePurpose, Tier, WatchedDisk } from './disk.ts'
 import { DiskIdentity } from './disk-identity.ts'
 import { SpaceCount } from './disk-space.ts'
 import { LatencyMeter, openMeasured } from './latency.ts'
@@ -244,7 +244,7 @@ class FolderDisk implements WatchedDisk {
   async create(
     name: string,
     bytes: number,
-    purpose: FilePurpose,
+    purpose: SpacePurpose,
     options: OpenOptions = {},
   ): Promise<DiskFile> {
     this.assertName(name)

@@ -26,7 +26,6 @@ const candidate = (
     capacityBytes: 100,
     usedBytes: 90 - guestFreeBytes,
     guestFreeBytes,
-    freeBytes: 10 + guestFreeBytes,
   },
   live,
 })
@@ -234,7 +233,8 @@ test('no other choice has fewer suspects, nor as few and more blocks, nor as man
       )
       const avoid = described.flatMap(({ suspect }, node) => (suspect ? [`n${node}` as NodeId] : []))
       const wanted = { ...request, owner: 'n0' as NodeId, copies, bytes, purpose, tier, avoid }
-      const roomIn = ({ space }: Candidate) => (purpose === 'guest' ? space.guestFreeBytes : space.freeBytes)
+      const roomIn = ({ space }: Candidate) =>
+        purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
       const usable = candidates.filter((one) => one.live && roomIn(one) >= bytes)
       const nodesUsable = new Set(usable.map(({ ref }) => ref.node)).size
       const worth = (choice: readonly Candidate[]): number[] => [

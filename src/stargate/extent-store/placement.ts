@@ -93,12 +93,11 @@ export function placeCopy(
   for (const candidate of candidates) {
     const { space, ref, live, leaving } = candidate
     if ((stays && leaving === true) || (inOtherBlock && blocks.has(candidate.block))) continue
-    const comingBytes = underWay(ref)
-    const freeBytes = space.freeBytes - comingBytes
-    const guestFreeBytes = space.guestFreeBytes - comingBytes
+    const usedBytes = space.usedBytes + underWay(ref)
+    const guestFreeBytes = space.guestFreeBytes - underWay(ref)
     const reserveBytes = space.capacityBytes * repairReserveShare
-    if (!live || holds(candidate) || bytes > freeBytes - reserveBytes) continue
-    const after = { ...candidate, space: { ...space, guestFreeBytes, freeBytes } }
+    if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue
+    const after = { ...candidate, space: { ...space, usedBytes, guestFreeBytes } }
     if (best === undefined || compare(wish, blocks, after, best.after) < 0) best = { candidate, after }
   }
   return best?.candidate
@@ -109,7 +108,7 @@ export const isMixed = (request: PlacementRequest, chosen: readonly Candidate[])
   chosen.some(({ tier }) => tier !== request.tier)
 
 const freeFor = (purpose: SpacePurpose, space: DiskSpace): number =>
-  purpose === 'guest' ? space.guestFreeBytes : space.freeBytes
+  purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
 
 /** Below zero where `a` is the better choice. */
 function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Candidate, b: Candidate): number {

@@ -115,8 +115,7 @@ export class TestDisk implements Disk {
 
   space() {
     const { capacityBytes, usedBytes } = this
-    const freeBytes = capacityBytes - usedBytes
-    return { capacityBytes, usedBytes, guestFreeBytes: freeBytes, freeBytes }
+    return { capacityBytes, usedBytes, guestFreeBytes: capacityBytes - usedBytes }
   }
 
   setAside(bytes: number): void {

@@ -725,7 +725,7 @@ export class PhysicalLog {
 
   /** A file full of zeroes, durable by name; undefined when the log was closed meanwhile: the next start removes what is there. */
   async #createFile(number: number): Promise<DiskFile | undefined> {
-    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'log')
+    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'maintenance')
     try {
       for (let at = 0; at < this.segmentBytes && !this.#closed; at += zeroes.length)
         await file.write([zeroes.subarray(0, Math.min(zeroes.length, this.segmentBytes - at))], at)
@@ -746,12 +746,12 @@ export class PhysicalLog {
       const [slot] = this.#slots.splice(index, 1)
       this.#byGeneration.delete(slot.generation)
       await slot.file?.close()
-      await this.#disk.remove(segmentName(slot.number))
       this.#setAside()
+      await this.#disk.remove(segmentName(slot.number))
     }
   }
 
-  /** What it may yet take is no room for others: guests find its disk full before that (I10). */
+  /** What it may yet take is no room for guests: they find its disk full before that (I10). */
   #setAside(): void {
     const yet = Math.max(0, this.segmentsMax + segmentsExtra - this.#slots.length)
     this.#disk.setAside(yet * this.segmentBytes)

@@ -777,7 +777,7 @@ export class TestNode {
             ref,
             block,
             tier: 'flash',
-            space: { capacityBytes, usedBytes, guestFreeBytes, freeBytes: capacityBytes - usedBytes },
+            space: { capacityBytes, usedBytes, guestFreeBytes },
             live: state === 'up',
             leaving: world.left.has(ref.node),
           }),
