@@ -127,9 +127,12 @@ export class DrainSchedule {
     const { vdisk, log, vdiskLog } = this.#context
     try {
       // Ends when nothing is left that was acknowledged: the next acknowledgement plans again.
-      while ((await this.mapChanges.run(() => this.#drainOnce())) && !this.#stopped && this.#isMuch());
-      this.#pauseMs = 0
-      this.#failure = undefined
+      for (let isMore = true; isMore;) {
+        const drained = await this.mapChanges.run(() => this.#drainOnce())
+        this.#pauseMs = 0
+        this.#failure = undefined
+        isMore = drained && !this.#stopped && this.#isMuch()
+      }
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error // a bug: it stops the process
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) return vdiskLog.stop(error)

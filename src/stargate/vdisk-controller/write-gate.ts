@@ -163,11 +163,20 @@ export class WriteGate {
       let waits = false
       for (const { waiting, failure } of this.#hosted.values()) {
         while (waiting.length > 0 && waiting[0].since <= since)
-          waiting.shift()!.refuse(this.#overdueError(failure()))
+          waiting.shift()!.refuse(this.#overdueError(failure() ?? this.#noSpaceOfOthers()))
         waits ||= waiting.length > 0
       }
       if (waits) this.#watchOverdue()
     })
+  }
+
+  /** What fills the node may be others' bytes, which find no room. */
+  #noSpaceOfOthers(): NdfsError | undefined {
+    for (const { failure } of this.#hosted.values()) {
+      const of = failure()
+      if (hasCode(of, 'OUT_OF_SPACE')) return of
+    }
+    return undefined
   }
 
   /** A guest that waited for space is told so: its hypervisor pauses it then, and tells its operator. */
