@@ -11,9 +11,9 @@ import { KiB, MiB } from './units.ts'
 /** Below it an allocation of its own costs less. */
 const largeBytesMin = 256 * KiB
 /** Sizes are rounded up to whole ones of these, so that one fits another's use; what is never touched takes no memory. */
-const stepBytes = 1 * MiB
+const stepBytes = 256 * KiB
 /** What is kept for later, in this thread. */
-const keptBytesMax = 32 * MiB
+const keptBytesMax = 64 * MiB
 
 const kept = new Map<number, ArrayBuffer[]>()
 const lent = new WeakSet<ArrayBufferLike>()

@@ -59,7 +59,7 @@ export class IncomingBytes {
         return true
       }
       if (this.atEndOfPiece) {
-        // Nothing is kept for a connection that is silent, whose last payload may have been large.
+        // No payload is kept for a connection that is silent: the last one may have been large.
         this.bytes = this.#piece = nothing
         this.start = this.#next = 0
         return false
