@@ -540,3 +540,21 @@ test('guests are told that there is no space while drains still find some (I10)'
   await cluster.run(cluster.served.discard(vDiskOffset(0), 4096, []))
   await cluster.drain()
 })
+
+test('a drain that goes through clears what the one before it failed with, though more waits to be drained', async () => {
+  const cluster = await Cluster.begin()
+  const fillTo = (share: number): void => {
+    for (const disk of cluster.world.extents.values()) disk.usedBytes = share * disk.capacityBytes
+  }
+  fillTo(1)
+  // More than two drains take.
+  for (let i = 0; i < 110; i++) await cluster.write(0, Buffer.alloc(1 * MiB, i))
+  await cluster.pass(1000)
+  assert.match(cluster.served.describe().waitsFor ?? '', /disks with room/)
+  const told: { waitsFor?: string; undrainedBytes: number }[] = []
+  cluster.node.beforeChange = () => void told.push(cluster.served.describe())
+  fillTo(0)
+  await cluster.pass(30_000)
+  assert.equal(told.at(-1)?.waitsFor, undefined)
+  assert.ok(told.some(({ waitsFor, undrainedBytes }) => waitsFor === undefined && undrainedBytes > 32 * MiB))
+})
