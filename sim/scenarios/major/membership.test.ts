@@ -37,7 +37,7 @@ test('M20: guests are told that there is no space while drains have some, and de
   const scene = await Scene.begin({
     vdisks: ['u', 'v'],
     sectors: 64 * 1024,
-    capacityBytes: { flash: 16 * MiB, hdd: 8 * MiB },
+    capacityBytes: { flash: 24 * MiB, hdd: 8 * MiB },
   })
   const { cluster } = scene
   const fill = async (vdisk: string, least: number): Promise<Request> => {
@@ -50,7 +50,7 @@ test('M20: guests are told that there is no space while drains have some, and de
       await scene.wait(1_100)
     }
   }
-  assert.equal((await fill('u', 16 * 1024)).error, undefined)
+  assert.equal((await fill('u', 32 * 1024)).error, undefined)
   const full = await fill('v', 64 * 1024)
   assert.ok(hasCode(full.error, 'OUT_OF_SPACE'), String(full.error))
   // What was acknowledged has room to be drained, and is there.
