@@ -528,13 +528,13 @@ export class PhysicalLog {
     })
     try {
       await this.#writeBatch({ table })
+      // Only now no replay looks at these any more, so only now they may be written over.
+      for (const slot of freed) slot.state = 'free'
+      await this.#removeSurplus()
     } catch (error) {
       this.#tableWaiters.push(...waiters)
       throw error
     }
-    // Only now no replay looks at these any more, so only now they may be written over.
-    for (const slot of freed) slot.state = 'free'
-    await this.#removeSurplus()
     for (const waiter of waiters) waiter.resolve()
   }
 
@@ -791,7 +791,8 @@ export class PhysicalLog {
 
   /** I6: nothing is acknowledged by this log again. */
   #fail(cause: unknown): void {
-    if (this.#failed !== undefined) return
+    // What was being written when it failed elsewhere comes back only now.
+    if (this.#failed !== undefined) return this.#refuseAll(this.#failed)
     const error = new NdfsError(
       'DISK_FAILED',
       `Cannot append to the log of disk ${this.#disk.ref.disk}: ${messageOf(cause)}. ` +
@@ -805,6 +806,10 @@ export class PhysicalLog {
       error: messageOf(cause),
     })
     if (this.#disk.state !== 'failed') this.#disk.fail(cause instanceof Error ? cause : error)
+    this.#refuseAll(error)
+  }
+
+  #refuseAll(error: NdfsError): void {
     const queued = this.#queue.slice(this.#queueHead)
     this.#queue = []
     this.#queueHead = 0
