@@ -23,13 +23,12 @@ import { assert } from '../base/assert.ts'
 import { crc32c } from '../base/crc32c.ts'
 import { takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB } from '../base/units.ts'
+import { readIntoBytesMin } from '../platform/platform.ts'
 import type { Lane } from './peer.ts'
 
 export const headerBytes = 20
 /** The largest guest request with its record's header and room for a directory. */
 export const bodyBytesMax = 40 * MiB
-/** A body of which so much is still to come is read to where it belongs, not by way of the socket's memory. */
-const readIntoBytesMin = 16 * KiB
 /** A body whose pieces are shorter than this is copied behind its header: cheaper than a piece of a gathering write. */
 const copiedBytesMax = 2 * KiB
 

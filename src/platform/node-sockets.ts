@@ -14,17 +14,18 @@ import { SocketReads } from './socket-reads.ts'
 /** How long the owner of a socket may take to answer the question whether it lives; silence is a yes. */
 const probeTimeoutMs = 1000
 
+/** Of every connection. One on a Unix socket has no use for the first three, and ignores them. */
+const socketOptions = {
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: 10_000,
+  allowHalfOpen: true,
+} as const
+
 export const nodeSockets: Sockets = {
   async listen(address, onConnection) {
     const place = placeOf(address)
-    const options = {
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 10_000,
-      allowHalfOpen: true,
-      pauseOnConnect: true,
-    }
-    const server = createServer(options, (accepted) => {
+    const server = createServer({ ...socketOptions, pauseOnConnect: true }, (accepted) => {
       const reads = new SocketReads()
       const socket = readingInto(reads, accepted)
       onConnection(new NodeSocket(socket, reads, remoteAddressOf(socket)))
@@ -37,17 +38,7 @@ export const nodeSockets: Sockets = {
   connect(address, timeoutMs) {
     const place = placeOf(address)
     const reads = new SocketReads()
-    const options: NetConnectOpts =
-      place.kind === 'unix'
-        ? { path: place.path, allowHalfOpen: true, onread: reads.onread }
-        : {
-            ...place,
-            noDelay: true,
-            keepAlive: true,
-            keepAliveInitialDelay: 10_000,
-            allowHalfOpen: true,
-            onread: reads.onread,
-          }
+    const options: NetConnectOpts = { ...whereIs(place), ...socketOptions, onread: reads.onread }
     return new Promise<Socket>((resolve, reject) => {
       const socket = netConnect(options)
       const timer = setTimeout(() => {
@@ -104,16 +95,16 @@ class NodeListener implements Listener {
   }
 }
 
+const whereIs = (place: Place): { path: string } | { host: string; port: number } =>
+  place.kind === 'unix' ? { path: place.path } : { host: place.host, port: place.port }
+
 function listening(server: Server, place: Place): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(
-      place.kind === 'unix' ? { path: place.path } : { host: place.host, port: place.port },
-      () => {
-        server.off('error', reject)
-        resolve()
-      },
-    )
+    server.listen(whereIs(place), () => {
+      server.off('error', reject)
+      resolve()
+    })
   })
 }
 

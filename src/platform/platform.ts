@@ -7,7 +7,7 @@
  *  3. Every call that may wait returns a promise or takes a callback; no call blocks the loop for longer than a
  *     copy of its bytes.
  */
-import type { Millis } from '../base/units.ts'
+import { KiB, type Millis } from '../base/units.ts'
 
 export interface Platform {
   readonly clock: Clock
@@ -110,6 +110,9 @@ export interface Listener {
   /** No new connection is accepted; those that stand go on. */
   close(): Promise<void>
 }
+
+/** With so much of something still to come a reader says where it belongs (see `Socket.room`); what is shorter comes by way of the socket's own memory. */
+export const readIntoBytesMin = 16 * KiB
 
 /** A stream of bytes to another process. Set `onData`, `onClose` and `onDrain` in the turn in which you get it. */
 export interface Socket {

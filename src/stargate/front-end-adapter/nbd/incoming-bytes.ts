@@ -7,10 +7,8 @@
  *  3. Beside what is being put together only the newest piece is held. So who can't go on pauses the socket first.
  */
 import { assert } from '../../../base/assert.ts'
-import { KiB } from '../../../base/units.ts'
+import { readIntoBytesMin } from '../../../platform/platform.ts'
 
-/** Of what is put together so much is still to come: it is read to where it belongs. */
-const readIntoBytesMin = 16 * KiB
 const nothing = Buffer.alloc(0)
 
 export class IncomingBytes {
