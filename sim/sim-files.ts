@@ -10,7 +10,7 @@
 import { posix } from 'node:path'
 import { assert, AssertionFailure } from '../src/base/assert.ts'
 import { pageBytes } from '../src/base/units.ts'
-import { alignedBuffer, isAligned } from '../src/platform/aligned-memory.ts'
+import { alignedBuffer, isAligned } from '../src/base/aligned-memory.ts'
 import type { File, Files, Timer } from '../src/platform/platform.ts'
 import { digestOf, type Schedule } from './schedule.ts'
 import type { SeededChance } from './seeded-chance.ts'

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isAligned } from './aligned-memory.ts'
 import { giveBack, overwriteWhatIsGivenBack, takeLarge } from './large-buffers.ts'
 import { KiB, MiB } from './units.ts'
 
@@ -23,12 +24,21 @@ test('what is small, or of others, is never kept', () => {
 })
 
 test('no more is kept than the bound says', () => {
-  const buffers = Array.from({ length: 80 }, () => takeLarge(1 * MiB))
+  const buffers = Array.from({ length: 120 }, () => takeLarge(1 * MiB))
   const memory = new Set(buffers.map(({ buffer }) => buffer))
   buffers.forEach(giveBack)
-  const again = Array.from({ length: 80 }, () => takeLarge(1 * MiB))
+  const again = Array.from({ length: 120 }, () => takeLarge(1 * MiB))
   const reused = again.filter(({ buffer }) => memory.has(buffer)).length
-  assert.ok(reused > 40 && reused <= 64, `${reused} were used again`)
+  assert.ok(reused > 60 && reused <= 96, `${reused} were used again`)
+})
+
+test('what is large begins on a page, fresh or used before', () => {
+  const fresh = takeLarge(3 * MiB)
+  giveBack(fresh)
+  const again = takeLarge(3 * MiB)
+  assert.equal(again.buffer, fresh.buffer)
+  for (const buffer of [fresh, again, takeLarge(256 * KiB)]) assert.ok(isAligned(buffer))
+  assert.ok(!isAligned(takeLarge(4 * KiB)))
 })
 
 test('what is given back too early is seen where that is asked for', () => {

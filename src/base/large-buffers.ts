@@ -3,8 +3,12 @@
  * Fresh memory costs about as much as all else that is done with it: the system fills it with zeroes page by page, and each 64 MiB of it
  * has V8 look through the whole heap.
  *
+ * From 256 KiB on it begins on a page, where the system has addresses for that: such memory is written around the page cache (see
+ * `File.write` in platform.ts).
+ *
  * Give back only what nobody reads or writes any more, not even a call that was given up: else two would use it at once.
  */
+import { alignedMemory } from './aligned-memory.ts'
 import { assert } from './assert.ts'
 import { KiB, MiB } from './units.ts'
 
@@ -13,12 +17,13 @@ const largeBytesMin = 256 * KiB
 /** Sizes are rounded up to whole ones of these, so that one fits another's use; what is never touched takes no memory. */
 const stepBytes = 256 * KiB
 /** What is kept for later, in this thread. */
-const keptBytesMax = 64 * MiB
+const keptBytesMax = 96 * MiB
 
 const kept = new Map<number, ArrayBuffer[]>()
 const lent = new WeakSet<ArrayBufferLike>()
 let keptBytes = 0
 let isOverwritten = false
+let hasAddresses = true
 
 /** A buffer of so many bytes, holding anything. */
 export function takeLarge(bytes: number): Buffer {
@@ -30,10 +35,21 @@ export function takeLarge(bytes: number): Buffer {
   if (bytes < largeBytesMin) return Buffer.allocUnsafeSlow(bytes)
   const steps = Math.ceil(bytes / stepBytes)
   let memory = kept.get(steps)?.pop()
-  if (memory === undefined) memory = Buffer.allocUnsafeSlow(steps * stepBytes).buffer
+  if (memory === undefined) memory = freshMemory(steps * stepBytes)
   else keptBytes -= memory.byteLength
   lent.add(memory)
   return Buffer.from(memory, 0, bytes)
+}
+
+function freshMemory(bytes: number): ArrayBuffer {
+  try {
+    if (hasAddresses) return alignedMemory(bytes)
+  } catch {
+    // Some ten thousand are in use, or the process may not have so many addresses (ulimit -v). Before V8 says so it collects all
+    // garbage, so it is asked once: ordinary memory does for all but direct writes.
+    hasAddresses = false
+  }
+  return Buffer.allocUnsafeSlow(bytes).buffer
 }
 
 /** The memory of this buffer, or of any view of it, may be used again. Nothing happens where it is none of `takeLarge`, or was given back. */

@@ -4,16 +4,23 @@
  * (`fs/promises` reaches two thirds of the rate for cached 4 KiB reads at depth 32: a FileHandle costs several promises
  * a call.) A file system without O_DIRECT is read and written through the page cache; the rules for buffers and positions
  * are asserted all the same, so that what runs on one file system runs on all.
+ *
+ * A long write of aligned memory goes around the page cache by itself: the copy of it that the system would make costs more than
+ * all else that is done with it, and memory that guests could use. Reads of the same file stay as they are; the system drops
+ * from its cache what is written around it.
  */
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
-import { pageBytes } from '../base/units.ts'
-import { alignedBuffer, isAligned } from './aligned-memory.ts'
+import { KiB, pageBytes } from '../base/units.ts'
+import { alignedBuffer, isAligned } from '../base/aligned-memory.ts'
 import { lockPath } from './node-lock.ts'
 import type { File, Files } from './platform.ts'
 
 const { O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR } = fs.constants
+
+/** Opening a file once more costs as much as copying this. */
+const aroundCacheBytesMin = 256 * KiB
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
 
@@ -32,7 +39,7 @@ export const nodeFiles: Files = {
     const flags = base | create | (options.durable ? O_DSYNC : 0)
     const direct = options.direct === true
     const fd = direct ? await openDirect(path, flags) : await openFd(path, flags)
-    return new NodeFile(fd, direct)
+    return new NodeFile(fd, direct, !direct && options.durable !== true)
   },
 
   makeDirectory: (path) => call((done) => fs.mkdir(path, { recursive: true }, (error) => done(error))),
@@ -60,7 +67,7 @@ export const nodeFiles: Files = {
     const temporary = `${path}.${process.pid}-${++temporaryFiles}.tmp`
     const fd = await openFd(temporary, O_CREAT | O_EXCL | O_RDWR, mode)
     try {
-      const file = new NodeFile(fd, false)
+      const file = new NodeFile(fd, false, false)
       try {
         await file.write([bytes], 0)
         await file.sync()
@@ -128,13 +135,15 @@ async function openDirect(path: string, flags: number): Promise<number> {
 class NodeFile implements File {
   readonly #fd: number
   readonly #direct: boolean
+  readonly #mayGoAroundCache: boolean
   #underWay = 0
   #closing = false
   #onIdle: (() => void) | undefined
 
-  constructor(fd: number, direct: boolean) {
+  constructor(fd: number, direct: boolean, mayGoAroundCache: boolean) {
     this.#fd = fd
     this.#direct = direct
+    this.#mayGoAroundCache = mayGoAroundCache
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
@@ -153,26 +162,18 @@ class NodeFile implements File {
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
-    let left = 0
+    let bytes = 0
     for (const buffer of buffers) {
-      this.#assertAligned(buffer, position + left)
-      left += buffer.length
+      this.#assertAligned(buffer, position + bytes)
+      bytes += buffer.length
     }
-    let rest = buffers
-    while (left > 0) {
-      const written = await this.#writeSome(rest, position)
-      assert(written > 0, 'the system wrote nothing and gave no error')
-      left -= written
-      position += written
-      if (left > 0) rest = withoutFirst(rest, written)
+    const around = this.#mayGoAroundCache && bytes >= aroundCacheBytesMin && areAligned(buffers, position)
+    this.#begin()
+    try {
+      await (around ? writeAroundCache : writeAll)(this.#fd, buffers, position, bytes)
+    } finally {
+      this.#end()
     }
-  }
-
-  #writeSome(buffers: readonly Uint8Array[], position: number): Promise<number> {
-    return this.#start<number>((done) => {
-      if (buffers.length === 1) fs.write(this.#fd, buffers[0], 0, buffers[0].length, position, done)
-      else fs.writev(this.#fd, buffers, position, done)
-    })
   }
 
   sync(): Promise<void> {
@@ -196,15 +197,23 @@ class NodeFile implements File {
   }
 
   #start<T = void>(start: (done: Done<T>) => void): Promise<T> {
-    assert(!this.#closing, 'a file used after it was closed')
-    this.#underWay++
+    this.#begin()
     return new Promise((resolve, reject) =>
       start((error, value) => {
-        if (--this.#underWay === 0) this.#onIdle?.()
+        this.#end()
         if (error) reject(error)
         else resolve(value)
       }),
     )
+  }
+
+  #begin(): void {
+    assert(!this.#closing, 'a file used after it was closed')
+    this.#underWay++
+  }
+
+  #end(): void {
+    if (--this.#underWay === 0) this.#onIdle?.()
   }
 
   #assertAligned(bytes: Uint8Array, position: number): void {
@@ -213,6 +222,53 @@ class NodeFile implements File {
     assert(isAligned(bytes), 'a direct file needs whole pages of memory from alignedBuffer')
   }
 }
+
+async function writeAll(
+  fd: number,
+  buffers: readonly Uint8Array[],
+  position: number,
+  bytes: number,
+): Promise<void> {
+  let rest = buffers
+  for (let left = bytes; left > 0;) {
+    const written = await call<number>((done) => {
+      if (rest.length === 1) fs.write(fd, rest[0], 0, rest[0].length, position, done)
+      else fs.writev(fd, rest, position, done)
+    })
+    assert(written > 0, 'the system wrote nothing and gave no error')
+    left -= written
+    position += written
+    if (left > 0) rest = withoutFirst(rest, written)
+  }
+}
+
+/** As durable as what `writeAll` wrote: once the file was synced. Where the file system has no direct writes, or not such ones, it is written as any other. */
+async function writeAroundCache(
+  fd: number,
+  buffers: readonly Uint8Array[],
+  position: number,
+  bytes: number,
+): Promise<void> {
+  let direct: number
+  try {
+    // The file itself, by whatever name it goes now, and also when it has none any more.
+    direct = await openFd(`/proc/self/fd/${fd}`, O_RDWR | O_DIRECT)
+  } catch {
+    return writeAll(fd, buffers, position, bytes)
+  }
+  try {
+    await writeAll(direct, buffers, position, bytes)
+  } catch (error) {
+    // It asks for more than whole pages. No other failure is one to try again (I6).
+    if (codeOf(error) !== 'EINVAL') throw error
+    await writeAll(fd, buffers, position, bytes)
+  } finally {
+    await call((done) => fs.close(direct, done))
+  }
+}
+
+const areAligned = (buffers: readonly Uint8Array[], position: number): boolean =>
+  position % pageBytes === 0 && buffers.every(isAligned)
 
 function withoutFirst(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
   let index = 0

@@ -192,9 +192,13 @@ test('a file is closed after the calls under way have ended', async () => {
     const writes = Array.from({ length: 20 }, (_, index) =>
       file.write([Buffer.alloc(100_000, index)], index * 100_000),
     )
+    // A long one of aligned memory is several calls.
+    writes.push(file.write([platform.files.alignedBuffer(1 << 20).fill(7)], 1 << 21))
     await file.close()
     await Promise.all(writes)
-    assert.equal((await readFile(`${directory}/file`)).length, 2_000_000)
+    const written = await readFile(`${directory}/file`)
+    assert.equal(written.length, 3 << 20)
+    assert.ok(written.subarray(1 << 21).every((byte) => byte === 7))
   })
 })
 

@@ -3,6 +3,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { MiB } from '../base/units.ts'
 import type { Platform, Socket } from './platform.ts'
 
 export interface PlatformUnderTest {
@@ -90,6 +91,29 @@ export function platformContract(
       back.subarray(0, 12288),
       Buffer.concat([Buffer.alloc(4096), buffer.subarray(4096, 8192), buffer.subarray(0, 4096)]),
     )
+    await file.close()
+  })
+
+  it('a long write of aligned memory reads back as any other, beside short ones and before and behind them', async ({
+    platform,
+    directory,
+  }) => {
+    const long = platform.files.alignedBuffer(MiB).fill('l')
+    const file = await platform.files.open(`${directory}/long`, { create: true })
+    await file.write([Buffer.from('short')], 4090)
+    await file.read(Buffer.alloc(16), 4090)
+    await file.write([long.subarray(0, MiB / 2), long.subarray(MiB / 2)], 4096)
+    await file.write([Buffer.from('end')], MiB + 4096 - 1)
+    await file.write([long.subarray(0, 4096)], 0)
+    await file.sync()
+    const back = Buffer.alloc(2 * MiB)
+    assert.equal(await file.read(back, 0), MiB + 4096 + 2)
+    const expected = Buffer.concat([long.subarray(0, 4096), long, Buffer.from('nd')])
+    expected.write('e', MiB + 4096 - 1)
+    assert.ok(back.subarray(0, expected.length).equals(expected))
+    // Also by whoever has it open under a name that is gone.
+    await platform.files.remove(`${directory}/long`)
+    await file.write([long], 8192)
     await file.close()
   })
 

@@ -86,7 +86,10 @@ export interface Files {
 export interface File {
   /** Fills `target` from `position`; resolves to the bytes read, fewer only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
-  /** Writes the buffers one after the other, all of them, from `position`. */
+  /**
+   * Writes the buffers one after the other, all of them, from `position`. A long write of aligned memory goes around the page
+   * cache by itself, and is as durable as any other: after `sync`.
+   */
   write(buffers: readonly Uint8Array[], position: number): Promise<void>
   /** All written before this call is on stable media when it resolves (fdatasync). */
   sync(): Promise<void>

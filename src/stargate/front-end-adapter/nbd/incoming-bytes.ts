@@ -2,11 +2,12 @@
  * The bytes of one connection in order, whatever pieces they arrive in.
  *
  *  1. What lies whole in one piece is never copied: it is a window on that piece.
- *  2. What lies across pieces is put together once, in memory of exactly its size; of a long payload all but its beginning is read there
+ *  2. What lies across pieces is put together once, in memory of its own; of a long payload all but its beginning is read there
  *     by the socket itself.
  *  3. Beside what is being put together only the newest piece is held. So who can't go on pauses the socket first.
  */
 import { assert } from '../../../base/assert.ts'
+import { takeLarge } from '../../../base/large-buffers.ts'
 import { readIntoBytesMin } from '../../../platform/platform.ts'
 
 const nothing = Buffer.alloc(0)
@@ -62,10 +63,10 @@ export class IncomingBytes {
         this.start = this.#next = 0
         return false
       }
-      // Not zeroed, and memory is taken from the system only as it is filled: a client that announces 32 MiB and
-      // falls silent costs what it sent. It is never lent again: after a write that failed, the vDisk may still hold
+      // Not zeroed, and fresh memory is taken from the system only as it is filled: a client that announces 32 MiB and
+      // falls silent costs what it sent. Nobody may give it back: after a write that failed, the vDisk may still hold
       // the payload, in a record that waits to be sent once more.
-      this.#joined = Buffer.allocUnsafeSlow(count)
+      this.#joined = takeLarge(count)
       this.#joinedBytes = 0
     }
     const joined = this.#joined

@@ -9,8 +9,8 @@
  * Buffers are carved out of slabs, because each such memory reserves 10 GiB of addresses. A slab is collected when none
  * of its buffers is in use any more.
  */
-import { assert } from '../base/assert.ts'
-import { MiB, pageBytes, roundUp } from '../base/units.ts'
+import { assert } from './assert.ts'
+import { MiB, pageBytes, roundUp } from './units.ts'
 
 const slabBytes = 16 * MiB
 /** A buffer of more than this has a slab of its own, so that little is wasted at a slab's end. */
@@ -28,9 +28,9 @@ let slabUsed = 0
 
 export function alignedBuffer(bytes: number): Buffer {
   assert(Number.isSafeInteger(bytes) && bytes > 0, 'a buffer without a size')
-  if (bytes > sharedBytesMax) return Buffer.from(newMemory(bytes), 0, bytes)
+  if (bytes > sharedBytesMax) return Buffer.from(alignedMemory(bytes), 0, bytes)
   if (slab === undefined || slabUsed + bytes > slabBytes) {
-    slab = newMemory(slabBytes)
+    slab = alignedMemory(slabBytes)
     slabUsed = 0
   }
   const start = slabUsed
@@ -38,7 +38,7 @@ export function alignedBuffer(bytes: number): Buffer {
   return Buffer.from(slab, start, bytes)
 }
 
-/** Whether a direct file takes this memory: all of it from `alignedBuffer`, beginning and ending between pages. */
+/** Whether a direct file takes this memory: all of it from here, beginning and ending between pages. */
 export function isAligned(bytes: Uint8Array): boolean {
   return (
     bytes.byteOffset % pageBytes === 0 &&
@@ -47,7 +47,8 @@ export function isAligned(bytes: Uint8Array): boolean {
   )
 }
 
-function newMemory(bytes: number): ArrayBuffer {
+/** Memory for one use: at least so many bytes, of which what is never touched takes none. For what is too small for that see `alignedBuffer`. */
+export function alignedMemory(bytes: number): ArrayBuffer {
   const pages = Math.ceil(bytes / wasmPageBytes)
   const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages })
   alignedMemories.add(buffer)
