@@ -89,8 +89,13 @@ export const scenarioBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/extent-store/replicated-extent-store.ts',
-        'await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)',
-        'await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages)',
+        'if (!this.#isHere(copies[0])) {',
+        'if (copies.length === 0) {',
+      ),
+      patch(
+        'stargate/extent-store/replicated-extent-store.ts',
+        'await this.#readFrom(copies, access, groupPage(0), all.count, checksums, pages)',
+        '(await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages), true)',
       ),
     ],
     scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M4: a bad copy' },

@@ -3,11 +3,11 @@
  */
 import type { Clock, Socket } from '../platform/platform.ts'
 import { FrameReader, FrameWriter, MalformedStream } from './framing.ts'
-import type { FrameType } from './framing.ts'
+import type { FrameType, OnFrame } from './framing.ts'
 import type { Lane } from './peer.ts'
 
 export class FrameConnection {
-  onFrame: (type: FrameType, request: number, kind: number, body: Buffer) => void = () => undefined
+  onFrame: OnFrame = () => undefined
   /** Once; no frame after it. Not after `end`. */
   onClosed: (error: Error) => void = () => undefined
   /** The socket takes bytes again. */
@@ -31,8 +31,8 @@ export class FrameConnection {
   constructor(clock: Clock, socket: Socket, lengthMax: number, lane?: Lane) {
     this.#clock = clock
     this.#socket = socket
-    this.#reader = new FrameReader(lengthMax, (type, request, kind, body) => {
-      if (!this.#closed) this.onFrame(type, request, kind, body)
+    this.#reader = new FrameReader(lengthMax, (...frame) => {
+      if (!this.#closed) this.onFrame(...frame)
     })
     this.#reader.lane = lane
     socket.onData = (bytes) => this.#read(() => this.#reader.push(bytes))

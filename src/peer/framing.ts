@@ -20,9 +20,9 @@
  * A frame that breaks these rules ends its connection: what follows it on the stream can't be trusted.
  */
 import { assert } from '../base/assert.ts'
-import { crc32c } from '../base/crc32c.ts'
+import { crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
 import { takeLarge } from '../base/large-buffers.ts'
-import { KiB, MiB } from '../base/units.ts'
+import { KiB, MiB, pageBytes } from '../base/units.ts'
 import { readIntoBytesMin } from '../platform/platform.ts'
 import type { Lane } from './peer.ts'
 
@@ -31,6 +31,9 @@ export const headerBytes = 20
 export const bodyBytesMax = 40 * MiB
 /** A body whose pieces are shorter than this is copied behind its header: cheaper than a piece of a gathering write. */
 const copiedBytesMax = 2 * KiB
+
+/** Of a request's body from this length on each page is checksummed by itself: see `PeerRequest.pageChecksums`. */
+const pagedBytesMin = 64 * KiB
 
 const magic = 0x504e
 const layoutVersion = 1
@@ -108,7 +111,7 @@ export class FrameWriter {
         this.#end += piece.length
       } else {
         if (this.#end > runStart) crc = crc32c(slab.subarray(runStart, this.#end), crc)
-        crc = crc32c(piece, crc)
+        crc = crc32cToSend(piece, crc)
         this.#closeRun()
         this.#gathered.push(piece)
         runStart = this.#end
@@ -147,6 +150,15 @@ export class MalformedStream extends Error {
   override name = 'MalformedStream'
 }
 
+/** `pageChecksums`: see `PeerRequest`. */
+export type OnFrame = (
+  type: FrameType,
+  request: number,
+  kind: number,
+  body: Buffer,
+  pageChecksums?: Uint32Array,
+) => void
+
 /**
  * Takes a stream apart, however it was cut up. A body that lies within one piece of the stream is a view of it; one that
  * doesn't is put together once, in a buffer of its own.
@@ -156,16 +168,13 @@ export class FrameReader {
   lengthMax: number
   /** The lane of all frames: that of the first one. */
   lane: Lane | undefined
-  readonly #onFrame: (type: FrameType, request: number, kind: number, body: Buffer) => void
+  readonly #onFrame: OnFrame
   readonly #header = Buffer.alloc(headerBytes)
   #headerHave = 0
   #body: Buffer | undefined
   #bodyHave = 0
 
-  constructor(
-    lengthMax: number,
-    onFrame: (type: FrameType, request: number, kind: number, body: Buffer) => void,
-  ) {
+  constructor(lengthMax: number, onFrame: OnFrame) {
     this.lengthMax = lengthMax
     this.#onFrame = onFrame
   }
@@ -234,17 +243,22 @@ export class FrameReader {
 
   #finishBody(body: Buffer): void {
     this.#body = undefined
-    const crc = crc32c(body, crc32c(this.#header.subarray(4)))
+    const isPaged = body.length >= pagedBytesMin && this.#header[7] === frameTypes.request
+    const pages = isPaged ? pageChecksumsOf(body) : undefined
+    const past = pages === undefined ? 0 : pages.length * pageBytes
+    const before = crc32c(this.#header.subarray(4))
+    const crc = crc32c(body.subarray(past), pages === undefined ? before : crc32cOfPages(pages, before))
     if (crc !== this.#header.readUInt32LE(0)) throw badChecksum()
-    this.#deliver(this.#header, 0, body)
+    this.#deliver(this.#header, 0, body, pages)
   }
 
-  #deliver(header: Buffer, at: number, body: Buffer): void {
+  #deliver(header: Buffer, at: number, body: Buffer, pageChecksums?: Uint32Array): void {
     this.#onFrame(
       header[at + 7] as FrameType,
       header.readUInt32LE(at + 8),
       header.readUInt16LE(at + 16),
       body,
+      pageChecksums,
     )
   }
 
@@ -268,6 +282,13 @@ export class FrameReader {
       throw new MalformedStream(`a body of ${length} bytes; at most ${this.lengthMax} are taken`)
     return length
   }
+}
+
+function pageChecksumsOf(body: Buffer): Uint32Array {
+  const checksums = new Uint32Array(Math.floor(body.length / pageBytes))
+  for (let page = 0; page < checksums.length; page++)
+    checksums[page] = crc32c(body.subarray(page * pageBytes, (page + 1) * pageBytes))
+  return checksums
 }
 
 const badChecksum = (): MalformedStream => new MalformedStream('the checksum of a frame does not match')

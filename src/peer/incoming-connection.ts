@@ -7,7 +7,7 @@
 import { giveBack } from '../base/large-buffers.ts'
 import type { FrameConnection } from './frame-connection.ts'
 import { MalformedStream, frameTypes, headerBytes } from './framing.ts'
-import type { FrameType } from './framing.ts'
+import type { FrameType, OnFrame } from './framing.ts'
 import type { ProvenPeer } from './handshake.ts'
 import { kindsMax } from './channel.ts'
 import type { PeerLimits } from './limits.ts'
@@ -30,7 +30,7 @@ export class IncomingConnection {
     this.#connection = connection
     this.#handlers = handlers
     this.#limits = limits
-    connection.onFrame = (type, request, kind, body) => this.#onFrame(type, request, kind, body)
+    connection.onFrame = (...frame) => this.#onFrame(...frame)
     connection.onDrain = () => this.#readOrNot()
   }
 
@@ -38,8 +38,8 @@ export class IncomingConnection {
     this.#connection.destroy(error)
   }
 
-  #onFrame(type: FrameType, request: number, kind: number, body: Buffer): void {
-    if (type === frameTypes.request) this.#handle(request, kind, body)
+  #onFrame(...[type, request, kind, body, pageChecksums]: Parameters<OnFrame>): void {
+    if (type === frameTypes.request) this.#handle(request, kind, body, pageChecksums)
     else if (type === frameTypes.name) this.#name(kind, body)
     else throw new MalformedStream('the caller sent what only the node called may')
   }
@@ -50,7 +50,7 @@ export class IncomingConnection {
     this.#kinds[kind] = body.toString()
   }
 
-  #handle(id: number, kindNumber: number, body: Buffer): void {
+  #handle(id: number, kindNumber: number, body: Buffer, pageChecksums: Uint32Array | undefined): void {
     const kind = this.#kinds[kindNumber]
     if (kind === undefined) throw new MalformedStream('a request of a kind that was not named')
     const bytes = headerBytes + body.length
@@ -58,7 +58,7 @@ export class IncomingConnection {
     this.#handledBytes += bytes
     const { node, incarnation, lane } = this.peer
     this.#handlers.run(
-      { from: node, incarnation, kind, body },
+      { from: node, incarnation, kind, body, pageChecksums },
       lane,
       (answer) => {
         const { endsBody, endsAnswer } = this.#handlers.optionsOf(kind)

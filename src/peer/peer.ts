@@ -29,6 +29,11 @@ export interface PeerRequest {
   readonly kind: string
   /** Often a view of what was read from the socket: who keeps a small part of it for long copies that part. See also `HandlerOptions`. */
   readonly body: Buffer
+  /**
+   * The crc32c of each whole page of a long body, counted from its beginning, computed when it had arrived: whoever holds them
+   * against others reads no byte again. Undefined for shorter ones, and for a call within a node.
+   */
+  readonly pageChecksums?: Uint32Array | undefined
 }
 
 export interface HandlerOptions {

@@ -59,11 +59,11 @@ export interface Trailer {
 export interface ExtentStore {
   /**
    * Writes whole pages at a place of the group that nothing was written to before, on all copies in parallel, synced;
-   * resolves to their checksums. Each buffer is one page or several. The write at page 0 is called first, and creates the
-   * files with room for `pagesMax` pages (those of this write where nothing is said). `trailer`: the last write of the
-   * group; nothing can be written to it afterwards. Rejects, once no copy is being written any more, with OUT_OF_SPACE,
-   * DISK_FAILED, PEER_UNREACHABLE or TIMED_OUT, facts `node` and `disk` (of the first that failed) and `failures` (all):
-   * the copies then hold anything or nothing, and the group is given up.
+   * resolves to their checksums, and nobody uses the buffers any more. Each buffer is one page or several. The write at page 0 is called
+   * first, and creates the files with room for `pagesMax` pages (those of this write where nothing is said). `trailer`: the last write of
+   * the group; nothing can be written to it afterwards. Rejects, when each copy was written or given up (which may use the buffers yet),
+   * with OUT_OF_SPACE, DISK_FAILED, PEER_UNREACHABLE or TIMED_OUT, facts `node` and `disk` (of the first that failed) and `failures`
+   * (all): the copies then hold anything or nothing, and the group is given up.
    */
   write(
     access: GroupAccess,

@@ -7,6 +7,7 @@
  * Peers' requests end where they arrive (the terminal lane): answering one never asks another node for anything (M9).
  */
 import { assert } from '../../base/assert.ts'
+import { noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
@@ -198,8 +199,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       last.some((one) => sameDisk(one, copy) && one.number === copy.number)
     const copies = [...access.copies.filter((copy) => !isLast(copy)), ...access.copies.filter(isLast)]
     const count = trailer.checksums.length
-    const pages = takeLarge(count * pageBytes)
-    const atOnce = await this.#readFrom(copies, access, groupPage(0), count, trailer.checksums, pages)
+    const { pages, atOnce } = await this.#readWhole(access, copies, trailer.checksums)
     const rebuilt = await arriving()
     if (rebuilt === undefined) return undefined
     assert(
@@ -228,6 +228,28 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     if (atOnce) giveBack(pages)
     this.#copiesRebuilt++
     return rebuilt
+  }
+
+  /** All pages of a group. `atOnce`: nobody writes to their memory any more. */
+  async #readWhole(
+    access: GroupAccess,
+    copies: readonly CopyRef[],
+    checksums: Uint32Array,
+  ): Promise<{ readonly pages: Buffer; readonly atOnce: boolean }> {
+    const all = { first: 0, count: checksums.length }
+    if (!this.#isHere(copies[0])) {
+      // What came is used as it came. Where it did not come, or is bad, that is found once more below, and told.
+      const answer = await this.#askPages(access, copies[0], groupPage(0), all.count).catch(unlessBug)
+      if (answer === undefined) copies = [...copies.slice(1), copies[0]]
+      else if (badRuns(answer, all, checksums).length > 0) giveBack(answer)
+      else {
+        this.#pagesRead += all.count
+        return { pages: answer, atOnce: true }
+      }
+    }
+    const pages = takeLarge(all.count * pageBytes)
+    const atOnce = await this.#readFrom(copies, access, groupPage(0), all.count, checksums, pages)
+    return { pages, atOnce }
   }
 
   async remove(group: GroupId, copy: CopyRef, epoch: Epoch): Promise<void> {
@@ -302,12 +324,19 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   async readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
     if (this.#isHere(copy)) return this.#local.read(copy, access.group, at, target)
-    const count = target.length / pageBytes
-    const answer = await this.#call(copy, 'extents.read', { copy, group: access.group, at, count })
-    assert(answer.length === target.length, () => `a peer answered ${answer.length} bytes to ${count} pages`)
+    const answer = await this.#askPages(access, copy, at, target.length / pageBytes)
     answer.copy(target)
     giveBack(answer)
+  }
+
+  async #askPages(access: GroupAccess, copy: CopyRef, at: GroupPage, count: number): Promise<Buffer> {
+    const answer = await this.#call(copy, 'extents.read', { copy, group: access.group, at, count })
+    assert(
+      answer.length === count * pageBytes,
+      () => `a peer answered ${answer.length} bytes to ${count} pages`,
+    )
     this.#pagesReadFromPeers += count
+    return answer
   }
 
   badCopy(access: GroupAccess, copy: CopyRef, pages: number, reason: string): void {
@@ -344,10 +373,16 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     const bytes = trailer === undefined ? undefined : this.#encodeTrailer(group, copy.number, trailer)
     if (this.#isHere(copy)) return this.#local.write(copy, group, epoch, at, pages, pagesMax, purpose, bytes)
     const head = { copy, group, epoch, at, count: checksums.length, pagesMax, purpose }
+    let first = 0
+    for (const part of pages)
+      noteChecksums(part, checksums.subarray(first, (first += part.length / pageBytes)))
     await this.#call(copy, 'extents.write', head, checksums, pages, bytes)
   }
 
-  /** Resolves when all copies have; rejects when none is being touched any more, so that buffers may be used again. */
+  /**
+   * Resolves when all copies have: buffers may be used again. Rejects when each has answered or was given up: a disk that failed, or a
+   * peer that gave no answer, may use them yet.
+   */
   async #onAllCopies(access: GroupAccess, work: (copy: CopyRef) => Promise<void>): Promise<void> {
     const results = await Promise.allSettled(access.copies.map(work))
     const failures = results.flatMap((result, index) =>
@@ -397,14 +432,16 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #acceptWrite(request: PeerRequest): Promise<readonly Uint8Array[]> {
-    const { copy, group, epoch, at, count, checksums, pages, pagesMax, purpose, trailer } =
+    const { copy, group, epoch, at, count, checksums, pages, pagesAt, pagesMax, purpose, trailer } =
       this.#decode(request)
-    // The owner made the checksums before the pages left it: what differs now changed on its way or in our memory.
-    const bad = badRuns(pages, { first: 0, count }, checksums)
-    if (bad.length > 0)
+    // The owner made the checksums before the pages left it: what differs now changed in its memory, on the way or in ours. (Where it made
+    // the frame's of them, too, the frame is refused already.)
+    const arrived = request.pageChecksums?.subarray(pagesAt, pagesAt + count) ?? checksumsOf([pages])
+    const bad = arrived.filter((checksum, page) => checksum !== checksums[page]).length
+    if (bad > 0)
       throw new NdfsError(
         'REFUSED',
-        `Cannot write ${count} pages of extent group ${group}: ${bad.length} runs of them arrived changed`,
+        `Cannot write ${count} pages of extent group ${group}: ${bad} of them arrived changed`,
         { node: copy.node, disk: copy.disk },
       )
     this.#checkTrailer(group, copy, trailer)
@@ -459,6 +496,10 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
         `Cannot finish extent group ${group}: the trailer is damaged or another's`,
       )
   }
+}
+
+function unlessBug(error: unknown): undefined {
+  if (!(error instanceof NdfsError)) throw error
 }
 
 /** R27: an access is made from a row, and a row is its vDisk's. */

@@ -12,13 +12,15 @@
  *   ┴───────────┴───────┴──────┴───────┴─────────────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─┴─ ─ ─ ─┴─ ─ ─ ─ ─┘
  *                                                      one per page; only with pages, which only `write` has
  *
+ * Pages begin at a multiple of 4096, behind zeroes: so they lie in memory as direct writes ask for (see large-buffers.ts).
+ *
  * purpose: 0 guest, 1 maintenance. `at` and `count` are pages; `pages max`: what a new file is made for; of an inventory, `at` is the hash folder and there is no
  * group. The peer protocol's handshake carries the version. The answer to a read is its pages; an inventory's is in the
  * encoding of control messages; the others' are empty.
  */
 import { NdfsError } from '../../base/errors.ts'
 import type { CopyNumber, DiskId, Epoch, GroupId, Incarnation, NodeId } from '../../base/ids.ts'
-import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
+import { groupPage, pageBytes, pagesPerGroupMax, roundUp, type GroupPage } from '../../base/units.ts'
 import type { SpacePurpose } from '../../disk/disk.ts'
 import type { CopyRef } from './extent-store.ts'
 import { isCopyNumber, isGroupId } from './group-file.ts'
@@ -35,6 +37,8 @@ export interface ExtentRequest {
   readonly checksums: Uint32Array
   /** `count` pages, or none. */
   readonly pages: Buffer
+  /** Where they lie in the body: the whole pages before them. */
+  readonly pagesAt: number
   readonly trailer: Buffer | undefined
 }
 
@@ -55,7 +59,8 @@ export function encodeExtentRequest(
   const { disk, incarnation, number } = head.copy
   const checksumBytes = (checksums?.length ?? 0) * 4
   const namesBytes = disk.length + head.group.length + incarnation.length
-  const bytes = Buffer.allocUnsafe(headBytes + namesBytes + checksumBytes)
+  const end = headBytes + namesBytes + checksumBytes
+  const bytes = Buffer.alloc(pages.length === 0 ? end : roundUp(end, pageBytes))
   bytes.writeUInt8(disk.length, 0)
   bytes.writeUInt8(head.group.length, 1)
   bytes.writeUInt8(incarnation.length, 2)
@@ -84,7 +89,8 @@ export function decodeExtentRequest(kind: string, node: NodeId, body: Buffer): E
   const trailerBytes = body.readUInt32LE(16)
   const names = headBytes + body.readUInt8(0) + body.readUInt8(1) + body.readUInt8(2)
   const checksumsEnd = names + (withPages ? count * 4 : 0)
-  const pagesEnd = checksumsEnd + (withPages ? count * pageBytes : 0)
+  const pagesAt = withPages ? roundUp(checksumsEnd, pageBytes) : checksumsEnd
+  const pagesEnd = pagesAt + (withPages ? count * pageBytes : 0)
   if (pagesEnd + trailerBytes !== body.length) throw refuse('its length is not that of what it holds')
 
   const groupAt = headBytes + body.readUInt8(0)
@@ -119,7 +125,8 @@ export function decodeExtentRequest(kind: string, node: NodeId, body: Buffer): E
     pagesMax,
     epoch: body.readUInt32LE(24) as Epoch,
     checksums,
-    pages: body.subarray(checksumsEnd, pagesEnd),
+    pages: body.subarray(pagesAt, pagesEnd),
+    pagesAt: pagesAt / pageBytes,
     trailer: trailerBytes === 0 ? undefined : body.subarray(pagesEnd),
   }
 }
