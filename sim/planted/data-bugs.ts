@@ -12,8 +12,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         drain,
-        'await extents.write(\n        access,\n        groupPage(0),',
-        'var writing = extents.write(\n        access,\n        groupPage(0),',
+        "await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)",
+        "var writing = extents.write(access, groupPage(0), bytes, 'maintenance', trailer)",
       ),
       patch(
         drain,
@@ -22,8 +22,8 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
       patch(
         drain,
-        '    packed.push(group)\n    return group',
-        '    packed.push(group), await writing\n    return group',
+        '    packed.push(group)\n    return { group',
+        '    packed.push(group), await writing\n    return { group',
       ),
     ],
   },
@@ -244,6 +244,18 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     plan: streams,
+  },
+  {
+    name: 'pages given back while they are written',
+    breaks: 'I3',
+    does: 'The memory of a drained group is used again while its copies are being written.',
+    patches: [
+      patch(
+        drain,
+        'const { group, firstTry } = await writeGroup(context, pages, packed)',
+        'const writing = writeGroup(context, pages, packed); queueMicrotask(() => giveBack(bytes)); const { group, firstTry } = await writing',
+      ),
+    ],
   },
   {
     name: 'guests let into the reserve',

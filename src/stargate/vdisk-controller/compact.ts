@@ -6,6 +6,7 @@
  */
 import { hasCode } from '../../base/errors.ts'
 import type { Sequence } from '../../base/ids.ts'
+import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { pageBytes, pagesPerGroupMax, pagesPerVBlock } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { type DrainContext, writeGroup } from './drain.ts'
@@ -40,7 +41,6 @@ interface LivePage {
   readonly sequence: Sequence
   readonly group: GroupHandle
   readonly at: number
-  readonly bytes: Buffer
 }
 
 /** Copies what is live of the victims and points the map there; they are dead afterwards. Resolves to the bytes copied. */
@@ -64,7 +64,6 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
           sequence: extent.sequence,
           group: victim,
           at: extent.at + i,
-          bytes: Buffer.allocUnsafe(pageBytes),
         })
       }
   }
@@ -92,11 +91,16 @@ async function pack(
   for (let i = 0; i < live.length; i += pagesPerGroupMax) {
     const chunk = live.slice(i, i + pagesPerGroupMax)
     const leave = await context.admit(chunk.length * pageBytes)
+    const memory = takeLarge(chunk.length * pageBytes)
+    const pages = chunk.map((page, at) => ({
+      ...page,
+      bytes: memory.subarray(at * pageBytes, (at + 1) * pageBytes),
+    }))
     try {
       await reader.fetch(
         row.vdisk,
         row.epoch,
-        chunk.map(({ group, at, bytes }) => ({ group, at, target: bytes })),
+        pages.map(({ group, at, bytes }) => ({ group, at, target: bytes })),
       )
     } catch (error) {
       // A page that can't be read stays where it is: compaction loses nothing.
@@ -105,7 +109,8 @@ async function pack(
     } finally {
       leave()
     }
-    const group = await writeGroup(context, chunk, packed)
+    const { group, firstTry } = await writeGroup(context, pages, packed)
     chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+    if (firstTry) giveBack(memory)
   }
 }

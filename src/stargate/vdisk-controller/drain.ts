@@ -13,6 +13,7 @@ import { atOnce } from '../../base/at-once.ts'
 import { crc32c } from '../../base/crc32c.ts'
 import { hasCode, messageOf, type NdfsErrorCode } from '../../base/errors.ts'
 import type { Sequence } from '../../base/ids.ts'
+import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
   type GroupPage,
   groupPage,
@@ -259,7 +260,7 @@ async function packGroup(
   packed: RegisteredGroup[],
 ): Promise<void> {
   const { row, reader } = context
-  const bytes = Buffer.allocUnsafe(chunk.length * pageBytes)
+  const bytes = takeLarge(chunk.length * pageBytes)
   const target = (i: number): Buffer => bytes.subarray(i * pageBytes, (i + 1) * pageBytes)
   const badPages = new Set<number>()
   const fetches: PageFetch[] = []
@@ -282,8 +283,10 @@ async function packGroup(
   for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
   if (good.length === 0) return
   const pages = good.map((i) => ({ page: chunk[i].page, sequence: chunk[i].sequence, bytes: target(i) }))
-  const group = await writeGroup(context, pages, packed)
+  const { group, firstTry } = await writeGroup(context, pages, packed)
   pages.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+  // A write that was given up may still use it.
+  if (firstTry) giveBack(bytes)
 }
 
 /** Finds out which of the bases are bad everywhere. */
@@ -316,31 +319,26 @@ export interface PageToWrite {
 
 /**
  * Writes a new group whole: index row, files with trailers on all copies, group row. Afterwards the map may name it. It is pinned,
- * and in `packed`, from before its first byte.
+ * and in `packed`, from before its first byte. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
  */
 export async function writeGroup(
   context: DrainContext,
   pages: readonly PageToWrite[],
   packed: RegisteredGroup[],
-): Promise<RegisteredGroup> {
+): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
   const { row, extents, index, ledger } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
   const checksums = new Uint32Array(pages.length)
   pages.forEach(({ bytes }, at) => (checksums[at] = crc32c(bytes)))
   const trailer = trailerOf(context, extentsOf(pages), checksums)
+  const bytes = joined(pages.map((one) => one.bytes))
   for (let attempt = 1; ; attempt++) {
     const placement = context.place(pages.length * pageBytes)
     const tier = tierOf(extents, placement.disks)
     const [group] = await index.register([placement.disks])
     const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
     try {
-      await extents.write(
-        access,
-        groupPage(0),
-        pages.map((one) => one.bytes),
-        'maintenance',
-        trailer,
-      )
+      await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)
       await index.complete(group.id, {
         layer: row.state.layer,
         tier,
@@ -357,8 +355,20 @@ export async function writeGroup(
       continue
     }
     packed.push(group)
-    return group
+    return { group, firstTry: attempt === 1 }
   }
+}
+
+/** The same bytes in as few buffers as they lie in. */
+function joined(buffers: readonly Buffer[]): Buffer[] {
+  const runs: Buffer[] = []
+  for (const buffer of buffers) {
+    const last = runs.at(-1)
+    if (last?.buffer === buffer.buffer && last.byteOffset + last.length === buffer.byteOffset)
+      runs[runs.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + buffer.length)
+    else runs.push(buffer)
+  }
+  return runs
 }
 
 /** Runs of neighbouring pages, in group order. */
