@@ -6,8 +6,9 @@ import { KiB, MiB } from '../base/units.ts'
  */
 export interface PeerLimits {
   /**
-   * Bytes of requests to one peer on one lane that were sent and have no answer. Two of the largest guest requests,
-   * and what the peer handles at once: what lies beyond would only wait there instead of here.
+   * Bytes of requests to one peer on one lane that were sent and have no answer. As much as the peer handles at once: what
+   * lies beyond would only wait there instead of here. It must not be full of what is long and can wait, for heartbeats and guests come
+   * behind it: repair has 68 MiB under way at the most.
    */
   readonly inFlightBytesMax: number
   /** Requests to one peer on one lane that were sent and have no answer. */
@@ -33,10 +34,10 @@ export interface PeerLimits {
 }
 
 export const peerLimits: PeerLimits = {
-  inFlightBytesMax: 64 * MiB,
+  inFlightBytesMax: 96 * MiB,
   inFlightMax: 8192,
   waitingMax: 8192,
-  handledBytesMax: 64 * MiB,
+  handledBytesMax: 96 * MiB,
   handledMax: 4096,
   strangersMax: 64,
   handshakeMs: 2000,

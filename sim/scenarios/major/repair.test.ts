@@ -113,7 +113,7 @@ test('M4: a node that comes back in the middle of repair keeps what was not repl
   let replaced = 0
   for (let moment = 1; moment <= 3; moment++) {
     // More on each node than copies are made at once.
-    const { scene, owner, holder } = await atRest({ seed: 20 + moment, nodes: 3 }, 30)
+    const { scene, owner, holder } = await atRest({ seed: 20 + moment, nodes: 3 }, 60)
     const { cluster } = scene
     const before = scene.groupNodes()
     let isBack = false

@@ -10,8 +10,11 @@
 import { type DiskRef, sameDisk } from '../../base/ids.ts'
 import type { Clock, Timer } from '../../platform/platform.ts'
 
-/** Copies under way at once: memory is this many times 4 MiB, and a disk has something to do while another is waited for. */
-const repairsAtOnceMax = 8
+/**
+ * Copies under way at once: memory is this many times 4 MiB, and a disk has something to do while another is waited for. All may go to
+ * one node: what may be under way with a peer (96 MiB) must not be full of them, for heartbeats and guests go the same way.
+ */
+const repairsAtOnceMax = 16
 /** Requests of guests for each of which repair rests as long as a copy took, and how often that at the most. */
 const guestsPerRest = 8
 const restsMax = 3
