@@ -18,6 +18,11 @@ const ip = (...args: string[]): string =>
 
 /** No card has it: what is sent there reaches nobody. */
 const nobody = '02:00:00:00:00:01'
+/**
+ * A bridge without an address of its own has the lowest of its members', and another when that one leaves: then those who are left know
+ * the store and the clients by a card that is gone, for as long as they remember it.
+ */
+const bridgeCard = '02:00:00:00:00:02'
 
 /** For node:test's `skip`. */
 export function withoutNamespaces(): string | false {
@@ -45,7 +50,7 @@ export class Namespaces {
     sweep()
     this.#net = freeNet()
     try {
-      ip('link', 'add', this.#bridge, 'type', 'bridge')
+      ip('link', 'add', this.#bridge, 'address', bridgeCard, 'type', 'bridge')
       for (const own of [this.#address(254), this.storeAddress])
         ip('address', 'add', `${own}/24`, 'dev', this.#bridge)
       ip('link', 'set', this.#bridge, 'up')
