@@ -50,7 +50,7 @@ test('the most endangered group of all vDisks goes first, alike ones take turns,
   assert.deepEqual(order.slice(17), ['a2'])
 })
 
-test('beside guests one copy is made at a time, and then none for up to three times as long', async () => {
+test('beside guests one copy is made at a time, and then none for up to five times as long', async () => {
   let now = 0
   let guests = 32
   let begun = 0
@@ -73,28 +73,28 @@ test('beside guests one copy is made at a time, and then none for up to three ti
   line.wake()
   assert.deepEqual(order, ['a1'])
   await endAt(10)
-  assert.deepEqual([order.length, timers.map(({ at }) => at)], [1, [40]])
-  now = 40
+  assert.deepEqual([order.length, timers.map(({ at }) => at)], [1, [50]])
+  now = 50
   timers.shift()?.act()
   guests = 4
   assert.deepEqual(order, ['a1', 'a2'])
-  await endAt(60)
-  assert.equal(timers[0].at, 120, 'what was there when it began counts too')
-  now = 120
-  timers.shift()?.act()
-  await endAt(140)
-  assert.equal(timers[0].at, 150)
+  await endAt(70)
+  assert.equal(timers[0].at, 150, 'what was there when it began counts too')
   now = 150
+  timers.shift()?.act()
+  await endAt(170)
+  assert.equal(timers[0].at, 180)
+  now = 180
   guests = 0
   timers.shift()?.act()
   // What memory answers at once is not under way at any moment.
   begun += 16 * 20
-  await endAt(170)
-  assert.equal(timers[0].at, 210)
-  now = 210
+  await endAt(200)
+  assert.equal(timers[0].at, 240)
+  now = 240
   timers.shift()?.act()
   assert.deepEqual(order, ['a1', 'a2', 'a3', 'a4', 'a5'])
-  await endAt(220)
+  await endAt(250)
   assert.equal(order.length, 9, 'as many at once as there may be')
 })
 

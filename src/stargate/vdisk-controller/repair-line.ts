@@ -4,7 +4,7 @@
  *
  * Guests keep three quarters of the node while they use it (R19). Admission control divides bytes and requests where their bounds are met;
  * processors and disks are full long before that. So while guests are at work one copy is made at a time, and then none for so much
- * longer than it took as guests have under way: beside a queue of 24 and more repair has a quarter of the time, beside nobody all.
+ * longer than it took as guests have under way: beside a queue of 40 and more repair has a sixth of the time, beside nobody all.
  * What memory answers is never seen under way, and counts by how much of it there is.
  */
 import { type DiskRef, sameDisk } from '../../base/ids.ts'
@@ -17,7 +17,7 @@ import type { Clock, Timer } from '../../platform/platform.ts'
 const repairsAtOnceMax = 16
 /** Requests of guests for each of which repair rests as long as a copy took, and how often that at the most. */
 const guestsPerRest = 8
-const restsMax = 3
+const restsMax = 5
 /** A copy that took so long waited for something else. */
 const restMsMax = 2000
 /** What was written to a disk shows in its space by then (space-view.ts asks again after a second). */
