@@ -51,7 +51,7 @@ async function verifyWhileNodesDie(cluster: Cluster, uri: string, who: string): 
 }
 
 test(
-  'fio verifies all it wrote through ndfs connect while nodes are killed one at a time',
+  'R7: fio verifies all it wrote through ndfs connect while nodes are killed one at a time',
   { skip: without('fio'), timeout: 400_000 },
   () =>
     withCluster({}, async (cluster) => {
