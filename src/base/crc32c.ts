@@ -6,6 +6,19 @@ import { pageBytes } from './units.ts'
 /** The checksum of `bytes`, going on from `initial` (the checksum of what comes before). */
 export const crc32c = (bytes: Uint8Array, initial?: number): number => crc32cOf(bytes, initial)
 
+/** The crc32c of each page; each buffer holds one page or several. */
+export function checksumsOfPages(pages: readonly Uint8Array[]): Uint32Array {
+  const bytes = pages.reduce((sum, part) => sum + part.length, 0)
+  const checksums = new Uint32Array(bytes / pageBytes)
+  let page = 0
+  for (const part of pages) {
+    assert(part.length > 0 && part.length % pageBytes === 0, () => `${part.length} bytes are no whole pages`)
+    for (let at = 0; at < part.length; at += pageBytes)
+      checksums[page++] = crc32c(part.subarray(at, at + pageBytes))
+  }
+  return checksums
+}
+
 /**
  * The checksum of what comes before, followed by pages whose checksums these are: no byte of them is read again. (A checksum is a remainder
  * of polynomials: that of A and B is that of A, shifted by the length of B, plus that of B.)

@@ -20,7 +20,7 @@
  * A frame that breaks these rules ends its connection: what follows it on the stream can't be trusted.
  */
 import { assert } from '../base/assert.ts'
-import { crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
+import { checksumsOfPages, crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
 import { takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB, pageBytes } from '../base/units.ts'
 import { readIntoBytesMin } from '../platform/platform.ts'
@@ -244,8 +244,8 @@ export class FrameReader {
   #finishBody(body: Buffer): void {
     this.#body = undefined
     const isPaged = body.length >= pagedBytesMin && this.#header[7] === frameTypes.request
-    const pages = isPaged ? pageChecksumsOf(body) : undefined
-    const past = pages === undefined ? 0 : pages.length * pageBytes
+    const past = isPaged ? body.length - (body.length % pageBytes) : 0
+    const pages = isPaged ? checksumsOfPages([body.subarray(0, past)]) : undefined
     const before = crc32c(this.#header.subarray(4))
     const crc = crc32c(body.subarray(past), pages === undefined ? before : crc32cOfPages(pages, before))
     if (crc !== this.#header.readUInt32LE(0)) throw badChecksum()
@@ -282,13 +282,6 @@ export class FrameReader {
       throw new MalformedStream(`a body of ${length} bytes; at most ${this.lengthMax} are taken`)
     return length
   }
-}
-
-function pageChecksumsOf(body: Buffer): Uint32Array {
-  const checksums = new Uint32Array(Math.floor(body.length / pageBytes))
-  for (let page = 0; page < checksums.length; page++)
-    checksums[page] = crc32c(body.subarray(page * pageBytes, (page + 1) * pageBytes))
-  return checksums
 }
 
 const badChecksum = (): MalformedStream => new MalformedStream('the checksum of a frame does not match')

@@ -1,5 +1,4 @@
 /** Checksums of pages: made before a page leaves its owner, checked after it was read, wherever from (I5). */
-import { assert } from '../../base/assert.ts'
 import { crc32c } from '../../base/crc32c.ts'
 import { pageBytes } from '../../base/units.ts'
 
@@ -7,19 +6,6 @@ import { pageBytes } from '../../base/units.ts'
 export interface PageRun {
   readonly first: number
   readonly count: number
-}
-
-/** The crc32c of each page; each buffer holds one page or several. */
-export function checksumsOf(pages: readonly Buffer[]): Uint32Array {
-  const bytes = pages.reduce((sum, part) => sum + part.length, 0)
-  const checksums = new Uint32Array(bytes / pageBytes)
-  let page = 0
-  for (const part of pages) {
-    assert(part.length > 0 && part.length % pageBytes === 0, () => `${part.length} bytes are no whole pages`)
-    for (let at = 0; at < part.length; at += pageBytes)
-      checksums[page++] = crc32c(part.subarray(at, at + pageBytes))
-  }
-  return checksums
 }
 
 /** The runs of those of `run`'s pages in `bytes` whose checksums are not the given ones. */

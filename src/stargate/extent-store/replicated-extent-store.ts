@@ -7,7 +7,7 @@
  * Peers' requests end where they arrive (the terminal lane): answering one never asks another node for anything (M9).
  */
 import { assert } from '../../base/assert.ts'
-import { noteChecksums } from '../../base/crc32c.ts'
+import { checksumsOfPages, noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
@@ -17,7 +17,7 @@ import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../ba
 import type { Disk, SpacePurpose, Tier } from '../../disk/disk.ts'
 import type { PeerRequest, Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { badRuns, checksumsOf } from './checksums.ts'
+import { badRuns } from './checksums.ts'
 import type {
   Candidate,
   CopyPlacementRequest,
@@ -120,7 +120,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     assertAccess(access)
     assertWrittenInItsEpoch(access)
     // Before the first byte leaves: from here on nothing can go wrong with a page unnoticed (I5).
-    const checksums = checksumsOf(pages)
+    const checksums = checksumsOfPages(pages)
     const end = at + checksums.length
     const room = pagesMax ?? end
     assert(checksums.length > 0 && end <= room && room <= pagesPerGroupMax, 'a write past the end of a group')
@@ -436,7 +436,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       this.#decode(request)
     // The owner made the checksums before the pages left it: what differs now changed in its memory, on the way or in ours. (Where it made
     // the frame's of them, too, the frame is refused already.)
-    const arrived = request.pageChecksums?.subarray(pagesAt, pagesAt + count) ?? checksumsOf([pages])
+    const arrived = request.pageChecksums?.subarray(pagesAt, pagesAt + count) ?? checksumsOfPages([pages])
     const bad = arrived.filter((checksum, page) => checksum !== checksums[page]).length
     if (bad > 0)
       throw new NdfsError(

@@ -10,9 +10,10 @@
  */
 import { assert } from '../../base/assert.ts'
 import { atOnce } from '../../base/at-once.ts'
-import { crc32c } from '../../base/crc32c.ts'
+import { checksumsOfPages } from '../../base/crc32c.ts'
 import { hasCode, messageOf, type NdfsErrorCode } from '../../base/errors.ts'
 import type { Sequence } from '../../base/ids.ts'
+import { joined } from '../../base/joined.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
   type GroupPage,
@@ -328,10 +329,9 @@ export async function writeGroup(
 ): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
   const { row, extents, index, ledger } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
-  const checksums = new Uint32Array(pages.length)
-  pages.forEach(({ bytes }, at) => (checksums[at] = crc32c(bytes)))
-  const trailer = trailerOf(context, extentsOf(pages), checksums)
   const bytes = joined(pages.map((one) => one.bytes))
+  const checksums = checksumsOfPages(bytes)
+  const trailer = trailerOf(context, extentsOf(pages), checksums)
   for (let attempt = 1; ; attempt++) {
     const placement = context.place(pages.length * pageBytes)
     const tier = tierOf(extents, placement.disks)
@@ -357,18 +357,6 @@ export async function writeGroup(
     packed.push(group)
     return { group, firstTry: attempt === 1 }
   }
-}
-
-/** The same bytes in as few buffers as they lie in. */
-function joined(buffers: readonly Buffer[]): Buffer[] {
-  const runs: Buffer[] = []
-  for (const buffer of buffers) {
-    const last = runs.at(-1)
-    if (last?.buffer === buffer.buffer && last.byteOffset + last.length === buffer.byteOffset)
-      runs[runs.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + buffer.length)
-    else runs.push(buffer)
-  }
-  return runs
 }
 
 /** Runs of neighbouring pages, in group order. */

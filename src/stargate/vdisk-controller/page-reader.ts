@@ -5,6 +5,7 @@
 import { atOnce } from '../../base/at-once.ts'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Epoch, VDiskId } from '../../base/ids.ts'
+import { joined } from '../../base/joined.ts'
 import { groupPage, pageBytes } from '../../base/units.ts'
 import type { ExtentCache, GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
@@ -126,12 +127,6 @@ function runsOf(fetches: readonly PageFetch[]): PageFetch[][] {
 
 /** The targets as one buffer, where they lie one after the other. */
 function contiguousTarget(run: readonly PageFetch[]): Buffer | undefined {
-  const first = run[0].target
-  for (let i = 1; i < run.length; i++)
-    if (
-      run[i].target.buffer !== first.buffer ||
-      run[i].target.byteOffset !== first.byteOffset + i * pageBytes
-    )
-      return undefined
-  return Buffer.from(first.buffer, first.byteOffset, run.length * pageBytes)
+  const [first, ...others] = joined(run.map(({ target }) => target))
+  return others.length === 0 ? first : undefined
 }
