@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isAligned } from './aligned-memory.ts'
-import { giveBack, overwriteWhatIsGivenBack, takeLarge } from './large-buffers.ts'
+import { giveBack, giveBackPages, overwriteWhatIsGivenBack, takeLarge, takePages } from './large-buffers.ts'
 import { KiB, MiB } from './units.ts'
 
 test('what is given back is used again, once, whatever view of it is given', () => {
@@ -41,10 +41,28 @@ test('what is large begins on a page, fresh or used before', () => {
   assert.ok(!isAligned(takeLarge(4 * KiB)))
 })
 
+test('pages begin on a page, and are used again by whoever takes as many, or nearly', () => {
+  const three = takePages(12 * KiB)
+  assert.ok(isAligned(three))
+  assert.equal(three.length, 12 * KiB)
+  giveBackPages(three)
+  giveBackPages(three)
+  const four = takePages(16 * KiB)
+  const others = takePages(16 * KiB)
+  assert.equal(four.byteOffset, three.byteOffset)
+  assert.notEqual(others.byteOffset, three.byteOffset)
+  const large = takePages(1 * MiB)
+  giveBackPages(large)
+  assert.equal(takePages(1 * MiB).buffer, large.buffer)
+})
+
 test('what is given back too early is seen where that is asked for', () => {
   overwriteWhatIsGivenBack()
   const buffer = takeLarge(4 * KiB)
   buffer.fill(7)
   giveBack(buffer)
   assert.ok(buffer.every((byte) => byte === 0xdb))
+  const pages = takePages(8 * KiB)
+  giveBackPages(pages)
+  assert.ok(pages.every((byte) => byte === 0xdb))
 })

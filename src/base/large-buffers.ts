@@ -8,7 +8,7 @@
  *
  * Give back only what nobody reads or writes any more, not even a call that was given up: else two would use it at once.
  */
-import { alignedMemory } from './aligned-memory.ts'
+import { alignedBuffer, alignedMemory } from './aligned-memory.ts'
 import { assert } from './assert.ts'
 import { KiB, MiB } from './units.ts'
 
@@ -64,6 +64,34 @@ export function giveBack(buffer: Uint8Array): void {
   const same = kept.get(steps)
   if (same === undefined) kept.set(steps, [memory])
   else same.push(memory)
+}
+
+/** Views of less than that, of whole pages in number a power of two: by that number. */
+const keptPages = new Map<number, Buffer[]>()
+const lentPages = new WeakSet<Buffer>()
+/** What is kept of each number of pages, in bytes: of reads that are under way at once, and not more. */
+const keptPagesBytesMax = 4 * MiB
+
+/**
+ * A buffer of so many whole pages, holding anything: as `takeLarge` for what is shorter too. Beginning on a page, it is read around the
+ * page cache. Who gives it back gives this very buffer, no view of it, by `giveBackPages`.
+ */
+export function takePages(bytes: number): Buffer {
+  if (isOverwritten || bytes >= largeBytesMin) return takeLarge(bytes)
+  const size = 2 ** Math.ceil(Math.log2(bytes))
+  const pages = keptPages.get(size)?.pop() ?? alignedBuffer(size)
+  const buffer = size === bytes ? pages : pages.subarray(0, bytes)
+  lentPages.add(buffer)
+  return buffer
+}
+
+export function giveBackPages(buffer: Buffer): void {
+  if (!lentPages.delete(buffer)) return giveBack(buffer)
+  const size = 2 ** Math.ceil(Math.log2(buffer.length))
+  const pages = size === buffer.length ? buffer : Buffer.from(buffer.buffer, buffer.byteOffset, size)
+  const same = keptPages.get(size)
+  if (same === undefined) keptPages.set(size, [pages])
+  else if (same.length * size < keptPagesBytesMax) same.push(pages)
 }
 
 /** For simulations and tests: all that is given back, however small, is overwritten, so that who uses it still has wrong bytes at once. */

@@ -22,7 +22,7 @@ export const socketPathBytesMax = 107
 const freeBytesFatal = 1 * GiB
 const freeBytesLow = 16 * GiB
 /** Each node: segments of the log, extent groups, connections. */
-const openFilesLow = 4096
+const openFilesLow = 8192
 const openFilesFatal = 512
 /** A sync that reaches media takes longer, on the fastest disk with a protected cache as well. */
 const syncMicrosecondsMin = 10

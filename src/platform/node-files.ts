@@ -5,9 +5,9 @@
  * a call.) A file system without O_DIRECT is read and written through the page cache; the rules for buffers and positions
  * are asserted all the same, so that what runs on one file system runs on all.
  *
- * A long write of aligned memory goes around the page cache by itself: the copy of it that the system would make costs more than
- * all else that is done with it, and memory that guests could use. Reads of the same file stay as they are; the system drops
- * from its cache what is written around it.
+ * Reads into aligned memory, and long writes of it, go around the page cache by themselves: the copy that the system would make costs
+ * more than all else that is done with the bytes, and memory that guests could use. What is read and written through the page cache
+ * beside them stays right: the system writes out before such a read, and drops from its cache after such a write, what lies there.
  */
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
@@ -19,7 +19,7 @@ import type { File, Files } from './platform.ts'
 
 const { O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR } = fs.constants
 
-/** Opening a file once more costs as much as copying this. */
+/** Shorter writes are synced together with others, and the page cache then makes one of neighbours. */
 const aroundCacheBytesMin = 256 * KiB
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
@@ -39,7 +39,7 @@ export const nodeFiles: Files = {
     const flags = base | create | (options.durable ? O_DSYNC : 0)
     const direct = options.direct === true
     const fd = direct ? await openDirect(path, flags) : await openFd(path, flags)
-    return new NodeFile(fd, direct, !direct && options.durable !== true)
+    return new NodeFile(fd, base, direct, !direct && options.durable !== true)
   },
 
   makeDirectory: (path) => call((done) => fs.mkdir(path, { recursive: true }, (error) => done(error))),
@@ -67,7 +67,7 @@ export const nodeFiles: Files = {
     const temporary = `${path}.${process.pid}-${++temporaryFiles}.tmp`
     const fd = await openFd(temporary, O_CREAT | O_EXCL | O_RDWR, mode)
     try {
-      const file = new NodeFile(fd, false, false)
+      const file = new NodeFile(fd, O_RDWR, false, false)
       try {
         await file.write([bytes], 0)
         await file.sync()
@@ -134,31 +134,33 @@ async function openDirect(path: string, flags: number): Promise<number> {
 
 class NodeFile implements File {
   readonly #fd: number
+  /** O_RDONLY or O_RDWR. */
+  readonly #access: number
   readonly #direct: boolean
   readonly #mayGoAroundCache: boolean
+  /** The same file, opened for what goes around the page cache: once that was wanted. Undefined where the file system has no such thing. */
+  #around: Promise<number | undefined> | undefined
   #underWay = 0
   #closing = false
   #onIdle: (() => void) | undefined
 
-  constructor(fd: number, direct: boolean, mayGoAroundCache: boolean) {
+  constructor(fd: number, access: number, direct: boolean, mayGoAroundCache: boolean) {
     this.#fd = fd
+    this.#access = access
     this.#direct = direct
     this.#mayGoAroundCache = mayGoAroundCache
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
     this.#assertAligned(target, position)
-    let have = 0
-    while (have < target.length) {
-      const count = await this.#start<number>((done) =>
-        fs.read(this.#fd, target, have, target.length - have, position + have, done),
-      )
-      if (count === 0) break
-      have += count
-      // Only the end of the file stops a direct read between pages, and from there another would be misaligned.
-      if (this.#direct && count % pageBytes !== 0) break
+    this.#begin()
+    try {
+      if (!this.#goesAround([target], position))
+        return await readAll(this.#fd, target, position, this.#direct)
+      return await this.#aroundCache((fd, direct) => readAll(fd, target, position, direct))
+    } finally {
+      this.#end()
     }
-    return have
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
@@ -167,10 +169,11 @@ class NodeFile implements File {
       this.#assertAligned(buffer, position + bytes)
       bytes += buffer.length
     }
-    const around = this.#mayGoAroundCache && bytes >= aroundCacheBytesMin && areAligned(buffers, position)
     this.#begin()
     try {
-      await (around ? writeAroundCache : writeAll)(this.#fd, buffers, position, bytes)
+      if (bytes < aroundCacheBytesMin || !this.#goesAround(buffers, position))
+        await writeAll(this.#fd, buffers, position, bytes)
+      else await this.#aroundCache((fd) => writeAll(fd, buffers, position, bytes))
     } finally {
       this.#end()
     }
@@ -193,7 +196,28 @@ class NodeFile implements File {
     assert(!this.#closing, 'a file closed twice')
     this.#closing = true
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    const around = await this.#around
+    if (around !== undefined) await call((done) => fs.close(around, done))
     await call((done) => fs.close(this.#fd, done))
+  }
+
+  #goesAround(buffers: readonly Uint8Array[], position: number): boolean {
+    return this.#mayGoAroundCache && position % pageBytes === 0 && buffers.every(isAligned)
+  }
+
+  /** As durable as without: what is written this way, too, is on stable media once the file was synced. */
+  async #aroundCache<T>(work: (fd: number, direct: boolean) => Promise<T>): Promise<T> {
+    // The file itself, by whatever name it goes now, and also when it has none any more.
+    this.#around ??= openFd(`/proc/self/fd/${this.#fd}`, this.#access | O_DIRECT).catch(() => undefined)
+    const around = await this.#around
+    if (around === undefined) return work(this.#fd, false)
+    try {
+      return await work(around, true)
+    } catch (error) {
+      // It asks for more than whole pages. No other failure is one to try again (I6).
+      if (codeOf(error) !== 'EINVAL') throw error
+      return work(this.#fd, false)
+    }
   }
 
   #start<T = void>(start: (done: Done<T>) => void): Promise<T> {
@@ -223,6 +247,18 @@ class NodeFile implements File {
   }
 }
 
+/** How many bytes there were. */
+async function readAll(fd: number, target: Uint8Array, position: number, direct: boolean): Promise<number> {
+  for (let have = 0; ;) {
+    const count = await call<number>((done) =>
+      fs.read(fd, target, have, target.length - have, position + have, done),
+    )
+    have += count
+    // Only the end of the file stops a direct read between pages, and from there another would be misaligned.
+    if (count === 0 || have === target.length || (direct && count % pageBytes !== 0)) return have
+  }
+}
+
 async function writeAll(
   fd: number,
   buffers: readonly Uint8Array[],
@@ -241,34 +277,6 @@ async function writeAll(
     if (left > 0) rest = withoutFirst(rest, written)
   }
 }
-
-/** As durable as what `writeAll` wrote: once the file was synced. Where the file system has no direct writes, or not such ones, it is written as any other. */
-async function writeAroundCache(
-  fd: number,
-  buffers: readonly Uint8Array[],
-  position: number,
-  bytes: number,
-): Promise<void> {
-  let direct: number
-  try {
-    // The file itself, by whatever name it goes now, and also when it has none any more.
-    direct = await openFd(`/proc/self/fd/${fd}`, O_RDWR | O_DIRECT)
-  } catch {
-    return writeAll(fd, buffers, position, bytes)
-  }
-  try {
-    await writeAll(direct, buffers, position, bytes)
-  } catch (error) {
-    // It asks for more than whole pages. No other failure is one to try again (I6).
-    if (codeOf(error) !== 'EINVAL') throw error
-    await writeAll(fd, buffers, position, bytes)
-  } finally {
-    await call((done) => fs.close(direct, done))
-  }
-}
-
-const areAligned = (buffers: readonly Uint8Array[], position: number): boolean =>
-  position % pageBytes === 0 && buffers.every(isAligned)
 
 function withoutFirst(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
   let index = 0

@@ -94,6 +94,22 @@ export function platformContract(
     await file.close()
   })
 
+  it('a read into aligned memory sees what was written just now, and ends where the file does', async ({
+    platform,
+    directory,
+  }) => {
+    const file = await platform.files.open(`${directory}/read-around`, { create: true })
+    const target = platform.files.alignedBuffer(12288)
+    for (const letter of ['a', 'b']) {
+      await file.write([Buffer.alloc(8000, letter)], 100)
+      assert.equal(await file.read(target, 0), 8100)
+      assert.deepEqual(target.subarray(100, 8100), Buffer.alloc(8000, letter))
+      assert.equal(await file.read(target.subarray(0, 4096), 4096), 8100 - 4096)
+      assert.equal(await file.read(target, 12288), 0)
+    }
+    await file.close()
+  })
+
   it('a long write of aligned memory reads back as any other, beside short ones and before and behind them', async ({
     platform,
     directory,

@@ -84,7 +84,10 @@ export interface Files {
 
 /** A failed call rejects with the system's error (`code`: EIO, ENOSPC, …). */
 export interface File {
-  /** Fills `target` from `position`; resolves to the bytes read, fewer only at the end of the file. */
+  /**
+   * Fills `target` from `position`; resolves to the bytes read, fewer only at the end of the file. What is read into aligned memory
+   * comes from the disk itself, around the page cache.
+   */
   read(target: Uint8Array, position: number): Promise<number>
   /**
    * Writes the buffers one after the other, all of them, from `position`. A long write of aligned memory goes around the page

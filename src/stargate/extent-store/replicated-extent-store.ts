@@ -10,7 +10,7 @@ import { assert } from '../../base/assert.ts'
 import { checksumsOfPages, noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import { giveBack, takeLarge } from '../../base/large-buffers.ts'
+import { giveBack, giveBackPages, takeLarge, takePages } from '../../base/large-buffers.ts'
 import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
@@ -171,7 +171,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   /** Into memory of its own: what is given up may write there later. */
   async #readPatiently(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
-    const own = Buffer.allocUnsafe(target.length)
+    const own = takePages(target.length)
     const tooLate = (): NdfsError =>
       new NdfsError(
         'PEER_UNREACHABLE',
@@ -180,6 +180,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       )
     await this.#patience.within(this.readCopy(access, copy, at, own), tooLate)
     own.copy(target)
+    giveBackPages(own)
   }
 
   #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
