@@ -19,7 +19,7 @@ const rungs = [
 const components = rungs.flat()
 const inside = (component) => `^src/${component}/`
 const contractOf = (component) => `^src/${component}/${component.split('/').at(-1)}\\.ts$`
-const tests = '\\.(test|fuzz|bench)\\.ts$|-contract-suite\\.ts$'
+const tests = '\\.(test|fuzz)\\.ts$|-contract-suite\\.ts$'
 
 // `base` is a vocabulary: all of its files are contract. What builds the parts may name the builders.
 const open = ['base']

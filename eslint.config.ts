@@ -25,7 +25,7 @@ export default tseslint.config(
   {
     // What the simulator runs must be deterministic: see DESIGN section 11.
     files: ['src/**/*.ts'],
-    ignores: ['src/platform/**', 'src/local/**', 'src/**/*.test.ts', 'src/**/*.bench.ts', 'src/**/*.fuzz.ts'],
+    ignores: ['src/platform/**', 'src/local/**', 'src/**/*.test.ts', 'src/**/*.fuzz.ts'],
     rules: {
       'no-restricted-globals': [
         'error',

@@ -1,6 +1,6 @@
 /**
- * `npm test`: builds, then runs the unit tests, a few at once, and the suites in test/, which start clusters of their
- * own, one after the other. `npm test -- --only PATTERN` runs the files whose path contains PATTERN.
+ * `npm test`: builds, then runs the unit tests, a few at once, then one after the other what measures in bench/ and the suites in test/, which
+ * start clusters of their own. `npm test -- --only PATTERN` runs the files whose path contains PATTERN.
  *
  * A line for each file tells how it went; what failed is shown whole. A test that can't run here is left out by name,
  * with the reason; where CI=1 that is a failure. The last line counts.
@@ -54,6 +54,7 @@ async function main(): Promise<number> {
       .filter((file) => file.includes(only) && hasTests(file))
       .sort()
   const units = files('{src,sim,cli,scripts}/**/*.test.ts')
+  const measuring = files('bench/**/*.test.ts')
   const suites = files('test/**/*.test.ts')
   const tally = new Tally()
   const stopped = new AbortController()
@@ -71,6 +72,7 @@ async function main(): Promise<number> {
     tally.add(await runTestFile(file, limitSeconds, results, stopped.signal))
   }
   await eachInParallel(units, availableParallelism(), (file) => run(file, unitLimitSeconds))
+  for (const file of measuring) await run(file, unitLimitSeconds)
   if (suites.length > 0) installTestTools((line) => console.log(line))
   for (const file of suites) await run(file, suiteLimitSeconds)
   if (stopped.signal.aborted) tally.failed++

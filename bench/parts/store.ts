@@ -1,15 +1,15 @@
 /**
  * Durable changes of Medusa a second, one by one and with 64 under way, from a client over a Unix socket to the file
  * of a store in the same process.
- * Group commit at 64 is to reach 10,000 a second. `node src/local/store/store.bench.ts [SECONDS]`
+ * Group commit at 64 is to reach 10,000 a second. `node bench/parts/store.ts [SECONDS]`
  */
 import { join } from 'node:path'
-import type { Epoch } from '../../base/ids.ts'
-import { newChangeId } from '../../medusa/medusa.ts'
-import type { Medusa } from '../../medusa/medusa.ts'
-import { StoreMedusa } from '../../medusa/store-medusa.ts'
-import { testCluster, testPeers, testPlatform, withDirectory } from './store-for-tests.ts'
-import { runStore, storeNode } from './store-process.ts'
+import type { Epoch } from '../../src/base/ids.ts'
+import { newChangeId } from '../../src/medusa/medusa.ts'
+import type { Medusa } from '../../src/medusa/medusa.ts'
+import { StoreMedusa } from '../../src/medusa/store-medusa.ts'
+import { testCluster, testPeers, testPlatform, withDirectory } from '../../src/local/store/store-for-tests.ts'
+import { runStore, storeNode } from '../../src/local/store/store-process.ts'
 
 const seconds = Number(process.argv[2] ?? 3)
 const epoch = 1 as Epoch

@@ -1,13 +1,13 @@
 /**
  * How many calls a second one peer answers another, over loopback, in two processes.
  *
- *   node src/peer/peer.bench.ts [seconds for each figure]
+ *   node bench/parts/peer.ts [seconds for each figure]
  */
 import { fork } from 'node:child_process'
-import type { Incarnation, NodeId } from '../base/ids.ts'
-import { KiB, MiB } from '../base/units.ts'
-import { nodePlatform } from '../platform/node-platform.ts'
-import { createPeers } from './peer-network.ts'
+import type { Incarnation, NodeId } from '../../src/base/ids.ts'
+import { KiB, MiB } from '../../src/base/units.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { createPeers } from '../../src/peer/peer-network.ts'
 
 const seconds = Number(process.argv[2] ?? 2)
 const called = 'n2' as NodeId

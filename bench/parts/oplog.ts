@@ -1,17 +1,17 @@
 /**
  * Appends of 4 KiB to one local replica at depth 1 and 32, beside a plain loop of durable writes of the same size.
  *
- *   node src/stargate/oplog/oplog.bench.ts [folder]
+ *   node bench/parts/oplog.ts [folder]
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { DiskId, EpisodeId, Epoch, LayerId, NodeId, Sequence, VDiskId } from '../../base/ids.ts'
-import { GiB, vDiskOffset } from '../../base/units.ts'
-import { formatDisk, openDisk } from '../../disk/folder-disk.ts'
-import { nodePlatform } from '../../platform/node-platform.ts'
-import { encodeRecord } from './record.ts'
-import { openOplogReplica } from './replica-log.ts'
+import type { DiskId, EpisodeId, Epoch, LayerId, NodeId, Sequence, VDiskId } from '../../src/base/ids.ts'
+import { GiB, vDiskOffset } from '../../src/base/units.ts'
+import { formatDisk, openDisk } from '../../src/disk/folder-disk.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { encodeRecord } from '../../src/stargate/oplog/record.ts'
+import { openOplogReplica } from '../../src/stargate/oplog/replica-log.ts'
 
 const seconds = 3
 const bytes = 4096

@@ -1,7 +1,7 @@
 /**
  * How many requests the adapter takes from a real client, fio, over a Unix socket, with a vDisk in memory behind it: once
  * one that answers at once, once one that answers each request a turn later, as disks and peers do. nbdkit's memory
- * plugin stands beside it, to tell the machine from the code. Run it: `node src/stargate/front-end-adapter/nbd/nbd.bench.ts`.
+ * plugin stands beside it, to tell the machine from the code. Run it: `node bench/parts/nbd.ts`.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,10 +9,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { MiB } from '../../../base/units.ts'
-import { nodePlatform } from '../../../platform/node-platform.ts'
-import { MemoryExports } from './memory-exports.ts'
-import { createNbdServer } from './nbd.ts'
+import { MiB } from '../../src/base/units.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { MemoryExports } from '../../src/stargate/front-end-adapter/nbd/memory-exports.ts'
+import { createNbdServer } from '../../src/stargate/front-end-adapter/nbd/nbd.ts'
 
 const sizeBytes = 256 * MiB
 const secondsEach = Number(process.argv[2] ?? 3)
