@@ -55,7 +55,8 @@ export function installTestTools(say: (line: string) => void): string[] {
   return left
 }
 
-function apt(...args: string[]): void {
+/** Quiet but for errors, and without questions. */
+export function apt(...args: string[]): void {
   spawnSync('apt-get', ['-qq', ...args], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },

@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly input?: Buffer
   readonly cwd?: string
+  /** Ends it before its time; what was asked for is rejected then. */
+  readonly signal?: AbortSignal
 }
 
 /** A program whose server has gone may print one line for ever. */
@@ -25,11 +27,12 @@ export function tryRun(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Finished> {
-  const { seconds = usualSeconds, env, input, cwd } = options
+  const { seconds = usualSeconds, env, input, cwd, signal } = options
   const child = spawn('timeout', ['-k', '5', String(seconds), command, ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(env === undefined ? {} : { env }),
     ...(cwd === undefined ? {} : { cwd }),
+    ...(signal === undefined ? {} : { signal }),
   })
   child.stdin.on('error', () => undefined) // it may end without having read all
   child.stdin.end(input)

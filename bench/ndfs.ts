@@ -1,0 +1,89 @@
+/** NDFS itself: three nodes as processes, two copies, a vDisk over the Unix socket of a node, which then owns it. */
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { Cluster } from '../test/support/cluster.ts'
+import { pidsOf } from '../test/support/processor-time.ts'
+import { imageMiB, type Job, type JobId } from './jobs.ts'
+import { residentBytes } from './resident-memory.ts'
+import type { Resident, Target, TargetNotes } from './target.ts'
+
+export interface NdfsOptions {
+  readonly vdiskMiB?: number
+  readonly disks?: readonly string[]
+}
+
+const servedBy = 'n1'
+/** So little that what is read comes from the disk. */
+const cacheCold = '16MiB'
+const cacheWarm = '2GiB'
+const drainSecondsMax = 600
+
+export class Ndfs implements Target {
+  readonly name = 'NDFS'
+  readonly jobs: readonly JobId[] = [
+    'sequential-write',
+    'sequential-read',
+    'random-read-d1',
+    'random-read-d32',
+    'cached-read-d1',
+    'cached-read-d32',
+    'cached-read-d128',
+    'random-write-d1',
+    'random-write-d32',
+    'shifted-write-d32',
+    'mix-d32',
+  ]
+  readonly notes: TargetNotes = {
+    version: `Node.js ${process.version}`,
+    setup: `three nodes, two copies, extent cache ${cacheCold} for reads from the disk and ${cacheWarm} for reads from memory, fio by NBD over a Unix socket`,
+    durable: 'each write is on stable media of two nodes before it is acknowledged',
+  }
+  readonly #root: string
+  readonly #cluster: Cluster
+  readonly #vdiskMiB: number
+  #vdisk = ''
+  #cache = ''
+
+  constructor(folder: string, { vdiskMiB = imageMiB, disks = ['flash:8GiB', 'hdd:8GiB'] }: NdfsOptions = {}) {
+    this.#root = folder
+    this.#vdiskMiB = vdiskMiB
+    this.#cluster = new Cluster(folder, 'ndfs', { disks })
+  }
+
+  async start(): Promise<void> {
+    await this.#cluster.up()
+    this.#vdisk = await this.#cluster.createVDisk(`${this.#vdiskMiB}MiB`)
+  }
+
+  async place({ from }: Pick<Job, 'from'>): Promise<readonly string[]> {
+    const cache = from === 'memory' ? cacheWarm : cacheCold
+    if (cache !== this.#cache) await this.#cluster.ndfs('node', 'set', servedBy, '--cache', cache)
+    this.#cache = cache
+    return ['ioengine=nbd', `uri=${this.#cluster.unix(servedBy, this.#vdisk)}`]
+  }
+
+  async settled(): Promise<void> {
+    await this.#cluster.drained(this.#vdisk, drainSecondsMax)
+  }
+
+  pids(): readonly number[] {
+    return pidsOf(this.#cluster)
+  }
+
+  async memory(): Promise<readonly Resident[]> {
+    return Promise.all(
+      this.#cluster.nodes.map(async ({ id, pid }) => {
+        if (pid === null) throw new Error(`Cannot tell the memory of node ${id}: it has ended.`)
+        const { cache } = await this.#cluster.nodeInfo(id)
+        const cacheBytes = cache?.usedBytes ?? 0
+        return { process: `node ${id}`, bytes: residentBytes(pid) - cacheBytes, cacheBytes }
+      }),
+    )
+  }
+
+  async stop(): Promise<void> {
+    await this.#cluster.end()
+    for (const name of ['ndfs', 'ndfs.config'])
+      rmSync(join(this.#root, name), { recursive: true, force: true, maxRetries: 3 })
+  }
+}
