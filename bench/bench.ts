@@ -3,7 +3,7 @@
  * and on the same disk, what that disk does by itself. Prints tables with what is wanted, and writes all of it to bench-results/.
  *
  * Options: --seconds N of each job (8), --rounds N (1), --dir DIR on the disk to be measured (the system's folder for temporary files),
- * --sustained: instead, random writes for five minutes.
+ * --sustained: instead, random writes for five minutes (--seconds N).
  */
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -21,20 +21,22 @@ import { withTargets } from './target.ts'
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '8' },
+    seconds: { type: 'string' },
     rounds: { type: 'string', default: '1' },
     dir: { type: 'string', default: tmpdir() },
     sustained: { type: 'boolean', default: false },
   },
 })
 const warmUpSeconds = 2
+const secondsUsual = 8
+const secondsGiven = values.seconds === undefined ? undefined : Number(values.seconds)
 
 installPackages('the jobs', { packages: ['fio'], commands: ['fio'] }, (line) => console.log(line))
 console.log(machineAndCommit())
 await withScratch(values.dir, async (root, signal) => {
-  if (values.sustained) return sustained(root, signal)
+  if (values.sustained) return sustained(root, signal, secondsGiven)
   const targets = [new Ndfs(root), new RawDisk(root)]
-  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
+  const [rounds, seconds] = [Number(values.rounds), secondsGiven ?? secondsUsual]
   await withTargets(targets, signal, async ([ndfs]) => {
     const schedule = { rounds, seconds, warmUpSeconds, folder: root, signal }
     const samples = await measureInTurn(targets, {

@@ -49,3 +49,10 @@ export class Daemons {
     killMarked(mark, this.#folder)
   }
 }
+
+/** Whether a tool's command came through: not before its daemon is ready. */
+export const answers = (asked: Promise<string>): Promise<boolean> =>
+  asked.then(
+    () => true,
+    () => false,
+  )

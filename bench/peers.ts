@@ -8,8 +8,8 @@
  *
  * Prints tables with what is wanted, writes all of it to bench-results/, and a chart to docs/bench.svg where every peer took part.
  *
- * Options: --only ceph,glusterfs,nbdkit,qemu-nbd; --rounds N (3); --seconds N of each job (6); --dir DIR on the disk to be measured (the
- * system's folder for temporary files); --chart FILE; --sustained: instead, NDFS alone, random writes for five minutes.
+ * Options: --only ceph,glusterfs,nbdkit,qemu-nbd; --rounds N (3); --seconds N of each job (5); --dir DIR on the disk to be measured (the
+ * system's folder for temporary files); --chart FILE; --sustained: instead, NDFS alone, random writes for five minutes (--seconds N).
  */
 import { statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ import { carriedOverNote, carryOver } from './carry-over.ts'
 import { chartSvg } from './chart.ts'
 import { judge, judgeMemory, type Judged } from './goals.ts'
 import { installPackages, type NeededPackages } from './install-packages.ts'
-import { jobs } from './jobs.ts'
+import { type JobId, jobs } from './jobs.ts'
 import { circumstances, machineAndCommit } from './machine.ts'
 import { Ndfs } from './ndfs.ts'
 import { chartOf } from './peers-chart.ts'
@@ -50,6 +50,7 @@ interface Peer extends NeededPackages {
 const GiB = 1024 ** 3
 const freeBytesMin = 40 * GiB
 const warmUpSeconds = 2
+const secondsUsual = 5
 /** What a job takes besides its own time: fio's start, what is to be settled. */
 const besidesSeconds = 3
 const startSeconds = 60
@@ -77,16 +78,24 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string', default: Object.keys(peers).join(',') },
     rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '6' },
+    seconds: { type: 'string' },
     dir: { type: 'string', default: tmpdir() },
     chart: { type: 'string' },
     sustained: { type: 'boolean', default: false },
   },
 })
 const rounds = Number(values.rounds)
-const seconds = Number(values.seconds)
+const secondsGiven = values.seconds === undefined ? undefined : Number(values.seconds)
+const seconds = secondsGiven ?? secondsUsual
 const wanted = values.only.split(',')
 const say = (line: string): void => console.log(line)
+
+/** With the warm-up each job is two runs of fio. */
+const secondsOfRound = (targets: readonly Target[], ids: readonly JobId[]): number =>
+  targets.reduce((sum, { jobs: theirs, clientEndSeconds = 0 }) => {
+    const each = seconds + warmUpSeconds + besidesSeconds + 2 * clientEndSeconds
+    return sum + each * ids.filter((id) => theirs.includes(id)).length
+  }, 0)
 
 /** Ours and the peer; with the first of them the raw disk too. */
 async function measurePeer(
@@ -101,11 +110,7 @@ async function measurePeer(
   const targets = [ours, ...others]
   // Ours does what somebody else does too, so that there is something to hold it against.
   const common = jobs.map(({ id }) => id).filter((id) => others.some((other) => other.jobs.includes(id)))
-  const runs = common.reduce(
-    (sum, id) => sum + targets.filter((target) => target.jobs.includes(id)).length,
-    0,
-  )
-  const expected = startSeconds + rounds * runs * (seconds + warmUpSeconds + besidesSeconds)
+  const expected = startSeconds + rounds * secondsOfRound(targets, common)
   say(`\n${theirs.name}: about ${Math.ceil(expected / 60)} minutes`)
   for (const { name, notes } of targets)
     say(`  ${name}: ${notes.version}\n    set up: ${notes.setup}\n    durable: ${notes.durable}`)
@@ -191,5 +196,7 @@ if (unknown.length > 0) {
 } else {
   installPackages('the jobs', { packages: ['fio'], commands: ['fio'] }, say)
   say(machineAndCommit())
-  await withScratch(values.dir, values.sustained ? sustained : comparePeers)
+  await withScratch(values.dir, (root, signal) =>
+    values.sustained ? sustained(root, signal, secondsGiven) : comparePeers(root, signal),
+  )
 }

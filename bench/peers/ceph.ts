@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { freePorts } from '../../test/support/cluster.ts'
 import { run, until } from '../../test/support/run.ts'
-import { Daemons } from '../daemons.ts'
+import { answers, Daemons } from '../daemons.ts'
 import { imageMiB, type Job, type JobId } from '../jobs.ts'
 import { said } from '../machine.ts'
 import { residentBytes } from '../resident-memory.ts'
@@ -77,7 +77,7 @@ export class Ceph implements Target {
     await this.#daemons.tool('monmaptool', '--create', '--addv', 'a', address, '--fsid', fsid, map)
     await this.#daemons.tool('ceph-mon', '--mkfs', '-i', 'a', '--monmap', map, '--mon-data', data)
     const monitor = this.#daemons.start('monitor', 'ceph-mon', '-f', '-i', 'a', '--mon-data', data)
-    await monitor.until('it answers', () => this.#ceph('mon', 'stat').then(() => true), upSeconds)
+    await monitor.until('it answers', () => answers(this.#ceph('mon', 'stat')), upSeconds)
   }
 
   async #startOsd(osd: number): Promise<void> {

@@ -6,7 +6,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isFree } from '../../test/support/cluster.ts'
 import { until } from '../../test/support/run.ts'
-import { Daemons } from '../daemons.ts'
+import { answers, Daemons } from '../daemons.ts'
 import type { Job, JobId } from '../jobs.ts'
 import { said } from '../machine.ts'
 import { residentBytes } from '../resident-memory.ts'
@@ -45,7 +45,6 @@ export class GlusterFs implements Target {
   readonly jobs: readonly JobId[] = [
     'sequential-write',
     'sequential-read',
-    'random-read-d1',
     'random-read-d32',
     'random-write-d1',
     'random-write-d32',
@@ -59,6 +58,8 @@ export class GlusterFs implements Target {
     durable:
       'random writes at d1, which are sent with O_DSYNC; all others are acknowledged when two bricks have written them, which the disks may hold in their own caches',
   }
+  /** gfapi waits ten seconds, doing nothing, for what it believes to be under way; hence one job less here than for Ceph. */
+  readonly clientEndSeconds = 10
   readonly #folder: string
   readonly #daemons: Daemons
 
@@ -80,7 +81,7 @@ export class GlusterFs implements Target {
     const words = ['--no-daemon', `--volfile=${volfile}`, `--log-file=${log}`]
     const pidFile = `--pid-file=${join(this.#folder, 'pid')}`
     const daemon = this.#daemons.start('glusterd', 'glusterd', ...words, pidFile)
-    await daemon.until('it answers', () => this.#gluster('pool', 'list').then(() => true))
+    await daemon.until('it answers', () => answers(this.#gluster('pool', 'list')))
     const paths = bricks.map((brick) => `${address}:${join(this.#folder, brick)}`)
     await this.#gluster('volume', 'create', volume, 'replica', '3', 'arbiter', '1', ...paths, 'force')
     for (const [name, value] of Object.entries(settings))
