@@ -17,7 +17,8 @@ export function chartOf(
 }
 
 function groupOf(job: Job, sections: readonly Section[], carriedOver: readonly CarriedOver[]): Group {
-  const textOf = (rate: number): string => `${rateText(rate, job.unit)} ${job.unit}`
+  const textOf = (rate: number): string =>
+    `${rateText(rate, job.unit)}${job.unit === 'MB/s' ? ' MB/s' : '/s'}`
   const ourPlace = { target: 'NDFS', job: job.id } as const
   const ours = medianOf(
     // One round of each section is one sample; rounds of different sections have the same numbers.

@@ -158,9 +158,17 @@ async function comparePeers(root: string, signal: AbortSignal): Promise<void> {
   const sections: Section[] = []
   for (const name of wanted) {
     signal.throwIfAborted()
-    installPackages(name, peers[name], say)
-    sections.push(await measurePeer(peers[name], root, signal, sections.length === 0))
+    try {
+      installPackages(name, peers[name], say)
+      sections.push(await measurePeer(peers[name], root, signal, sections.length === 0))
+    } catch (error) {
+      // The others' figures are worth their minutes without it.
+      signal.throwIfAborted()
+      console.error(`There are no figures of ${name}: it failed on the way, and was stopped.`, error)
+      process.exitCode = 1
+    }
   }
+  if (sections.length === 0) return
   const samples = sections.flatMap((section) => section.samples)
   const carriedOver = carryOver(samples)
   const judged = sections.flatMap(judgeSection)
@@ -178,10 +186,10 @@ async function comparePeers(root: string, signal: AbortSignal): Promise<void> {
     carriedOverNote,
   }
   say(`\nWritten to ${keepResults('peers', results)}.`)
-  const chart = values.chart ?? (wanted.length === Object.keys(peers).length ? 'docs/bench.svg' : undefined)
+  const chart = values.chart ?? (sections.length === Object.keys(peers).length ? 'docs/bench.svg' : undefined)
   if (chart === undefined) return
   const notes = [
-    `${around.processors}, ${around.disk}; commit ${around.commit.slice(0, 10)}; median of ${rounds} rounds of ${seconds} s, clients on the same machine.`,
+    `${around.processors}, ${around.disk}; commit ${around.commit.slice(0, 10)}; median of ${rounds} rounds of ${seconds} s; ratios are those within a round.`,
     'NDFS and Ceph: on stable media of two nodes before the answer. GlusterFS: durable at d1 only. nbdkit: memory. qemu-nbd: one file, no copies.',
     `* ${carriedOverNote}.`,
   ]
