@@ -12,6 +12,7 @@ const disk = (job: JobId, rate: number): Sample => ({
   meanMicroseconds: 1,
   p99Microseconds: 1,
   longestMs: 1,
+  settledSeconds: 0,
 })
 
 test('a figure of another machine is scaled by what the raw disk does here over what it did there', () => {

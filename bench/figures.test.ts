@@ -10,6 +10,7 @@ const sample = (target: Sample['target'], round: number, rate: number): Sample =
   meanMicroseconds: 1,
   p99Microseconds: 1,
   longestMs: 1,
+  settledSeconds: 0,
 })
 const ours = { target: 'NDFS', job: 'mix-d32' } as const
 const theirs = { target: 'Ceph', job: 'mix-d32' } as const

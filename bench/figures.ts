@@ -12,6 +12,8 @@ export interface Sample {
   readonly meanMicroseconds: number
   readonly p99Microseconds: number
   readonly longestMs: number
+  /** What it took afterwards until all that was written was where it stays. */
+  readonly settledSeconds: number
   /** For each request, of all the target's processes; until all work that came of the requests was done. Absent where it has none. */
   readonly processorMicroseconds?: number
 }

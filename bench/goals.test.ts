@@ -12,6 +12,7 @@ const sample = (target: Sample['target'], job: JobId, rate: number, microseconds
   meanMicroseconds: 1,
   p99Microseconds: 1,
   longestMs: 1,
+  settledSeconds: 0,
   ...(microseconds === undefined ? {} : { processorMicroseconds: microseconds }),
 })
 

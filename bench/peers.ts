@@ -18,7 +18,7 @@ import { carriedOverNote, carryOver } from './carry-over.ts'
 import { chartSvg } from './chart.ts'
 import { judge, judgeMemory, type Judged } from './goals.ts'
 import { installPackages, type NeededPackages } from './install-packages.ts'
-import { type JobId, jobs } from './jobs.ts'
+import { type Job, jobs } from './jobs.ts'
 import { circumstances, machineAndCommit } from './machine.ts'
 import { Ndfs } from './ndfs.ts'
 import { chartOf } from './peers-chart.ts'
@@ -90,12 +90,14 @@ const seconds = secondsGiven ?? secondsUsual
 const wanted = values.only.split(',')
 const say = (line: string): void => console.log(line)
 
-/** With the warm-up each job is two runs of fio. */
-const secondsOfRound = (targets: readonly Target[], ids: readonly JobId[]): number =>
-  targets.reduce((sum, { jobs: theirs, clientEndSeconds = 0 }) => {
-    const each = seconds + warmUpSeconds + besidesSeconds + 2 * clientEndSeconds
-    return sum + each * ids.filter((id) => theirs.includes(id)).length
-  }, 0)
+const secondsOfRound = (targets: readonly Target[], common: readonly Job[]): number =>
+  targets
+    .flatMap((target) => common.filter(({ id }) => target.jobs.includes(id)).map((job) => ({ target, job })))
+    .reduce(
+      (sum, { target, job }) =>
+        sum + seconds + warmUpSeconds + besidesSeconds + (target.secondsBesides?.(job) ?? 0),
+      0,
+    )
 
 /** Ours and the peer; with the first of them the raw disk too. */
 async function measurePeer(
@@ -109,7 +111,7 @@ async function measurePeer(
   const others = withDisk ? [theirs, new RawDisk(root)] : [theirs]
   const targets = [ours, ...others]
   // Ours does what somebody else does too, so that there is something to hold it against.
-  const common = jobs.map(({ id }) => id).filter((id) => others.some((other) => other.jobs.includes(id)))
+  const common = jobs.filter(({ id }) => others.some((other) => other.jobs.includes(id)))
   const expected = startSeconds + rounds * secondsOfRound(targets, common)
   say(`\n${theirs.name}: about ${Math.ceil(expected / 60)} minutes`)
   for (const { name, notes } of targets)
@@ -120,7 +122,7 @@ async function measurePeer(
       rounds,
       seconds,
       warmUpSeconds,
-      jobs: common,
+      jobs: common.map(({ id }) => id),
       folder: root,
       signal,
       heard: (sample) => say(sampleLine(sample)),

@@ -80,10 +80,19 @@ async function measure(target: Target, job: Job, round: number, schedule: Schedu
   // The seed is another one: else a cold read would find what the warm-up has read.
   if (warmUpSeconds > 0 && job.once !== true) await timed(warmUpSeconds, 1000 + round)
   const report = await timed(seconds, round)
+  const endedAt = performance.now()
   await settled(target, signal)
+  const settledSeconds = (performance.now() - endedAt) / 1000
   const spent = processorSeconds(target.pids()) - spentBefore
   const processorTime = target.pids().length === 0 ? {} : { processorMicroseconds: (spent * 1e6) / requests }
-  return { target: target.name, job: job.id, round, ...figuresOf(report, job), ...processorTime }
+  return {
+    target: target.name,
+    job: job.id,
+    round,
+    ...figuresOf(report, job),
+    settledSeconds,
+    ...processorTime,
+  }
 }
 
 function figuresOf(

@@ -38,7 +38,8 @@ export function sampleLine({ target, job, round, ...sample }: Sample): string {
     sample.processorMicroseconds === undefined
       ? ''
       : `, ${microsecondsText(sample.processorMicroseconds)} µs of processors each`
-  return `  round ${round}  ${target.padEnd(10)} ${name.padEnd(40)} ${rateText(sample.rate, unit).padStart(8)} ${unit}${processor}`
+  const settled = sample.settledSeconds < 1 ? '' : `, settled ${sample.settledSeconds.toFixed(0)} s later`
+  return `  round ${round}  ${target.padEnd(10)} ${name.padEnd(40)} ${rateText(sample.rate, unit).padStart(8)} ${unit}${processor}${settled}`
 }
 
 /** Medians of all rounds, a row for each job of each target. */

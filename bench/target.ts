@@ -17,8 +17,8 @@ export interface Target {
   place(job: Pick<Job, 'id' | 'from'>): Promise<readonly string[]>
   /** What clients need in their environment. */
   readonly clientEnv?: NodeJS.ProcessEnv
-  /** What fio's engine takes to end besides, for the forecast. */
-  readonly clientEndSeconds?: number
+  /** What a job takes besides its own time and fio's start, for the forecast. */
+  secondsBesides?(job: Job): number
   /** Resolves when it has no more work from what was written, so that nobody else pays for it. */
   settled(): Promise<void>
   /** All of its processes, for their processor time; clients don't count. None where it has none. */

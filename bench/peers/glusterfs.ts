@@ -48,7 +48,6 @@ export class GlusterFs implements Target {
     'random-read-d32',
     'random-write-d1',
     'random-write-d32',
-    'mix-d32',
   ]
   readonly notes: TargetNotes = {
     version: said('glusterd', '--version').split('\n')[0],
@@ -58,8 +57,6 @@ export class GlusterFs implements Target {
     durable:
       'random writes at d1, which are sent with O_DSYNC; all others are acknowledged when two bricks have written them, which the disks may hold in their own caches',
   }
-  /** gfapi waits ten seconds, doing nothing, for what it believes to be under way; hence one job less here than for Ceph. */
-  readonly clientEndSeconds = 10
   readonly #folder: string
   readonly #daemons: Daemons
 
@@ -99,6 +96,11 @@ export class GlusterFs implements Target {
   async place({ id }: Pick<Job, 'id'>): Promise<readonly string[]> {
     const durable = id === 'random-write-d1' ? ['sync=dsync'] : []
     return ['ioengine=gfapi_async', `volume=${volume}`, `brick=${address}`, 'filename=image', ...durable]
+  }
+
+  /** gfapi waits ten seconds at its end, doing nothing, for what it believes to be under way: hence fewer jobs than with Ceph. */
+  secondsBesides(): number {
+    return 20
   }
 
   async settled(): Promise<void> {}
