@@ -12,7 +12,6 @@
  * and failed, and reads fail until it is overwritten (F9). Groups stand once however often they are named, so a row
  * that 256 random writes made takes 256 × 6 bytes and its groups, not 256 × 22.
  */
-import { assert } from '../../base/assert.ts'
 import { NdfsError } from '../../base/errors.ts'
 import { type Epoch, groupIdOf, type GroupId, partsOfGroupId, type VDiskId } from '../../base/ids.ts'
 import { pagesPerVBlock } from '../../base/units.ts'
@@ -45,50 +44,64 @@ export const copyOfVBlock = (block: VBlock): VBlock => ({
   pages: block.pages.slice(),
 })
 
-export function encodeVBlock(block: VBlock, idOf: (handle: GroupHandle) => GroupId): Buffer {
-  const places = new Map<GroupHandle, number>()
-  const runs: number[] = []
-  for (let page = 0; page < pagesPerVBlock;) {
-    const group = block.groups[page]
-    let count = 1
-    while (
-      page + count < pagesPerVBlock &&
-      block.groups[page + count] === group &&
-      (group === hole || group === bad || block.pages[page + count] === block.pages[page] + count)
-    )
-      count++
-    if (group !== hole) {
-      if (group !== bad && !places.has(group)) places.set(group, places.size)
-      runs.push(
-        page,
-        count - 1,
-        group === bad ? badGroup : places.get(group)!,
-        group === bad ? 0 : block.pages[page],
-      )
+/** What rows are put together in, one at a time: thousands are encoded in each drain, and what they left would be collected. */
+const groupScratch = Buffer.alloc(pagesPerVBlock * groupBytes)
+const runScratch = Buffer.alloc(pagesPerVBlock * runBytes)
+const places = { handles: new Uint32Array(4 * pagesPerVBlock), places: new Uint16Array(4 * pagesPerVBlock) }
+
+/** The row, behind `front` bytes that are the caller's to fill. */
+export function encodeVBlock(block: VBlock, idOf: (handle: GroupHandle) => GroupId, front = 0): Buffer {
+  const { groups, pages } = block
+  places.handles.fill(hole)
+  let groupCount = 0
+  let runsEnd = 0
+  for (let page = 0, past: number; page < pagesPerVBlock; page = past) {
+    const group = groups[page]
+    const isNowhere = group === hole || group === bad
+    for (past = page + 1; past < pagesPerVBlock && groups[past] === group; past++)
+      if (!isNowhere && pages[past] !== pages[page] + past - page) break
+    if (group === hole) continue
+    let place = badGroup
+    if (group !== bad) {
+      const slot = slotOf(group)
+      if (places.handles[slot] === hole) {
+        places.handles[slot] = group
+        places.places[slot] = groupCount
+        putGroupId(groupScratch, idOf(group), groupCount++ * groupBytes)
+      }
+      place = places.places[slot]
     }
-    page += count
+    runScratch[runsEnd] = page
+    runScratch[runsEnd + 1] = past - page - 1
+    runScratch.writeUInt16LE(place, runsEnd + 2)
+    runScratch.writeUInt16LE(group === bad ? 0 : pages[page], runsEnd + 4)
+    runsEnd += runBytes
   }
-  const bytes = Buffer.alloc(headerBytes + places.size * groupBytes + (runs.length / 4) * runBytes)
-  bytes.writeUInt16LE(mapRowVersion, 0)
-  bytes.writeUInt16LE(places.size, 2)
-  bytes.writeUInt32LE(runs.length / 4, 4)
-  let at = headerBytes
-  for (const handle of places.keys()) {
-    const { vdisk, epoch, counter } = partsOfGroupId(idOf(handle))
-    bytes.writeBigUInt64LE(BigInt(vdisk), at)
-    bytes.writeUInt32LE(epoch, at + 8)
-    bytes.writeUInt32LE(counter, at + 12)
-    at += groupBytes
-  }
-  for (let run = 0; run < runs.length; run += 4) {
-    bytes.writeUInt8(runs[run], at)
-    bytes.writeUInt8(runs[run + 1], at + 1)
-    bytes.writeUInt16LE(runs[run + 2], at + 2)
-    bytes.writeUInt16LE(runs[run + 3], at + 4)
-    at += runBytes
-  }
-  assert(at === bytes.length, 'a map row is as long as its parts')
+  const runsAt = front + headerBytes + groupCount * groupBytes
+  const bytes = Buffer.allocUnsafe(runsAt + runsEnd)
+  bytes.writeUInt16LE(mapRowVersion, front)
+  bytes.writeUInt16LE(groupCount, front + 2)
+  bytes.writeUInt32LE(runsEnd / runBytes, front + 4)
+  groupScratch.copy(bytes, front + headerBytes, 0, groupCount * groupBytes)
+  runScratch.copy(bytes, runsAt, 0, runsEnd)
   return bytes
+}
+
+/** Where the group stands among those of this row, or an empty slot: of four for each group that a row can name. */
+function slotOf(group: GroupHandle): number {
+  const { handles } = places
+  for (let slot = Math.imul(group, 0x9e37_79b1) >>> 0; ; slot++) {
+    const found = handles[slot % handles.length]
+    if (found === group || found === hole) return slot % handles.length
+  }
+}
+
+function putGroupId(target: Buffer, id: GroupId, at: number): void {
+  const { vdisk, epoch, counter } = partsOfGroupId(id)
+  target.writeUInt32LE(vdisk % 0x1_0000_0000, at)
+  target.writeUInt32LE(Math.floor(vdisk / 0x1_0000_0000), at + 4)
+  target.writeUInt32LE(epoch, at + 8)
+  target.writeUInt32LE(counter, at + 12)
 }
 
 export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHandle): VBlock {

@@ -7,7 +7,7 @@
  * version that it may have.
  */
 import { NdfsError } from '../../base/errors.ts'
-import type { LayerId } from '../../base/ids.ts'
+import type { GroupId, LayerId } from '../../base/ids.ts'
 import { mapPartitionBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
 import type { Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
@@ -193,6 +193,7 @@ export class VDiskMap {
     const changed: { vBlock: number; before: VBlock; after: VBlock }[] = []
     const digest = partition.digest.slice()
     const put: Row[] = []
+    const idOf = (handle: GroupHandle): GroupId => this.#groups.idOf(handle)
     for (const vBlock of vBlocks) {
       const before = this.#vBlocks.get(vBlock) ?? (await this.#read(partition, vBlock))
       const after = copyOfVBlock(before)
@@ -202,12 +203,9 @@ export class VDiskMap {
       }
       changed.push({ vBlock, before, after })
       const version = ++digest[vBlock % vBlocksPerPartition]
-      const stamp = Buffer.alloc(4)
-      stamp.writeUInt32LE(version)
-      put.push({
-        key: vBlockKey(vBlock),
-        value: Buffer.concat([stamp, encodeVBlock(after, (handle) => this.#groups.idOf(handle))]),
-      })
+      const value = encodeVBlock(after, idOf, 4)
+      value.writeUInt32LE(version)
+      put.push({ key: vBlockKey(vBlock), value })
     }
     put.push({ key: digestKey, value: Buffer.from(digest.buffer) })
     await partition.rows.change(put)
