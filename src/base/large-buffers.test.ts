@@ -48,6 +48,7 @@ test('pages begin on a page, and are used again by whoever takes as many, or nea
   giveBackPages(three)
   giveBackPages(three)
   const four = takePages(16 * KiB)
+  giveBackPages(three)
   const others = takePages(16 * KiB)
   assert.equal(four.byteOffset, three.byteOffset)
   assert.notEqual(others.byteOffset, three.byteOffset)

@@ -79,16 +79,25 @@ const keptPagesBytesMax = 4 * MiB
 export function takePages(bytes: number): Buffer {
   if (isOverwritten || bytes >= largeBytesMin) return takeLarge(bytes)
   const size = 2 ** Math.ceil(Math.log2(bytes))
-  const pages = keptPages.get(size)?.pop() ?? alignedBuffer(size)
-  const buffer = size === bytes ? pages : pages.subarray(0, bytes)
+  // A view of its own each time: who gives it back twice gives nothing that another has by then.
+  const buffer = (keptPages.get(size)?.pop() ?? freshPages(size)).subarray(0, bytes)
   lentPages.add(buffer)
   return buffer
+}
+
+function freshPages(bytes: number): Buffer {
+  try {
+    if (hasAddresses) return alignedBuffer(bytes)
+  } catch {
+    hasAddresses = false
+  }
+  return Buffer.allocUnsafeSlow(bytes)
 }
 
 export function giveBackPages(buffer: Buffer): void {
   if (!lentPages.delete(buffer)) return giveBack(buffer)
   const size = 2 ** Math.ceil(Math.log2(buffer.length))
-  const pages = size === buffer.length ? buffer : Buffer.from(buffer.buffer, buffer.byteOffset, size)
+  const pages = Buffer.from(buffer.buffer, buffer.byteOffset, size)
   const same = keptPages.get(size)
   if (same === undefined) keptPages.set(size, [pages])
   else if (same.length * size < keptPagesBytesMax) same.push(pages)

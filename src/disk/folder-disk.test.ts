@@ -405,6 +405,10 @@ test('a failed read is the read’s alone, and a lack of descriptors is not the 
     faults.open = 'EMFILE'
     await assert.rejects(opened.open('f'), { code: 'UNAVAILABLE' })
     await assert.rejects(opened.create('g', 1, 'guest'), { code: 'UNAVAILABLE' })
+    faults.open = undefined
+    faults.syncDirectory = 'EMFILE'
+    await assert.rejects(opened.syncNames(''), { code: 'UNAVAILABLE' })
+    await assert.rejects(opened.create('new/f', 1, 'guest'), { code: 'UNAVAILABLE' })
     assert.equal(opened.state, 'online')
   })
 })

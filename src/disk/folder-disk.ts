@@ -332,7 +332,7 @@ class FolderDisk implements WatchedDisk {
     } catch (error) {
       // Nothing was ever made in a folder that isn't there: what should be durable is.
       if (codeOf(error) === 'ENOENT') return
-      throw this.#failedForGood(error, `sync the names in ${folder}`)
+      throw this.#failedToSyncNames(error, `sync the names in ${folder}`)
     }
   }
 
@@ -422,7 +422,7 @@ class FolderDisk implements WatchedDisk {
     try {
       await this.#watched(this.#files.syncDirectory(this.#pathOf(folder.slice(0, Math.max(parent, 0)))))
     } catch (error) {
-      throw this.#failedForGood(error, `sync the folder above ${folder}`)
+      throw this.#failedToSyncNames(error, `sync the folder above ${folder}`)
     }
   }
 
@@ -471,6 +471,11 @@ class FolderDisk implements WatchedDisk {
     if (codeOf(error) === undefined) throw error
     this.fail(new Error(`it could not ${what}: ${messageOf(error)}`, { cause: error }))
     return this.#failure ?? this.#unavailable(error, what)
+  }
+
+  /** Without a descriptor for the folder nothing was synced, and nothing has failed to be. */
+  #failedToSyncNames(error: unknown, what: string): NdfsError {
+    return isShortOfDescriptors(error) ? this.#unavailable(error, what) : this.#failedForGood(error, what)
   }
 
   #unavailable(error: unknown, what: string): NdfsError {

@@ -19,8 +19,10 @@ import type { File, Files } from './platform.ts'
 
 const { O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR } = fs.constants
 
-/** Shorter writes are synced together with others, and the page cache then makes one of neighbours. */
+/** Opening a file once more costs as much as copying this. */
 const aroundCacheBytesMin = 256 * KiB
+/** Second descriptors that files keep to be read by, all together. Other files are read through the page cache. */
+const readersMax = 1024
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
 
@@ -31,6 +33,7 @@ const call = <T = void>(start: (done: Done<T>) => void): Promise<T> =>
 const codeOf = (error: unknown): unknown => (error as NodeJS.ErrnoException).code
 
 let temporaryFiles = 0
+let readers = 0
 
 export const nodeFiles: Files = {
   async open(path, options = {}) {
@@ -39,7 +42,7 @@ export const nodeFiles: Files = {
     const flags = base | create | (options.durable ? O_DSYNC : 0)
     const direct = options.direct === true
     const fd = direct ? await openDirect(path, flags) : await openFd(path, flags)
-    return new NodeFile(fd, base, direct, !direct && options.durable !== true)
+    return new NodeFile(fd, direct, !direct && options.durable !== true)
   },
 
   makeDirectory: (path) => call((done) => fs.mkdir(path, { recursive: true }, (error) => done(error))),
@@ -67,7 +70,7 @@ export const nodeFiles: Files = {
     const temporary = `${path}.${process.pid}-${++temporaryFiles}.tmp`
     const fd = await openFd(temporary, O_CREAT | O_EXCL | O_RDWR, mode)
     try {
-      const file = new NodeFile(fd, O_RDWR, false, false)
+      const file = new NodeFile(fd, false, false)
       try {
         await file.write([bytes], 0)
         await file.sync()
@@ -134,19 +137,16 @@ async function openDirect(path: string, flags: number): Promise<number> {
 
 class NodeFile implements File {
   readonly #fd: number
-  /** O_RDONLY or O_RDWR. */
-  readonly #access: number
   readonly #direct: boolean
   readonly #mayGoAroundCache: boolean
-  /** The same file, opened for what goes around the page cache: once that was wanted. Undefined where the file system has no such thing. */
-  #around: Promise<number | undefined> | undefined
+  /** The same file, opened to be read around the page cache: once that was wanted. Undefined where it could not be. */
+  #reader: Promise<number | undefined> | undefined
   #underWay = 0
   #closing = false
   #onIdle: (() => void) | undefined
 
-  constructor(fd: number, access: number, direct: boolean, mayGoAroundCache: boolean) {
+  constructor(fd: number, direct: boolean, mayGoAroundCache: boolean) {
     this.#fd = fd
-    this.#access = access
     this.#direct = direct
     this.#mayGoAroundCache = mayGoAroundCache
   }
@@ -155,9 +155,9 @@ class NodeFile implements File {
     this.#assertAligned(target, position)
     this.#begin()
     try {
-      if (!this.#goesAround([target], position))
-        return await readAll(this.#fd, target, position, this.#direct)
-      return await this.#aroundCache((fd, direct) => readAll(fd, target, position, direct))
+      const reader = this.#goesAround([target], position) ? await this.#readerFd() : undefined
+      if (reader === undefined) return await readAll(this.#fd, target, position, this.#direct)
+      return await readAroundCache(reader, this.#fd, target, position)
     } finally {
       this.#end()
     }
@@ -169,11 +169,10 @@ class NodeFile implements File {
       this.#assertAligned(buffer, position + bytes)
       bytes += buffer.length
     }
+    const around = bytes >= aroundCacheBytesMin && this.#goesAround(buffers, position)
     this.#begin()
     try {
-      if (bytes < aroundCacheBytesMin || !this.#goesAround(buffers, position))
-        await writeAll(this.#fd, buffers, position, bytes)
-      else await this.#aroundCache((fd) => writeAll(fd, buffers, position, bytes))
+      await (around ? writeAroundCache : writeAll)(this.#fd, buffers, position, bytes)
     } finally {
       this.#end()
     }
@@ -196,28 +195,29 @@ class NodeFile implements File {
     assert(!this.#closing, 'a file closed twice')
     this.#closing = true
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    const around = await this.#around
-    if (around !== undefined) await call((done) => fs.close(around, done))
-    await call((done) => fs.close(this.#fd, done))
+    const reader = await this.#reader
+    try {
+      if (reader !== undefined) {
+        readers--
+        await call((done) => fs.close(reader, done))
+      }
+    } finally {
+      await call((done) => fs.close(this.#fd, done))
+    }
   }
 
   #goesAround(buffers: readonly Uint8Array[], position: number): boolean {
     return this.#mayGoAroundCache && position % pageBytes === 0 && buffers.every(isAligned)
   }
 
-  /** As durable as without: what is written this way, too, is on stable media once the file was synced. */
-  async #aroundCache<T>(work: (fd: number, direct: boolean) => Promise<T>): Promise<T> {
-    // The file itself, by whatever name it goes now, and also when it has none any more.
-    this.#around ??= openFd(`/proc/self/fd/${this.#fd}`, this.#access | O_DIRECT).catch(() => undefined)
-    const around = await this.#around
-    if (around === undefined) return work(this.#fd, false)
-    try {
-      return await work(around, true)
-    } catch (error) {
-      // It asks for more than whole pages. No other failure is one to try again (I6).
-      if (codeOf(error) !== 'EINVAL') throw error
-      return work(this.#fd, false)
-    }
+  #readerFd(): Promise<number | undefined> | undefined {
+    if (this.#reader !== undefined || readers >= readersMax) return this.#reader
+    readers++
+    this.#reader = openAround(this.#fd, O_RDONLY).catch(() => {
+      readers--
+      return undefined
+    })
+    return this.#reader
   }
 
   #start<T = void>(start: (done: Done<T>) => void): Promise<T> {
@@ -247,6 +247,10 @@ class NodeFile implements File {
   }
 }
 
+/** The file itself, by whatever name it goes now, and also when it has none any more. */
+const openAround = (fd: number, access: number): Promise<number> =>
+  openFd(`/proc/self/fd/${fd}`, access | O_DIRECT)
+
 /** How many bytes there were. */
 async function readAll(fd: number, target: Uint8Array, position: number, direct: boolean): Promise<number> {
   for (let have = 0; ;) {
@@ -254,9 +258,27 @@ async function readAll(fd: number, target: Uint8Array, position: number, direct:
       fs.read(fd, target, have, target.length - have, position + have, done),
     )
     have += count
-    // Only the end of the file stops a direct read between pages, and from there another would be misaligned.
+    // From between pages another direct read would be misaligned.
     if (count === 0 || have === target.length || (direct && count % pageBytes !== 0)) return have
   }
+}
+
+async function readAroundCache(
+  reader: number,
+  fd: number,
+  target: Uint8Array,
+  position: number,
+): Promise<number> {
+  let have = 0
+  try {
+    have = await readAll(reader, target, position, true)
+    if (have === target.length || have % pageBytes === 0) return have
+  } catch (error) {
+    // It asks for more than whole pages. No other failure is one to try again.
+    if (codeOf(error) !== 'EINVAL') throw error
+  }
+  // Mostly the end of the file; but a file system may answer a direct read with less than there is.
+  return have + (await readAll(fd, target.subarray(have), position + have, false))
 }
 
 async function writeAll(
@@ -275,6 +297,30 @@ async function writeAll(
     left -= written
     position += written
     if (left > 0) rest = withoutFirst(rest, written)
+  }
+}
+
+/** As durable as what `writeAll` wrote: once the file was synced. Where the file system has no direct writes, or not such ones, it is written as any other. */
+async function writeAroundCache(
+  fd: number,
+  buffers: readonly Uint8Array[],
+  position: number,
+  bytes: number,
+): Promise<void> {
+  let direct: number
+  try {
+    direct = await openAround(fd, O_RDWR)
+  } catch {
+    return writeAll(fd, buffers, position, bytes)
+  }
+  try {
+    await writeAll(direct, buffers, position, bytes)
+  } catch (error) {
+    // It asks for more than whole pages. No other failure is one to try again (I6).
+    if (codeOf(error) !== 'EINVAL') throw error
+    await writeAll(fd, buffers, position, bytes)
+  } finally {
+    await call((done) => fs.close(direct, done))
   }
 }
 

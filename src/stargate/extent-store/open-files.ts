@@ -16,9 +16,8 @@ import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
 import { isFinished } from './group-file.ts'
 
 /**
- * Enough for random reads over 4 GiB a disk without opening a file for each (an open costs as much as the read). Each
- * may be open twice, so that it is read around the page cache: a quarter of what `ndfs doctor` asks a process to be allowed, so that a node
- * may have several disks.
+ * Enough for random reads over 4 GiB a disk without opening a file for each (an open costs as much as the read): an
+ * eighth of what `ndfs doctor` asks a process to be allowed, so that a node may have several disks, and files a second descriptor to be read by.
  */
 const openFilesMax = 1024
 

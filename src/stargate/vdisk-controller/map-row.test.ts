@@ -63,6 +63,22 @@ for (const seed of seeds(1, 2))
     }
   })
 
+test('groups stand once in a row, however often they come again, and whatever their numbers', () => {
+  // Neighbours in the table that the row is put together in, the largest number among them.
+  const handles = Array.from({ length: 60 }, (_, i) => (i < 30 ? 0xffff_fffe - 1024 * i : 1 + 1024 * i))
+  const block = emptyVBlock()
+  for (let page = 0; page < pagesPerVBlock; page++) {
+    block.groups[page] = handles[(page * 7) % handles.length]
+    block.pages[page] = (page * 3) % 1024
+  }
+  const row = encodeVBlock(block, (handle) => `1-2-${handles.indexOf(handle)}` as GroupId)
+  assert.equal(row.readUInt16LE(2), handles.length)
+  assert.deepEqual(
+    decodeVBlock(row, (id) => handles[Number(id.slice(4))]),
+    block,
+  )
+})
+
 test('a row of the map that is damaged is refused, never taken for holes (I5)', () => {
   const damaged = (change: (bytes: Buffer) => Buffer | void): Buffer => {
     const bytes = Buffer.from(byHand)
