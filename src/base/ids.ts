@@ -49,19 +49,21 @@ export function groupIdOf(vdisk: VDiskId, epoch: Epoch, counter: number): GroupI
   return `${vdisk}-${epoch}-${counter}` as GroupId
 }
 
-export function partsOfGroupId(id: GroupId): { vdisk: VDiskId; epoch: Epoch; counter: number } {
-  const first = id.indexOf('-')
-  const second = id.indexOf('-', first + 1)
-  return {
-    vdisk: digits(id, 0, first) as VDiskId,
-    epoch: digits(id, first + 1, second) as Epoch,
-    counter: digits(id, second + 1, id.length),
-  }
-}
+export const partsOfGroupId = (id: GroupId): { vdisk: VDiskId; epoch: Epoch; counter: number } => ({
+  vdisk: partOfGroupId(id, 0) as VDiskId,
+  epoch: partOfGroupId(id, 1) as Epoch,
+  counter: partOfGroupId(id, 2),
+})
 
-/** Without a string for each part: a row of the map names hundreds of groups. */
-function digits(text: string, from: number, to: number): number {
+const zero = '0'.charCodeAt(0)
+
+/** Its vDisk, epoch or counter. Without an object or a string for it: a row of the map names hundreds of groups. */
+export function partOfGroupId(id: GroupId, part: 0 | 1 | 2): number {
   let value = 0
-  for (let i = from; i < to; i++) value = value * 10 + (text.charCodeAt(i) - 48)
+  for (let i = 0, at = 0; i < id.length && at <= part; i++) {
+    const digit = id.charCodeAt(i) - zero
+    if (digit < 0) at++
+    else if (at === part) value = value * 10 + digit
+  }
   return value
 }

@@ -13,7 +13,7 @@
  * that 256 random writes made takes 256 × 6 bytes and its groups, not 256 × 22.
  */
 import { NdfsError } from '../../base/errors.ts'
-import { type Epoch, groupIdOf, type GroupId, partsOfGroupId, type VDiskId } from '../../base/ids.ts'
+import { type Epoch, groupIdOf, type GroupId, partOfGroupId, type VDiskId } from '../../base/ids.ts'
 import { pagesPerVBlock } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 
@@ -97,11 +97,11 @@ function slotOf(group: GroupHandle): number {
 }
 
 function putGroupId(target: Buffer, id: GroupId, at: number): void {
-  const { vdisk, epoch, counter } = partsOfGroupId(id)
+  const vdisk = partOfGroupId(id, 0)
   target.writeUInt32LE(vdisk % 0x1_0000_0000, at)
   target.writeUInt32LE(Math.floor(vdisk / 0x1_0000_0000), at + 4)
-  target.writeUInt32LE(epoch, at + 8)
-  target.writeUInt32LE(counter, at + 12)
+  target.writeUInt32LE(partOfGroupId(id, 1), at + 8)
+  target.writeUInt32LE(partOfGroupId(id, 2), at + 12)
 }
 
 export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHandle): VBlock {
