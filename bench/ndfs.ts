@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Cluster } from '../test/support/cluster.ts'
 import { pidsOf } from '../test/support/processor-time.ts'
 import { imageMiB, type Job, type JobId } from './jobs.ts'
-import { residentBytes } from './resident-memory.ts'
+import { residentBytes } from '../test/support/resident-memory.ts'
 import type { Resident, Target, TargetNotes } from './target.ts'
 
 export interface NdfsOptions {

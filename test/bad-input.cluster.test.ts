@@ -9,6 +9,7 @@ import { test } from 'node:test'
 import { type Cluster, freePorts, isAlive, ndfsProgram, withCluster } from './support/cluster.ts'
 import { errno, header, NbdClient, NbdError, openSocket } from './support/nbd-client.ts'
 import { figure, run, sleep, tryRun, until } from './support/run.ts'
+import { residentBytes } from './support/resident-memory.ts'
 
 const MiB = 1024 * 1024
 /** What one client may cost a node at most: replies and requests under way, and what the heap leaves uncollected. */
@@ -46,9 +47,6 @@ class Bystander {
     await this.#running
   }
 }
-
-const residentBytes = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
 
 /** Sends the bytes, and waits until the server closes, or a moment has passed. */
 async function sendAndWait(address: string, ...pieces: Buffer[]): Promise<void> {

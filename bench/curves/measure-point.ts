@@ -13,13 +13,13 @@
  *   memory  resident, of the node that owns the vDisk and of the others on average, after all reads
  *   metadata  of the vDisk, keys and values of all its rows in Medusa, for each GiB of it that holds bytes
  */
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { type Cluster, withCluster } from '../../test/support/cluster.ts'
 import { fio } from '../../test/support/fio.ts'
 import { NbdClient } from '../../test/support/nbd-client.ts'
 import { pidsOf, processorSeconds } from '../../test/support/processor-time.ts'
+import { residentBytes } from '../../test/support/resident-memory.ts'
 import { sleep } from '../../test/support/run.ts'
 import { GiB, MiB, pageBytes } from '../../src/base/units.ts'
 import { OtherVDisks } from './other-vdisks.ts'
@@ -122,7 +122,7 @@ async function measureIn(cluster: Cluster, setup: Setup): Promise<Figures> {
   const warmReadMicroseconds = await cost(operations * warmRounds, async () => {
     for (let round = 0; round < warmRounds; round++) await read(overwrites === 'not filled' ? 1 : 2 + round)
   })
-  const resident = cluster.nodes.map(({ id, pid }) => ({ id, MiB: residentMiB(pid) }))
+  const resident = cluster.nodes.map(({ id, pid }) => ({ id, MiB: residentBytes(pid!) / MiB }))
   others.endUse()
   const { id } = await cluster.vdisk(vdisk)
   await cluster.down()
@@ -213,9 +213,4 @@ function metadataBytes(cluster: Cluster, vdisk: number): number {
   } finally {
     database.close()
   }
-}
-
-function residentMiB(pid: number | null): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024
 }

@@ -8,7 +8,7 @@ import { run, until } from '../../test/support/run.ts'
 import { answers, Daemons } from '../daemons.ts'
 import { imageMiB, type Job, type JobId } from '../jobs.ts'
 import { said } from '../machine.ts'
-import { residentBytes } from '../resident-memory.ts'
+import { residentBytes } from '../../test/support/resident-memory.ts'
 import type { Resident, Target, TargetNotes } from '../target.ts'
 
 const osds = [0, 1, 2]

@@ -9,7 +9,7 @@ import { until } from '../../test/support/run.ts'
 import { answers, Daemons } from '../daemons.ts'
 import type { Job, JobId } from '../jobs.ts'
 import { said } from '../machine.ts'
-import { residentBytes } from '../resident-memory.ts'
+import { residentBytes } from '../../test/support/resident-memory.ts'
 import type { Resident, Target, TargetNotes } from '../target.ts'
 
 /** Of its own, as fio's engine can name an address and no port; a GlusterFS of this machine may use the others. */

@@ -78,12 +78,15 @@ const keptPagesBytesMax = 4 * MiB
  */
 export function takePages(bytes: number): Buffer {
   if (isOverwritten || bytes >= largeBytesMin) return takeLarge(bytes)
-  const size = 2 ** Math.ceil(Math.log2(bytes))
+  const size = keptSizeOf(bytes)
   // A view of its own each time: who gives it back twice gives nothing that another has by then.
   const buffer = (keptPages.get(size)?.pop() ?? freshPages(size)).subarray(0, bytes)
   lentPages.add(buffer)
   return buffer
 }
+
+/** So that one fits another's use. */
+const keptSizeOf = (bytes: number): number => 2 ** Math.ceil(Math.log2(bytes))
 
 function freshPages(bytes: number): Buffer {
   try {
@@ -96,7 +99,7 @@ function freshPages(bytes: number): Buffer {
 
 export function giveBackPages(buffer: Buffer): void {
   if (!lentPages.delete(buffer)) return giveBack(buffer)
-  const size = 2 ** Math.ceil(Math.log2(buffer.length))
+  const size = keptSizeOf(buffer.length)
   const pages = Buffer.from(buffer.buffer, buffer.byteOffset, size)
   const same = keptPages.get(size)
   if (same === undefined) keptPages.set(size, [pages])

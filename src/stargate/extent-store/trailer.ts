@@ -28,6 +28,7 @@ import { assert } from '../../base/assert.ts'
 import { crc32c } from '../../base/crc32c.ts'
 import { groupIdOf, partsOfGroupId } from '../../base/ids.ts'
 import type { CopyNumber, Epoch, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
+import { getUint64, putUint64 } from '../../base/uint64.ts'
 import { groupPage, KiB, pageBytes, pagesPerGroupMax, roundUp, vDiskPage } from '../../base/units.ts'
 import type { Extent, Trailer } from './extent-store.ts'
 
@@ -53,14 +54,9 @@ const headerBytes = 48
 const runBytes = 24
 const runsMax = 2 ** 20
 
-function putUint64(target: Buffer, value: number, at: number): void {
+function putWhole(target: Buffer, value: number, at: number): void {
   assert(Number.isSafeInteger(value) && value >= 0, () => `${value} does not fit a trailer`)
-  target.writeUInt32LE(value % 0x1_0000_0000, at)
-  target.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
-}
-
-function getUint64(source: Buffer, at: number): number {
-  return source.readUInt32LE(at) + source.readUInt32LE(at + 4) * 0x1_0000_0000
+  putUint64(target, value, at)
 }
 
 export function encodeTrailer(trailer: CopyTrailer): Buffer {
@@ -75,8 +71,8 @@ export function encodeTrailer(trailer: CopyTrailer): Buffer {
     body + (extents.length + zeros.length) * runBytes + pages * 4 + trailerFooterBytes,
   )
   const { vdisk, epoch, counter } = partsOfGroupId(trailer.group)
-  putUint64(bytes, vdisk, 0)
-  putUint64(bytes, counter, 8)
+  putWhole(bytes, vdisk, 0)
+  putWhole(bytes, counter, 8)
   bytes.writeUInt32LE(epoch, 16)
   bytes.writeUInt32LE(trailer.layer, 20)
   bytes.writeUInt32LE(trailer.number, 24)
@@ -90,16 +86,16 @@ export function encodeTrailer(trailer: CopyTrailer): Buffer {
   bytes.set(names[1], headerBytes + names[0].length)
   let at = body
   for (const extent of extents) {
-    putUint64(bytes, extent.page, at)
-    putUint64(bytes, extent.sequence, at + 8)
+    putWhole(bytes, extent.page, at)
+    putWhole(bytes, extent.sequence, at + 8)
     bytes.writeUInt32LE(extent.count, at + 16)
     bytes.writeUInt32LE(extent.at, at + 20)
     at += runBytes
   }
   for (const zero of zeros) {
-    putUint64(bytes, zero.page, at)
-    putUint64(bytes, zero.sequence, at + 8)
-    putUint64(bytes, zero.count, at + 16)
+    putWhole(bytes, zero.page, at)
+    putWhole(bytes, zero.sequence, at + 8)
+    putWhole(bytes, zero.count, at + 16)
     at += runBytes
   }
   for (let page = 0; page < pages; page++) at = bytes.writeUInt32LE(checksums[page], at)

@@ -29,6 +29,7 @@ import { assert } from '../../base/assert.ts'
 import { crc32c } from '../../base/crc32c.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { EpisodeId, Epoch, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
+import { getUint64, putUint64 } from '../../base/uint64.ts'
 import type { VDiskOffset } from '../../base/units.ts'
 
 /** A header, then its payload, as handed to every replica. */
@@ -65,15 +66,6 @@ export interface RecordHeader {
 
 export interface LogRecord extends RecordHeader {
   readonly payload: Buffer
-}
-
-function putUint64(target: Buffer, value: number, at: number): void {
-  target.writeUInt32LE(value % 0x1_0000_0000, at)
-  target.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
-}
-
-function getUint64(source: Buffer, at: number): number {
-  return source.readUInt32LE(at) + source.readUInt32LE(at + 4) * 0x1_0000_0000
 }
 
 export function encodeRecord(header: RecordHeader, payload: readonly Buffer[]): EncodedRecord {

@@ -14,6 +14,7 @@
  */
 import { NdfsError } from '../../base/errors.ts'
 import { type Epoch, groupIdOf, type GroupId, partOfGroupId, type VDiskId } from '../../base/ids.ts'
+import { putUint64 } from '../../base/uint64.ts'
 import { pagesPerVBlock } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 
@@ -97,9 +98,7 @@ function slotOf(group: GroupHandle): number {
 }
 
 function putGroupId(target: Buffer, id: GroupId, at: number): void {
-  const vdisk = partOfGroupId(id, 0)
-  target.writeUInt32LE(vdisk % 0x1_0000_0000, at)
-  target.writeUInt32LE(Math.floor(vdisk / 0x1_0000_0000), at + 4)
+  putUint64(target, partOfGroupId(id, 0), at)
   target.writeUInt32LE(partOfGroupId(id, 1), at + 8)
   target.writeUInt32LE(partOfGroupId(id, 2), at + 12)
 }
