@@ -47,6 +47,8 @@ export class OrderlyOperator {
   readonly #options: OrderlyOptions
   readonly #chance: SeededChance
   readonly #away = new Set<NodeId>()
+  /** Of them. */
+  readonly #inMaintenance = new Set<NodeId>()
   #removals = 0
   #stopping = false
 
@@ -100,8 +102,10 @@ export class OrderlyOperator {
     if (!this.#mayLeave(node)) return
     this.#away.add(node)
     const change = { mode: 'maintenance', repairWaitsSeconds } as const
-    if (await this.#change((management) => management.changeNode(node, change)))
+    if (await this.#change((management) => management.changeNode(node, change))) {
+      this.#inMaintenance.add(node)
       this.#count('go into maintenance', node)
+    }
   }
 
   async #activateOne(): Promise<void> {
@@ -110,14 +114,18 @@ export class OrderlyOperator {
   }
 
   async #activate(node: NodeId): Promise<void> {
-    if (this.#cluster.notLost().includes(node)) {
+    const isThere = this.#cluster.notLost().includes(node)
+    // One that was lost in maintenance is waited for until somebody says that it doesn't come back.
+    if (isThere || this.#inMaintenance.has(node))
       while (!(await this.#change((management) => management.changeNode(node, { mode: 'active' }))));
+    if (isThere) {
       for (const tier of disksOfNode) {
         const disk = `${node}-${tier}-0`
         while (!(await this.#change((management) => management.changeDisk(disk, { mode: 'active' }))));
       }
       this.#count('make active', node)
     }
+    this.#inMaintenance.delete(node)
     this.#away.delete(node)
   }
 
