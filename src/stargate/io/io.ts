@@ -36,7 +36,10 @@ export interface Run {
 export interface OpenVDisk {
   readonly sizeBytes: number
   read(offset: VDiskOffset, target: Buffer): Maybe<void>
-  /** The buffers are the callee's to keep unchanged until it resolves; the caller doesn't touch them meanwhile. */
+  /**
+   * The payload is the callee's: it may be kept in the log, or, once it has resolved, given back to be used again (large-buffers.ts).
+   * While it is under way, and after it failed, it stays as it is: the caller may repeat it.
+   */
   write(offset: VDiskOffset, payload: Buffer): Maybe<void>
   /** Afterwards the range reads as zeros. `keepSpace`: the caller asks that later writes there do not fail for space (a hint). */
   zero(offset: VDiskOffset, length: number, keepSpace: boolean): Maybe<void>

@@ -23,6 +23,7 @@ import {
   pagesPerVBlock,
   vDiskPage,
 } from '../../base/units.ts'
+import type { Tier } from '../../disk/disk.ts'
 import type { Clock, Log } from '../../platform/platform.ts'
 import type { Extent, ExtentStore, Placement, Trailer } from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
@@ -41,11 +42,16 @@ import type { LogEntry } from './vdisk-log.ts'
 import type { MapEntry, VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
-/** Log bytes of one prefix. Longer ones write less metadata for each byte (M18); this much is packed in a second or two. */
+/**
+ * What the records of one prefix hold, in the log or in groups that they name, in bytes. Longer ones write less metadata for each byte
+ * (M18); this much is packed in a second or two, and planned in some milliseconds, in which the loop does nothing else.
+ */
 export const drainPrefixBytesMax = 64 * 1024 * 1024
 
 /** Groups put together and written at once: memory is this many times 4 MiB. */
 const groupsAtOnceMax = 2
+/** Groups of streams completed at once: their syncs share commits of the file system's journal. */
+const completionsAtOnceMax = 8
 
 /** Attempts on other disks before the drain gives up for now. */
 const attemptsMax = 3
@@ -171,13 +177,16 @@ async function planDrain(
   const holes: MapEntry[] = []
   for (const page of pages) {
     const head = coalesced.get(page)!
-    const mapped = await mappedAt(map, page)
+    if (head.source.kind === 'extent') {
+      keptByGroup.get(head.source.group)!.pages.push({ page, at: head.source.page })
+      continue
+    }
+    const block = map.peek(vBlockOf(page)) ?? (await map.loaded(vBlockOf(page)))
+    const mapped = { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
     const plan = planPage(head, () => mapped)
     if (plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')) {
       if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
-    } else if (plan.paint.length === 0 && keptByGroup.has(plan.base))
-      keptByGroup.get(plan.base)!.pages.push({ page, at: plan.at })
-    else pack.push({ page, plan, sequence: head.sequence })
+    } else pack.push({ page, plan, sequence: head.sequence })
   }
   for (const range of coalesced.ranges())
     for await (const page of map.mappedPages(range.page, range.end))
@@ -195,44 +204,51 @@ async function completeExtents(
   kept: readonly KeptExtent[],
   entries: MapEntry[],
 ): Promise<PageToPack[]> {
-  const { extents, groups, index, row } = context
   const repack: PageToPack[] = []
-  for (const { piece, sequence, pages } of kept) {
-    const extent: Extent = {
-      page: vDiskPage(piece.page),
-      count: piece.checksums.length,
-      at: groupPage(piece.at),
-      sequence,
-    }
-    const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
-    const already = await index.read(piece.group)
+  await atOnce(kept, completionsAtOnceMax, async (extent) => {
+    const { piece, sequence, pages } = extent
+    const group = context.groups.handleOf(piece.group)
+    const already = await context.index.read(piece.group)
     // Where that is not known yet, no copy has failed: the drain waits.
-    const tier = tierOf(extents, piece.copies)
+    const tier = tierOf(context.extents, piece.copies)
     try {
-      if (already === undefined) {
-        await extents.finish(access, trailerOf(context, [extent], piece.checksums))
-        await index.complete(piece.group, {
-          layer: row.state.layer,
-          tier,
-          // Where it was placed is known from its copies alone: groups are asked for on flash.
-          ...(tier === 'flash' ? {} : { mixed: true }),
-          state: 'whole',
-          copies: piece.copies,
-          extents: [extent],
-          checksums: piece.checksums,
-        })
-      }
-      for (const { page, at } of pages) entries.push({ page, group: groups.handleOf(piece.group), at })
+      if (already === undefined) await completeExtent(context, extent, tier)
+      for (const { page, at } of pages) entries.push({ page, group, at })
     } catch (error) {
       if (!hasCode(error, ...copyFailed)) throw error
       context.log.info(`extent group ${piece.group} has lost a copy and is written again`, {
         reason: messageOf(error),
       })
-      for (const { page, at } of pages)
-        repack.push({ page, sequence, plan: { base: groups.handleOf(piece.group), at, paint: [] } })
+      for (const { page, at } of pages) repack.push({ page, sequence, plan: { base: group, at, paint: [] } })
     }
-  }
+  })
   return repack
+}
+
+async function completeExtent(
+  context: DrainContext,
+  { piece, sequence }: KeptExtent,
+  tier: Tier,
+): Promise<void> {
+  const { extents, index, row } = context
+  const extent: Extent = {
+    page: vDiskPage(piece.page),
+    count: piece.checksums.length,
+    at: groupPage(piece.at),
+    sequence,
+  }
+  const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
+  await extents.finish(access, trailerOf(context, [extent], piece.checksums))
+  await index.complete(piece.group, {
+    layer: row.state.layer,
+    tier,
+    // Where it was placed is known from its copies alone: groups are asked for on flash.
+    ...(tier === 'flash' ? {} : { mixed: true }),
+    state: 'whole',
+    copies: piece.copies,
+    extents: [extent],
+    checksums: piece.checksums,
+  })
 }
 
 /** Packs pages by address into new groups on full copies. */
@@ -380,14 +396,11 @@ function trailerOf(context: DrainContext, extents: readonly Extent[], checksums:
 }
 
 async function loadVBlocks(map: VDiskMap, pages: readonly number[]): Promise<void> {
-  const vBlocks = [...new Set(pages.map((page) => Math.floor(page / pagesPerVBlock)))]
+  const vBlocks = [...new Set(pages.map(vBlockOf))]
   await atOnce(vBlocks, 32, (vBlock) => map.load(vBlock))
 }
 
-async function mappedAt(map: VDiskMap, page: number): Promise<{ group: GroupHandle; at: number }> {
-  const block = await map.loaded(Math.floor(page / pagesPerVBlock))
-  return { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
-}
+const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
 
 /** The page reads as zeros, whatever lies beneath. */
 function isAllZero(head: Fragment | undefined): boolean {

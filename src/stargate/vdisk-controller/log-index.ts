@@ -2,12 +2,14 @@
  * What the undrained log says of each page: for each page a chain of fragments, newest first, down to the first that
  * covers the whole page. The newest record's bytes win. Draining builds a second one over its prefix alone.
  *
- * A fragment that a newer one covers is dropped at once, so a chain is no longer than a page has distinct edges.
+ * A fragment that a newer one covers is dropped at once, so a chain is no longer than a page has distinct edges. Where a page's chain
+ * is one page of an extent group it is kept packed, and put together as it is asked for.
  */
 import { assert } from '../../base/assert.ts'
 import type { Sequence } from '../../base/ids.ts'
 import { pageBytes } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import { PackedExtents } from './packed-extents.ts'
 
 export interface Fragment {
   readonly sequence: Sequence
@@ -42,23 +44,30 @@ interface ZeroRange {
 const zeroPagesMax = 64
 
 export class LogIndex {
+  /** A page is in one of the two at most. */
   readonly #pages = new Map<number, Fragment>()
+  readonly #extents = new PackedExtents()
   /** Oldest first; they may overlap. */
   #ranges: ZeroRange[] = []
 
   /** How much it holds: pages and ranges, for bounds. */
   get size(): number {
-    return this.#pages.size + this.#ranges.length
+    return this.#pages.size + this.#extents.size + this.#ranges.length
   }
 
   /** The newest fragment of the page, whose chain says all that the log says of it. */
   get(page: number): Fragment | undefined {
-    return this.#pages.get(page) ?? (this.#ranges.length > 0 ? this.#zeroAt(page) : undefined)
+    return (
+      this.#pages.get(page) ??
+      this.#extentAt(page) ??
+      (this.#ranges.length > 0 ? this.#zeroAt(page) : undefined)
+    )
   }
 
   /** All pages that have fragments of their own, in no order. */
-  pages(): IterableIterator<number> {
-    return this.#pages.keys()
+  *pages(): Generator<number> {
+    yield* this.#pages.keys()
+    yield* this.#extents.keys()
   }
 
   /** The ranges of zeros, as pages from inclusive to exclusive. */
@@ -88,6 +97,7 @@ export class LogIndex {
     else
       for (const page of this.#pages.keys())
         if (page >= firstWhole && page < pastWhole) this.#pages.delete(page)
+    this.#extents.deleteRange(firstWhole, pastWhole)
     const last = this.#ranges.at(-1)
     // A guest that discards a whole disk does so piece by piece: that is one range.
     if (
@@ -104,8 +114,13 @@ export class LogIndex {
   }
 
   putExtent(sequence: Sequence, page: number, count: number, group: GroupHandle, at: number): void {
-    for (let i = 0; i < count; i++)
-      this.#put(page + i, sequence, 0, pageBytes, { kind: 'extent', group, page: at + i })
+    if (this.#ranges.length > 0 || this.#pages.size > 0)
+      for (let covered = page; covered < page + count; covered++) {
+        const head = this.#pages.get(covered) ?? this.#zeroAt(covered, true)
+        assertInSequence(head, sequence)
+        this.#pages.delete(covered)
+      }
+    this.#extents.put(sequence, page, count, group, at)
   }
 
   /** Forgets what records up to `drained` said; `pages`: all that they touched. */
@@ -113,7 +128,11 @@ export class LogIndex {
     this.#ranges = this.#ranges.filter((range) => range.sequence > drained)
     for (const page of pages) {
       const head = this.#pages.get(page)
-      if (head === undefined) continue
+      if (head === undefined) {
+        const extent = this.#extents.get(page)
+        if (extent !== undefined && extent.sequence <= drained) this.#extents.delete(page)
+        continue
+      }
       if (head.sequence <= drained) {
         this.#pages.delete(page)
         continue
@@ -134,8 +153,9 @@ export class LogIndex {
   }
 
   #put(page: number, sequence: Sequence, from: number, to: number, source: FragmentSource): void {
-    const head = this.#pages.get(page) ?? this.#zeroAt(page, true)
-    assert(head === undefined || head.sequence <= sequence, 'records reach the index in sequence')
+    const head = this.#pages.get(page) ?? this.#extentAt(page) ?? this.#zeroAt(page, true)
+    assertInSequence(head, sequence)
+    this.#extents.delete(page)
     const whole = from === 0 && to === pageBytes
     let older = whole ? undefined : head
     while (older !== undefined && older.from >= from && older.to <= to) older = older.older
@@ -145,6 +165,19 @@ export class LogIndex {
       else kept = next
     }
     this.#pages.set(page, { sequence, from, to, source, older })
+  }
+
+  #extentAt(page: number): Fragment | undefined {
+    const packed = this.#extents.get(page)
+    if (packed === undefined) return undefined
+    const { sequence, group, page: at } = packed
+    return {
+      sequence,
+      from: 0,
+      to: pageBytes,
+      source: { kind: 'extent', group, page: at },
+      older: undefined,
+    }
   }
 
   /** Does another range lie in these pages, which one that is merged would leave behind? */
@@ -162,6 +195,10 @@ export class LogIndex {
     }
     return undefined
   }
+}
+
+function assertInSequence(head: Fragment | undefined, sequence: Sequence): void {
+  assert(head === undefined || head.sequence <= sequence, 'records reach the index in sequence')
 }
 
 /** The fragments of a chain as they are now, oldest first: what a reader keeps over an await. */

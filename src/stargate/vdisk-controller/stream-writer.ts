@@ -2,11 +2,14 @@
  * Sequential writes go straight to extent groups (R20, R22): the whole pages to all copies, synced; then one `extent`
  * record through the log says so, and supersedes older bytes because it comes later in the one order.
  *
+ * Payloads are given back for reuse once their record is acknowledged: then nothing needs them any more, unless an attempt was given up.
+ *
  * Writes that follow each other and wait are merged, up to a group's size: one group, one sync, one record. So a
  * group belongs to exactly one record, and is complete when that is drained (M3, C6). Groups are registered ahead,
  * in the index, before any byte is written.
  */
 import { messageOf, NdfsError } from '../../base/errors.ts'
+import { giveBack } from '../../base/large-buffers.ts'
 import { groupBytesMax, groupPage, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { Log } from '../../platform/platform.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
@@ -21,8 +24,11 @@ import type { VDiskRow } from './vdisk-row.ts'
 const registerCount = 8
 const spareMin = 4
 
-/** Groups being written at once: two keep disks and network busy while a third is put together. */
-const writesMax = 3
+/**
+ * Bytes that must wait before another group is begun beside so many that are being written. A group costs some ten syncs and changes of
+ * metadata, however full it is; so as long as there is one on its way writes that wait are gathered, for as long as it takes.
+ */
+const bytesToBegin = [1, groupBytesMax / 2, groupBytesMax, groupBytesMax]
 
 /** Attempts on other disks before the write goes through the log instead. */
 const attemptsMax = 2
@@ -84,8 +90,9 @@ export class StreamWriter {
   }
 
   #pump(): void {
-    while (this.#writing < writesMax && this.#waiting.length > 0) {
-      const run = this.#takeRun()
+    while (this.#writing < bytesToBegin.length) {
+      const run = this.#takeRun(bytesToBegin[this.#writing])
+      if (run === undefined) return
       this.#writing++
       this.#writeRun(run)
         .then(
@@ -100,19 +107,24 @@ export class StreamWriter {
     }
   }
 
-  /** The oldest waiting write and those that follow it without a gap, as far as one group goes. */
-  #takeRun(): Waiting[] {
-    const run = [this.#waiting.shift()!]
+  /** The oldest waiting write and those that follow it without a gap, as far as one group goes; undefined where that is too little. */
+  #takeRun(bytesMin: number): Waiting[] | undefined {
+    if (this.#waiting.length === 0) return undefined
+    const rest = [...this.#waiting]
+    const run = [rest.shift()!]
     let end = run[0].offset + run[0].payload.length
     let bytes = run[0].payload.length
     for (;;) {
-      const next = this.#waiting.findIndex((write) => write.offset === end)
-      if (next < 0 || bytes + this.#waiting[next].payload.length > groupBytesMax) return run
-      const [write] = this.#waiting.splice(next, 1)
+      const next = rest.findIndex((write) => write.offset === end)
+      if (next < 0 || bytes + rest[next].payload.length > groupBytesMax) break
+      const [write] = rest.splice(next, 1)
       run.push(write)
       end += write.payload.length
       bytes += write.payload.length
     }
+    if (bytes < bytesMin) return undefined
+    this.#waiting = rest
+    return run
   }
 
   async #writeRun(run: readonly Waiting[]): Promise<void> {
@@ -121,8 +133,9 @@ export class StreamWriter {
     const length = parts.reduce((sum, part) => sum + part.length, 0)
     let payload: ExtentPayload
     let used: RegisteredGroup[]
+    let attempts: number
     try {
-      ;({ payload, used } = await this.#writePages(offset, length, parts))
+      ;({ payload, used, attempts } = await this.#writePages(offset, length, parts))
     } catch (error) {
       this.#context.log.debug('a stream goes through the log', { reason: messageOf(error) })
       for (const write of run) write.stillWanted()
@@ -139,13 +152,15 @@ export class StreamWriter {
     }
     // From here on the record keeps its groups: the pins are its own until it is drained.
     await this.#context.append('extent', offset, length, encodeExtentPayload(payload))
+    // What was given up may still send, or write, from there.
+    if (attempts === payload.pieces.length) for (const part of parts) giveBack(part)
   }
 
   async #writePages(
     offset: number,
     length: number,
     parts: readonly Buffer[],
-  ): Promise<{ payload: ExtentPayload; used: RegisteredGroup[] }> {
+  ): Promise<{ payload: ExtentPayload; used: RegisteredGroup[]; attempts: number }> {
     const firstWhole = Math.ceil(offset / pageBytes)
     const pastWhole = Math.floor((offset + length) / pageBytes)
     const bytes = wholePages(offset, parts)
@@ -153,7 +168,7 @@ export class StreamWriter {
     const head = Buffer.concat(cut(bytes, 0, firstWhole * pageBytes - offset))
     const tail = Buffer.concat(cut(bytes, pastWhole * pageBytes - offset, length))
     const used: RegisteredGroup[] = []
-    const pieces: Promise<ExtentPayload['pieces'][number]>[] = []
+    const pieces: Promise<{ piece: ExtentPayload['pieces'][number]; attempts: number }>[] = []
     for (let page = firstWhole; page < pastWhole; page += pagesPerGroupMax) {
       const past = Math.min(page + pagesPerGroupMax, pastWhole)
       pieces.push(
@@ -166,14 +181,16 @@ export class StreamWriter {
       for (const group of used) this.#giveUp(group)
       throw failed.reason
     }
-    return { payload: { head, tail, pieces: await Promise.all(pieces) }, used }
+    const written = await Promise.all(pieces)
+    const attempts = written.reduce((sum, one) => sum + one.attempts, 0)
+    return { payload: { head, tail, pieces: written.map(({ piece }) => piece) }, used, attempts }
   }
 
   async #writeGroup(
     page: number,
     pages: readonly Buffer[],
     used: RegisteredGroup[],
-  ): Promise<ExtentPayload['pieces'][number]> {
+  ): Promise<{ piece: ExtentPayload['pieces'][number]; attempts: number }> {
     for (let attempt = 1; ; attempt++) {
       const group = await this.#takeSpare()
       try {
@@ -190,7 +207,7 @@ export class StreamWriter {
         )
         used.push(group)
         this.#context.groups.hold(group.handle, { copies: group.copies, checksums })
-        return { group: group.id, copies: group.copies, page, at: 0, checksums }
+        return { piece: { group: group.id, copies: group.copies, page, at: 0, checksums }, attempts: attempt }
       } catch (error) {
         this.#giveUp(group)
         if (error instanceof NdfsError && typeof error.facts.disk === 'string')

@@ -192,13 +192,17 @@ export class VDiskLog {
     return { sequence: entry.sequence, done }
   }
 
-  /** Undrained and acknowledged records, from the oldest on, of at most about `bytesMax`; at least one where there is one. */
+  /**
+   * Undrained and acknowledged records, from the oldest on, that hold at most about `bytesMax`, in the log or in groups that they name;
+   * at least one where there is one.
+   */
   prefix(bytesMax: number): readonly LogEntry[] {
     const prefix: LogEntry[] = []
     let bytes = 0
     for (const entry of this.#entries) {
-      if (entry.sequence > this.#acknowledged || (bytes > 0 && bytes + entry.payloadBytes > bytesMax)) break
-      bytes += entry.payloadBytes
+      const held = entry.kind === 'extent' ? entry.length : entry.payloadBytes
+      if (entry.sequence > this.#acknowledged || (bytes > 0 && bytes + held > bytesMax)) break
+      bytes += held
       prefix.push(entry)
     }
     return prefix

@@ -64,8 +64,8 @@ export class IncomingBytes {
         return false
       }
       // Not zeroed, and fresh memory is taken from the system only as it is filled: a client that announces 32 MiB and
-      // falls silent costs what it sent. Nobody may give it back: after a write that failed, the vDisk may still hold
-      // the payload, in a record that waits to be sent once more.
+      // falls silent costs what it sent. Only the vDisk gives it back: it may hold the payload in its log, also after
+      // a write that failed.
       this.#joined = takeLarge(count)
       this.#joinedBytes = 0
     }
