@@ -109,3 +109,14 @@ test('R28: the limit changes at run time; a lower one gives pages back at once, 
   put(10)
   assert.equal(cache.statistics().pages, 0)
 })
+
+test('R28: what a lower limit gives up goes back to the system at once', () => {
+  const cache = createExtentCache({ limitBytes: 300 * MiB })
+  const page = Buffer.alloc(pageBytes, 1)
+  for (let i = 0; i < (300 * MiB) / pageBytes; i++) cache.put(1 + Math.floor(i / 1024), i % 1024, page, 0)
+  const full = process.memoryUsage.rss()
+  cache.limitBytes = 30 * MiB
+  const freed = full - process.memoryUsage.rss()
+  assert.ok(freed > 200 * MiB, `of 270 MiB ${Math.round(freed / MiB)} were given back`)
+  assert.equal(cache.statistics().usedBytes, 30 * MiB)
+})

@@ -10,8 +10,11 @@ import { MiB, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { ExtentCache, ExtentCacheStatistics, GroupHandle } from './extent-cache.ts'
 import { keyOf, PageTable } from './page-table.ts'
 
-/** Large enough that slabs are few, small enough that a small cache takes little and a lowered limit gives back soon. */
-const slabBytes = 1 * MiB
+/**
+ * More than the C library ever keeps for reuse: each slab is a mapping of its own, so that a lowered limit gives its memory back to the
+ * system at once. A small cache is less than one slab; of a large one what is never filled takes no memory.
+ */
+const slabBytes = 64 * MiB
 const pagesPerSlab = slabBytes / pageBytes
 
 const slabOf = (slot: number): number => Math.floor(slot / pagesPerSlab)
@@ -95,7 +98,14 @@ class PageCache implements ExtentCache {
     this.#referenced = referenced
     this.#pages = kept
     this.#hand = 0
-    this.#slabs.length = Math.min(this.#slabs.length, Math.ceil(kept / pagesPerSlab))
+    for (const slab of this.#slabs.splice(Math.ceil(kept / pagesPerSlab))) release(slab)
+    // The last one may have been cut to the limit, or is to be.
+    this.#slabs.forEach((slab, i) => {
+      if (slab.length === this.#sizeOfSlab(i)) return
+      this.#slabs[i] = Buffer.allocUnsafeSlow(this.#sizeOfSlab(i))
+      slab.copy(this.#slabs[i])
+      release(slab)
+    })
   }
 
   statistics(): ExtentCacheStatistics {
@@ -110,9 +120,14 @@ class PageCache implements ExtentCache {
 
   #newSlot(): number {
     const slot = this.#pages++
+    const slab = slabOf(slot)
     // Not zeroed: the system hands out a slab's memory when it is first written to.
-    if (slabOf(slot) === this.#slabs.length) this.#slabs.push(Buffer.allocUnsafeSlow(slabBytes))
+    if (slab === this.#slabs.length) this.#slabs.push(Buffer.allocUnsafeSlow(this.#sizeOfSlab(slab)))
     return slot
+  }
+
+  #sizeOfSlab(slab: number): number {
+    return Math.min(slabBytes, this.#slots * pageBytes - slab * slabBytes)
   }
 
   #evictOne(): number {
@@ -126,4 +141,9 @@ class PageCache implements ExtentCache {
     this.#table.remove(slot)
     return slot
   }
+}
+
+/** Nobody has a view of it: what is read is copied. */
+function release(slab: Buffer): void {
+  ;(slab.buffer as ArrayBuffer).transfer(0)
 }
