@@ -9,7 +9,7 @@
 import { NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
 import { mapPartitionBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
-import type { Row } from '../../medusa/medusa.ts'
+import { changeBytesMax, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { GroupTable } from './group-table.ts'
 import { copyOfVBlock, decodeVBlock, emptyVBlock, encodeVBlock, hole, type VBlock } from './map-row.ts'
@@ -25,8 +25,8 @@ export const vBlockKey = (vBlock: number): string =>
 /** vBlocks that one vDisk keeps in memory: 1.5 KiB each, so 24 MiB, which cover 16 GiB. */
 const vBlocksMax = 16 * 1024
 
-/** One change of the map holds at most this many vBlocks: 256 rows of at most 4 KiB are below Medusa's batch limit. */
-const vBlocksPerChangeMax = 128
+/** One change of the map holds rows of about so many bytes, far below what Medusa takes in one: each is synced on two disks, and costs the more, the fewer it holds. */
+const changeBytesUsual = changeBytesMax / 2
 
 /** Where a page shall point from now on. */
 export interface MapEntry {
@@ -107,9 +107,9 @@ export class VDiskMap {
     const least: Row[] = []
     for (const [number, vBlocks] of byPartition) {
       const partition = await this.#partition(number)
-      for (let i = 0; i < vBlocks.length; i += vBlocksPerChangeMax)
-        await partition.rows.serial.run(() =>
-          this.#changeVBlocks(partition, vBlocks.slice(i, i + vBlocksPerChangeMax), byVBlock),
+      for (let changed = 0; changed < vBlocks.length;)
+        changed += await partition.rows.serial.run(() =>
+          this.#changeVBlocks(partition, vBlocks.slice(changed), byVBlock),
         )
       const version = Buffer.alloc(8)
       version.writeBigUInt64LE(BigInt(partition.rows.version))
@@ -185,14 +185,16 @@ export class VDiskMap {
     return decodeVBlock(value.subarray(4), (id) => this.#groups.handleOf(id))
   }
 
+  /** Changes the first of these, as many as go into one change; tells how many. */
   async #changeVBlocks(
     partition: Partition,
     vBlocks: readonly number[],
     entries: ReadonlyMap<number, readonly MapEntry[]>,
-  ): Promise<void> {
+  ): Promise<number> {
     const changed: { vBlock: number; before: VBlock; after: VBlock }[] = []
     const digest = partition.digest.slice()
     const put: Row[] = []
+    let bytes = 0
     const idOf = (handle: GroupHandle): GroupId => this.#groups.idOf(handle)
     for (const vBlock of vBlocks) {
       const before = this.#vBlocks.get(vBlock) ?? (await this.#read(partition, vBlock))
@@ -206,6 +208,8 @@ export class VDiskMap {
       const value = encodeVBlock(after, idOf, 4)
       value.writeUInt32LE(version)
       put.push({ key: vBlockKey(vBlock), value })
+      bytes += value.length
+      if (bytes >= changeBytesUsual) break
     }
     put.push({ key: digestKey, value: Buffer.from(digest.buffer) })
     await partition.rows.change(put)
@@ -215,6 +219,7 @@ export class VDiskMap {
       for (let i = 0; i < pagesPerVBlock; i++)
         if (before.groups[i] !== after.groups[i]) this.onChanged(vBlock, before.groups[i], after.groups[i])
     }
+    return changed.length
   }
 
   #partition(number: number): Promise<Partition> {
