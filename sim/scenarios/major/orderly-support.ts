@@ -17,7 +17,7 @@ export interface Staged {
   readonly scene: Scene
   readonly stage: Orderly
   readonly owner: NodeId
-  /** The first node beside the owner that holds copies. */
+  /** The node beside the owner that holds most copies. */
   readonly holder: NodeId
 }
 
@@ -38,7 +38,7 @@ export class Orderly {
     }
     await scene.done(guest.write(0, 8))
     const owner = scene.owner()!
-    const holder = scene.groupNodes().find((node) => node !== owner)!
+    const holder = scene.mainHolder(owner)
     return { scene, stage: new Orderly(scene), owner, holder }
   }
 

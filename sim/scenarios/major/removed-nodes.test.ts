@@ -6,6 +6,7 @@ import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
 import type { NodeManagement } from '../../../src/node-management.ts'
 import { findOnDisks } from '../../drained.ts'
 import { Orderly } from './orderly-support.ts'
+import { Scene } from './support.ts'
 
 const refused =
   (code: 'REFUSED' | 'UNAVAILABLE', pattern: RegExp) =>
@@ -23,11 +24,15 @@ test('a node is removed once it is drained, its process ends, and it is refused 
   const { scene, stage, holder } = await Orderly.begin({ seed: 1 })
   const { cluster } = scene
   await assert.rejects(stage.ask(remove(holder)), refused('REFUSED', /Drain it first/))
+  // Copies take a while to move.
+  for (const node of cluster.names)
+    scene.faulty(node, (one) => (Scene.isGroup(one) ? { delayMs: 100 } : undefined))
   await stage.drain(holder)
   await assert.rejects(
     stage.ask(remove(holder), holder),
     refused('REFUSED', /owns|have copies|have their log/),
   )
+  for (const node of cluster.names) scene.faulty(node, () => undefined)
   await stage.drained(holder)
   const guest = scene.guest(cluster.names.find((node) => node !== holder)!)
   const write = guest.write(0, 32)

@@ -181,6 +181,15 @@ export class Scene {
     return [...new Set(nodes)].sort()
   }
 
+  /** The one beside these that holds most copies; the last node where none does. */
+  mainHolder(...beside: NodeId[]): NodeId {
+    const counts = new Map<NodeId, number>()
+    for (const { copies } of this.#groupRows('v'))
+      for (const { node } of copies) if (!beside.includes(node)) counts.set(node, (counts.get(node) ?? 0) + 1)
+    const none = [this.cluster.names.at(-1)!, 0] as [NodeId, number]
+    return [...counts].reduce((a, b) => (b[1] > a[1] ? b : a), none)[0]
+  }
+
   /** Disks that rows name which are not about to be deleted. */
   groupDisks(vdisk = 'v'): DiskId[] {
     const whole = this.#groupRows(vdisk).filter(({ state }) => state === 'whole')

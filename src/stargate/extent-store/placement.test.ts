@@ -260,3 +260,27 @@ test('no other choice has fewer suspects, nor as few and more blocks, nor as man
     { seed: 20_261_121, numRuns: 1000 },
   )
 })
+
+test('with a draw the other copies go everywhere, to each disk as often as its share of what is free (R18, R22)', () => {
+  const candidates = [
+    candidate('n1', 'a', 'flash', 20),
+    candidate('n2', 'b', 'flash', 20),
+    candidate('n3', 'c', 'flash', 60),
+    candidate('n4', 'd', 'hdd', 80),
+  ]
+  const placed = new Map<string, number>()
+  for (let draw = 0; draw < 4000; draw++) {
+    const [first, second] = nodes(
+      place({ ...request, draw }, draw % 2 === 0 ? candidates : candidates.toReversed()),
+    )
+    assert.equal(first, 'n1', 'what weighs more than room weighs more than lots')
+    placed.set(second, (placed.get(second) ?? 0) + 1)
+  }
+  assert.deepEqual([...placed.keys()].sort(), ['n2', 'n3'])
+  const share = placed.get('n3')! / 4000
+  assert.ok(share > 0.7 && share < 0.8, `three times the room of n2, and ${share} of all`)
+  assert.deepEqual(
+    place({ ...request, draw: 7 }, candidates),
+    place({ ...request, draw: 7 }, candidates.toReversed()),
+  )
+})

@@ -10,8 +10,10 @@
  *       disks with room that guests may use: the reserve of one is for when no other has any (I10)
  *       disks of the tier asked for (I8: copies come before tiers; see `isMixed`)
  *       the owner's own node (R6)
- *       the disk with the largest part of its space free
+ *       by lot, in proportion to free space, where the request has a draw; else the disk with the largest part of its space free
  *       names, so that equal candidates give equal answers everywhere.
+ *  3. Lots, because many choose at once, by what they heard a second ago: the disk with most room would get all that they write until
+ *     then (R18, R22). In the long run each disk is as full as the others all the same.
  */
 import type { DiskRef, NodeId } from '../../base/ids.ts'
 import type { DiskSpace, SpacePurpose, Tier } from '../../disk/disk.ts'
@@ -36,6 +38,8 @@ export interface PlacementRequest {
   readonly owner: NodeId
   /** Chosen last: they failed a moment ago (F10). */
   readonly avoid: readonly NodeId[]
+  /** Drawn anew for each group: a number below 2^32. */
+  readonly draw?: number
 }
 
 export interface Placement {
@@ -121,11 +125,25 @@ function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Cand
     first(({ space }) => space.guestFreeBytes >= request.bytes) ||
     first(({ tier }) => tier === request.tier) ||
     first(({ ref }) => ref.node === request.owner) ||
+    (request.draw === undefined
+      ? 0
+      : lot(request.draw, request.purpose, a) - lot(request.draw, request.purpose, b)) ||
     freePart(b) - freePart(a) ||
     order(a.ref.node, b.ref.node) ||
     order(a.ref.disk, b.ref.disk) ||
     order(a.ref.incarnation, b.ref.incarnation)
   )
+}
+
+/** The least wins, each as often as its share of what is free (weighted rendezvous). */
+function lot(draw: number, purpose: SpacePurpose, { ref, space }: Candidate): number {
+  let hash = draw | 0
+  for (const char of `${ref.node} ${ref.disk}`)
+    hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193) ^ (hash >>> 15)
+  hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d)
+  hash = Math.imul(hash ^ (hash >>> 15), 0x846ca68b)
+  const uniform = (((hash ^ (hash >>> 16)) >>> 0) + 0.5) / 2 ** 32
+  return -Math.log(uniform) / Math.max(1, freeFor(purpose, space))
 }
 
 const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)

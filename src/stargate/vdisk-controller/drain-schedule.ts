@@ -8,7 +8,7 @@
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Sequence, VDiskId } from '../../base/ids.ts'
 import { Serial } from '../../base/serial.ts'
-import { KiB } from '../../base/units.ts'
+import { KiB, pageBytes } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import { compact, victimsAmong } from './compact.ts'
 import { type DrainContext, drainPrefix, drainPrefixBytesMax } from './drain.ts'
@@ -20,6 +20,8 @@ import type { VDiskLog } from './vdisk-log.ts'
 
 /** Records, or entries of the index, at which a drain begins, however few bytes they hold. */
 const drainBeginsAtEntries = 64 * KiB
+/** Pages of streams at which it begins, as many as one drain takes: until then what they overwrite takes room on the disks beside them. */
+const drainBeginsAtStreamPages = drainPrefixBytesMax / pageBytes
 /** As many times as long, where it has something left to free. */
 const idleReleasesWaited = 10
 /** What a failed drain waits before it is tried again: the first time, and at most. */
@@ -115,9 +117,10 @@ export class DrainSchedule {
   }
 
   #isMuch(): boolean {
-    const { vdiskLog, pace, isWaitedFor } = this.#context
+    const { vdiskLog, index, pace, isWaitedFor } = this.#context
     return (
       vdiskLog.undrainedBytes >= pace.drainBeginsAtBytes ||
+      index.streamPages >= drainBeginsAtStreamPages ||
       this.entries >= drainBeginsAtEntries ||
       isWaitedFor()
     )

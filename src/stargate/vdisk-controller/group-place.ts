@@ -87,6 +87,8 @@ export interface GroupWish {
   readonly purpose: SpacePurpose
   readonly owner: NodeId
   readonly avoid: readonly NodeId[]
+  /** See `PlacementRequest`. */
+  readonly draw?: number
 }
 
 /** Disks for the copies of a new group, on flash where there is room. OUT_OF_SPACE or TOO_FEW_REPLICAS where there are too few. */

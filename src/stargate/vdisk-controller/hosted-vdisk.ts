@@ -218,7 +218,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#streamWriter = new StreamWriter({
       ...shared,
       suspect,
-      place: () => this.#placeGroup(groupBytesMax, 'guest'),
+      place: () => this.#placeGroup(groupBytesMax, 'guest', chance.below(2 ** 32)),
       append: (kind, offset, length, payload) => this.#append(kind, offset, length, payload),
     })
     const reclaimer: Reclaimer = new Reclaimer({
@@ -270,7 +270,7 @@ export class HostedVDiskController implements HostedVDisk {
       drain: {
         ...shared,
         suspect,
-        place: (bytes) => this.#placeGroup(bytes, 'maintenance'),
+        place: (bytes) => this.#placeGroup(bytes, 'maintenance', chance.below(2 ** 32)),
         admit: (bytes) => context.admitMaintenance('drain', bytes),
       },
       vdiskLog: this.#log,
@@ -339,11 +339,13 @@ export class HostedVDiskController implements HostedVDisk {
   }
 
   async write(offset: VDiskOffset, payload: Buffer, senders: readonly Sender[]): Promise<void> {
-    const stream = this.#streams.arrived(offset, payload.length)
+    const { clock } = this.#context.platform
+    const arrivedAt = clock.now()
+    const stream = this.#streams.arrived(offset, payload.length, arrivedAt)
     try {
       await this.#inRoom(senders, payload.length, (taken) => {
         this.#assertInside(offset, payload.length)
-        if (homeOf(offset, payload.length, stream) === 'extent-store') {
+        if (homeOf(offset, payload.length, stream, arrivedAt) === 'extent-store') {
           this.#context.count('streamWrites', 1)
           // Its room stays its own until it is acknowledged: it may yet have to go through the log.
           return this.#streamWriter.write(offset, payload, () => {
@@ -357,7 +359,7 @@ export class HostedVDiskController implements HostedVDisk {
         return done
       })
     } finally {
-      this.#streams.done(stream, payload.length)
+      this.#streams.done(stream, payload.length, clock.now())
     }
   }
 
@@ -483,10 +485,11 @@ export class HostedVDiskController implements HostedVDisk {
     return { disk: placed.ref, tier: placed.tier, done: repairs.sends(placed.ref, bytes) }
   }
 
-  #placeGroup(bytes: number, purpose: 'guest' | 'maintenance'): Placement {
+  #placeGroup(bytes: number, purpose: 'guest' | 'maintenance', draw?: number): Placement {
     const { extents, node, suspects, platform } = this.#context
     const avoid = suspects.now(platform.clock.now())
-    return placeGroup(extents, { copies: this.#row.state.copies, bytes, purpose, owner: node, avoid })
+    const wish = { copies: this.#row.state.copies, bytes, purpose, owner: node, avoid }
+    return placeGroup(extents, draw === undefined ? wish : { ...wish, draw })
   }
 
   // --- replicas, copies ------------------------------------------------------------------------------------------

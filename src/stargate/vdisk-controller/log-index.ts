@@ -55,6 +55,11 @@ export class LogIndex {
     return this.#pages.size + this.#extents.size + this.#ranges.length
   }
 
+  /** Pages that lie in extent groups, whole. */
+  get streamPages(): number {
+    return this.#extents.size
+  }
+
   /** The newest fragment of the page, whose chain says all that the log says of it. */
   get(page: number): Fragment | undefined {
     return (
