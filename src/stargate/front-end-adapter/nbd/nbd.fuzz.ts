@@ -8,99 +8,22 @@
  * `node src/stargate/front-end-adapter/nbd/nbd.fuzz.ts [inputs [seed]]`.
  */
 import { assert } from '../../../base/assert.ts'
+import { dice, noise, pick, type Roll } from '../../../base/dice-for-tests.ts'
 import { NdfsError } from '../../../base/errors.ts'
-import { KiB, millis } from '../../../base/units.ts'
-import type { Clock, Log, Platform, Socket, Timer } from '../../../platform/platform.ts'
+import { KiB } from '../../../base/units.ts'
+import {
+  arrive,
+  fuzzPlatform,
+  FuzzSocket,
+  type FuzzClock,
+} from '../../../platform/fuzz-platform-for-tests.ts'
+import type { Socket } from '../../../platform/platform.ts'
 import { MemoryExports } from './memory-exports.ts'
 import { encodeOption, encodeRequestHeader, numbers, option } from './nbd-protocol.ts'
 import { createNbdServer, type NbdServer, type NbdStatistics } from './nbd.ts'
 
-/** mulberry32: small, and the same everywhere. */
-export function dice(seed: number): (below: number) => number {
-  let state = seed >>> 0
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
-}
-
-type Roll = (below: number) => number
-
-/** Time that stands still, except for what is due at once: a run needs no more. */
-class FuzzClock implements Clock {
-  readonly #soon: (() => void)[] = []
-  now = () => millis(0)
-  wallTime = (): number => 0
-  after = (): Timer => ({ cancel: () => {} })
-  sleep = (): Promise<void> => Promise.resolve()
-  soon = (callback: () => void): void => void this.#soon.push(callback)
-
-  async settle(): Promise<void> {
-    do {
-      for (const callback of this.#soon.splice(0)) callback()
-      // Every chain of promises runs to its end before the loop turns.
-      await new Promise((resolve) => setImmediate(resolve))
-    } while (this.#soon.length > 0)
-  }
-}
-
-const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent }
-
-/** The server's side of a connection whose other side is the fuzzer. */
-class FuzzSocket implements Socket {
-  readonly remoteAddress = 'fuzz'
-  onData: (bytes: Buffer) => void = () => {}
-  room: () => Uint8Array | undefined = () => undefined
-  onFilled: (bytes: number) => void = () => {}
-  onClose: (error?: Error) => void = () => {}
-  onDrain: () => void = () => {}
-  paused = false
-  closed = false
-  readonly #roll: Roll
-  #unsent: (() => void)[] = []
-
-  constructor(roll: Roll) {
-    this.#roll = roll
-  }
-
-  write(buffers: readonly Uint8Array[]): boolean {
-    assert(
-      buffers.every((buffer) => buffer.length > 0 || buffers.length > 1),
-      'an empty write is a wasted call',
-    )
-    return true
-  }
-  whenSent(callback: () => void): void {
-    if (this.closed || this.#roll(4) > 0) queueMicrotask(callback)
-    else this.#unsent.push(callback)
-  }
-  sendAll(): void {
-    for (const callback of this.#unsent.splice(0)) callback()
-  }
-  pause(): void {
-    this.paused = true
-  }
-  resume(): void {
-    this.paused = false
-  }
-  end(): void {
-    this.destroy()
-  }
-  destroy(): void {
-    if (this.closed) return
-    this.closed = true
-    queueMicrotask(() => this.onClose())
-  }
-}
-
 const sizeBytes = 300 * KiB
 const names = ['fuzz/a', 'fuzz/a#client.1', 'fuzz/none', '', 'fuzz/a#', '\u0000', 'ü'.repeat(3000)]
-
-const pick = <T>(roll: Roll, from: readonly T[]): T => from[roll(from.length)]
-const noise = (roll: Roll, count: number): Buffer =>
-  Buffer.from(Array.from({ length: count }, () => roll(256)))
 
 function someOption(roll: Roll): Buffer {
   const name = Buffer.from(pick(roll, names))
@@ -151,7 +74,7 @@ interface Run {
   readonly exports: MemoryExports
   readonly server: NbdServer
   readonly clock: FuzzClock
-  accept: (socket: Socket) => void
+  readonly connect: (socket: Socket) => void
 }
 
 async function oneConnection(run: Run, roll: Roll): Promise<number> {
@@ -169,7 +92,7 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
     })
   }
   const socket = new FuzzSocket(roll)
-  run.accept(socket)
+  run.connect(socket)
 
   const parts: Buffer[] = [numbers([4, roll(20) ? 3 : roll(5)])]
   const options = roll(4) ? 0 : roll(4)
@@ -191,17 +114,8 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
   if (roll(10) === 0) stream = stream.subarray(0, roll(stream.length))
 
   for (let at = 0; at < stream.length && !socket.closed;) {
-    if (!socket.paused) {
-      const room = socket.room()
-      const most = Math.min(stream.length - at, room?.length ?? Infinity)
-      const end = at + Math.min(most, 1 + roll(pick(roll, [2, 40, 5000, 100_000])))
-      if (room === undefined) socket.onData(Buffer.from(stream.subarray(at, end)))
-      else {
-        stream.copy(room, 0, at, end)
-        socket.onFilled(end - at)
-      }
-      at = end
-    } else {
+    if (!socket.paused) at = arrive(socket, stream, at, 1 + roll(pick(roll, [2, 40, 5000, 100_000])))
+    else {
       waiting.shift()?.()
       if (roll(2)) socket.sendAll()
       await clock.settle()
@@ -227,25 +141,12 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
 /** Runs at least `inputs`; throws at the first that breaks something. Tells what the server did. */
 export async function fuzz(inputs: number, seed: number): Promise<NbdStatistics> {
   const roll = dice(seed)
-  const clock = new FuzzClock()
-  let accept: (socket: Socket) => void = () => {}
-  const listener = { address: 'fuzz', close: () => Promise.resolve() }
-  // The adapter uses nothing else of it.
-  const platform = {
-    clock,
-    log: silent,
-    sockets: {
-      listen: async (_: string, onConnection: (socket: Socket) => void) => {
-        accept = onConnection
-        return listener
-      },
-    },
-  } as unknown as Platform
+  const { platform, clock, connect } = fuzzPlatform()
   const exports = new MemoryExports({ 'fuzz/a': sizeBytes })
   const limits = { requestsMax: 4, connectionBytesMax: 2 ** 20, bytesMax: 2 ** 20, ownBytes: 2 ** 16 }
   const server = createNbdServer({ platform, exports, limits })
   await server.listen('fuzz')
-  const run = { exports, server, clock, accept }
+  const run = { exports, server, clock, connect }
   for (let done = 0; done < inputs;) done += 1 + (await oneConnection(run, roll))
   return server.statistics()
 }
