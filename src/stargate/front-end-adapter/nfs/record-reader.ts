@@ -17,6 +17,7 @@ import { assert } from '../../../base/assert.ts'
 import { takeLarge } from '../../../base/large-buffers.ts'
 import { KiB, MiB } from '../../../base/units.ts'
 import { readIntoBytesMin } from '../../../platform/platform.ts'
+import { XdrWriter } from './xdr.ts'
 
 /** A WRITE of the largest size, and what stands around its data. */
 export const recordBytesMax = 1 * MiB + 64 * KiB
@@ -36,6 +37,17 @@ const pinnedShareMax = 16
 
 /** What stands before a message that is sent as one fragment. */
 export const recordMark = (bytes: number): number => (lastFragment | bytes) >>> 0
+
+/** A message and its mark, as a record of one fragment. Its buffers stay as they are until it was sent. */
+export function encodeRecord(encode: (writer: XdrWriter) => void): Buffer[] {
+  const writer = new XdrWriter()
+  writer.uint32(0)
+  encode(writer)
+  const mark = recordMark(writer.length - markBytes)
+  const record = writer.finish()
+  record[0].writeUInt32BE(mark)
+  return record
+}
 
 /** The stream can't be understood any more. */
 export class RecordError extends Error {

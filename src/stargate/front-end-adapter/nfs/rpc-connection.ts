@@ -1,0 +1,386 @@
+/**
+ * One connection of ONC RPC over TCP: its records become calls, and what the procedures say becomes answers, in the order in which they say
+ * it.
+ *
+ *  1. All calls of one piece of the stream are begun in one go; the answers that are ready then leave in one write.
+ *  2. What a connection holds is bounded (I9): calls under way with what they brought and what they may be answered, and answers not yet
+ *     taken. At a bound it stops reading; whatever is given back lets it go on. It is held up only while it holds something itself, so no
+ *     two wait for one another. Beyond that it has one record that has come, and one that comes (record-reader.ts).
+ *  3. A call that must not be done twice is done once, also where it comes again over another connection (duplicate-requests.ts).
+ *  4. When the connection breaks, what is under way is let finish; its answers are kept where they may be asked for again.
+ *
+ *  reading → waiting   a call has come and there is no room for it                        [#step]
+ *  waiting → reading   it was begun                                                       [#step]
+ *  any     → leaving   the server closes: no more calls                                   [leave]
+ *  any     → closed    it is gone, or what it sent can't be understood                    [closed]
+ */
+import { assert } from '../../../base/assert.ts'
+import { messageOf, NdfsError } from '../../../base/errors.ts'
+import type { Clock, Log, Socket } from '../../../platform/platform.ts'
+import { AnswerQueue } from './answer-queue.ts'
+import { keyOf, type CallKey, type DuplicateRequests } from './duplicate-requests.ts'
+import { encodeRecord, RecordError, RecordReader } from './record-reader.ts'
+import type { Caller, Procedure } from './rpc-program.ts'
+import type { RpcLimits } from './rpc-limits.ts'
+import {
+  decodeCall,
+  encodeRefusal,
+  encodeSuccess,
+  type RefusedCall,
+  type RpcCall,
+  type RpcRefusal,
+} from './rpc.ts'
+import { XdrError, XdrReader } from './xdr.ts'
+
+/** What is known of a procedure, and how often it was called. */
+export interface CountedProcedure {
+  readonly procedure: Procedure
+  calls: number
+}
+
+export interface RpcCounters {
+  calls: number
+  /** Calls that were answered with the answer that they had had before, or that another was waiting for. */
+  repeated: number
+  /** Calls that RPC itself refused: unknown programs, bytes that make no sense, credentials. */
+  refused: number
+  /** Calls that a procedure could not answer in its own words: SYSTEM_ERR. */
+  failed: number
+  /** Of records that came whole. */
+  receivedBytes: number
+  sentBytes: number
+  /** Connections that were closed because nothing could be made of what they sent. */
+  garbled: number
+  /** Connections that were closed because they took no answers. */
+  stalled: number
+}
+
+/** What all connections hold together. */
+export interface Held {
+  bytes: number
+}
+
+export interface RpcConnectionParts {
+  readonly socket: Socket
+  readonly host: string
+  readonly port: number
+  readonly find: (call: RpcCall) => CountedProcedure | RpcRefusal
+  readonly duplicates: DuplicateRequests
+  readonly limits: RpcLimits
+  readonly counters: RpcCounters
+  readonly held: Held
+  readonly clock: Clock
+  readonly log: Log
+  /** The connection is gone and nothing of it is under way. */
+  readonly over: () => void
+}
+
+/** What was understood of a record, and waits for room. */
+type Request = Call | (RefusedCall & { readonly bytes: number })
+
+interface Call {
+  readonly xid: number
+  readonly procedure: Procedure
+  readonly args: unknown
+  readonly caller: Caller
+  /** What it holds until it is answered. */
+  readonly bytes: number
+  /** Of a call that must not be done twice. */
+  readonly key: CallKey | undefined
+}
+
+type State = 'reading' | 'waiting' | 'leaving' | 'closed'
+
+export class RpcConnection {
+  readonly #parts: RpcConnectionParts
+  readonly #input = new RecordReader()
+  readonly #answers: AnswerQueue
+  #state: State = 'reading'
+  /** While `waiting`: what waits. */
+  #next: Request | undefined
+  #working = false
+  #waking = false
+  #paused = false
+  #underWay = 0
+  #heldBytes = 0
+  #ended = false
+  #isOver = false
+  #stopPatience = (): void => {}
+
+  constructor(parts: RpcConnectionParts) {
+    this.#parts = parts
+    const { socket, clock, limits } = parts
+    this.#answers = new AnswerQueue({
+      socket,
+      clock,
+      stallMs: limits.stallMs,
+      held: (bytes) => this.#hold(bytes),
+      sent: () => {
+        if (this.#state === 'waiting') this.#wake()
+      },
+      stalled: () => {
+        parts.counters.stalled += 1
+        this.#abort('it takes no answers')
+      },
+    })
+    socket.onData = (piece) => {
+      if (this.#state === 'leaving' || this.#state === 'closed') return
+      this.#input.push(piece)
+      this.#work()
+    }
+    socket.room = () => (this.#state === 'reading' ? this.#input.room() : undefined)
+    socket.onFilled = (bytes) => {
+      if (this.#state === 'leaving' || this.#state === 'closed') return
+      this.#input.filled(bytes)
+      this.#work()
+    }
+    socket.onClose = () => this.#closed()
+  }
+
+  /** No more calls are taken; when those that are there are answered the connection ends. */
+  leave(): void {
+    if (this.#state === 'leaving' || this.#state === 'closed') return
+    this.#state = 'leaving'
+    this.#next = undefined
+    const { clock, limits, socket } = this.#parts
+    const patience = clock.after(limits.leaveMs, () => socket.destroy())
+    this.#stopPatience = () => patience.cancel()
+    // What still comes is dropped, so that the end of the stream is seen.
+    this.#pause(false)
+    if (!this.#working) this.#work()
+  }
+
+  #closed(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#next = undefined
+    this.#stopPatience()
+    this.#answers.close()
+    // The other side may only have said that it sends no more; whoever does that waits for nothing.
+    this.#parts.socket.destroy()
+    if (!this.#working) this.#work()
+  }
+
+  /** Does all that can be done with what has arrived, and sends what is ready. */
+  #work(): void {
+    assert(!this.#working, 'the connection was entered from within')
+    this.#working = true
+    do {
+      while (this.#step());
+      this.#answers.flush()
+    } while (this.#next !== undefined && this.#hasRoom(this.#next))
+    this.#working = false
+    this.#pause(this.#state === 'waiting')
+    this.#settle()
+  }
+
+  /** Answers that got ready one by one, and room that was made, are seen to together. */
+  #wake(): void {
+    if (this.#working || this.#waking) return
+    this.#waking = true
+    this.#parts.clock.soon(() => {
+      this.#waking = false
+      this.#work()
+    })
+  }
+
+  #pause(wanted: boolean): void {
+    if (wanted === this.#paused || this.#state === 'closed') return
+    this.#paused = wanted
+    if (wanted) this.#parts.socket.pause()
+    else this.#parts.socket.resume()
+  }
+
+  /** One thing at a time. False: nothing more can be done now. */
+  #step(): boolean {
+    switch (this.#state) {
+      case 'reading': {
+        const record = this.#record()
+        if (record === undefined) return false
+        this.#next = this.#understand(record)
+        if (this.#next === undefined) return false
+        this.#state = 'waiting'
+        return true
+      }
+      case 'waiting': {
+        const request = this.#next
+        assert(request !== undefined, 'a connection waits for room for nothing')
+        // Also for what is refused: who sends nonsense and takes no answers is held up like all others.
+        if (!this.#hasRoom(request)) return false
+        this.#next = undefined
+        this.#state = 'reading'
+        if ('refusal' in request) this.#refuse(request)
+        else this.#begin(request)
+        return true
+      }
+      case 'leaving':
+      case 'closed':
+        return false
+      default:
+        return this.#state satisfies never
+    }
+  }
+
+  #record(): Buffer[] | undefined {
+    try {
+      return this.#input.next()
+    } catch (error) {
+      if (!(error instanceof RecordError)) throw error
+      return this.#garbled(error.message)
+    }
+  }
+
+  /** Undefined: it is no call, and the connection is over. */
+  #understand(record: Buffer[]): Request | undefined {
+    const { counters, find, host, port } = this.#parts
+    const bytes = record.reduce((sum, { length }) => sum + length, 0)
+    counters.receivedBytes += bytes
+    counters.calls += 1
+    const reader = new XdrReader(record)
+    let call
+    try {
+      call = decodeCall(reader)
+    } catch (error) {
+      if (!(error instanceof XdrError)) throw error
+      return this.#garbled(error.message)
+    }
+    if ('refusal' in call) return { ...call, bytes }
+    const found = find(call)
+    if ('status' in found) return { xid: call.xid, refusal: found, bytes }
+    found.calls += 1
+    const { procedure } = found
+    const caller = { host, port, credentials: call.credentials }
+    const begin = bytes - reader.left
+    let args
+    try {
+      args = procedure.decode(reader)
+    } catch (error) {
+      if (!(error instanceof XdrError)) throw error
+      this.#parts.log.debug('The arguments of a call make no sense', {
+        procedure: procedure.name,
+        reason: error.message,
+      })
+      return { xid: call.xid, refusal: { status: 'GARBAGE_ARGS' }, bytes }
+    }
+    const key = procedure.once ? keyOf(call, caller, wholeOf(record, begin)) : undefined
+    const answerBytes = procedure.answerBytes?.(args) ?? 0
+    return { xid: call.xid, procedure, args, caller, bytes: bytes + answerBytes, key }
+  }
+
+  #hasRoom({ bytes }: Request): boolean {
+    const { limits, held } = this.#parts
+    if (this.#underWay >= limits.callsMax) return false
+    if (this.#heldBytes === 0) return true
+    const own = this.#heldBytes + bytes
+    if (own <= limits.ownBytes) return true
+    return own <= limits.connectionBytesMax && held.bytes + bytes <= limits.bytesMax
+  }
+
+  #hold(bytes: number): void {
+    this.#heldBytes += bytes
+    this.#parts.held.bytes += bytes
+  }
+
+  #begin(call: Call): void {
+    const { duplicates, counters } = this.#parts
+    this.#underWay += 1
+    this.#hold(call.bytes)
+    if (call.key !== undefined) {
+      const isNew = duplicates.begin(call.key, (answer) => {
+        if (answer !== undefined) this.#send([answer])
+        this.#finish(call)
+      })
+      if (!isNew) {
+        counters.repeated += 1
+        return
+      }
+    }
+    let outcome: unknown
+    try {
+      outcome = call.procedure.serve(call.args, call.caller)
+    } catch (error) {
+      this.#failed(call, error)
+      return
+    }
+    if (outcome instanceof Promise)
+      outcome.then(
+        (result) => this.#answer(call, result),
+        (error) => this.#failed(call, error),
+      )
+    else this.#answer(call, outcome)
+  }
+
+  #answer(call: Call, result: unknown): void {
+    const record = encodeRecord((writer) => {
+      encodeSuccess(writer, call.xid)
+      call.procedure.encode(writer, result)
+    })
+    if (call.key !== undefined) this.#parts.duplicates.answered(call.key, record)
+    this.#send(record)
+    this.#finish(call)
+  }
+
+  #failed(call: Call, error: unknown): void {
+    // Anything else is our bug. Thrown on, it stops the process.
+    if (!(error instanceof NdfsError)) throw error
+    this.#parts.counters.failed += 1
+    this.#parts.log.warn('A call failed in a way that its protocol has no word for', {
+      procedure: call.procedure.name,
+      code: error.code,
+      reason: messageOf(error),
+    })
+    const record = encodeRecord((writer) => encodeRefusal(writer, call.xid, { status: 'SYSTEM_ERR' }))
+    if (call.key !== undefined) this.#parts.duplicates.failed(call.key, record)
+    this.#send(record)
+    this.#finish(call)
+  }
+
+  #refuse({ xid, refusal }: RefusedCall): void {
+    this.#parts.counters.refused += 1
+    this.#send(encodeRecord((writer) => encodeRefusal(writer, xid, refusal)))
+  }
+
+  #send(record: readonly Buffer[]): void {
+    if (this.#state === 'closed') return
+    for (const { length } of record) this.#parts.counters.sentBytes += length
+    this.#answers.add(record)
+  }
+
+  /** The call is answered: what it held is free. */
+  #finish(call: Call): void {
+    this.#hold(-call.bytes)
+    this.#underWay -= 1
+    assert(this.#underWay >= 0, 'a call was answered twice')
+    this.#wake()
+  }
+
+  #garbled(reason: string): undefined {
+    this.#parts.counters.garbled += 1
+    this.#abort(reason)
+  }
+
+  /** There is no way back into the stream, or no sense in it. */
+  #abort(reason: string): void {
+    this.#parts.log.info('A connection for NFS was closed', { reason })
+    this.#closed()
+  }
+
+  /** Ends the connection in order when it is to end, and tells when nothing of it is left. */
+  #settle(): void {
+    if (this.#underWay > 0) return
+    if (this.#state === 'leaving' && !this.#ended) {
+      this.#ended = true
+      this.#parts.socket.end()
+    }
+    if (this.#state === 'closed' && !this.#isOver) {
+      this.#isOver = true
+      assert(this.#heldBytes === 0, 'a connection that is over holds something')
+      this.#parts.over()
+    }
+  }
+}
+
+/** The bytes of a record from one of them on. */
+function wholeOf(record: readonly Buffer[], begin: number): Buffer {
+  return (record.length === 1 ? record[0] : Buffer.concat(record)).subarray(begin)
+}
