@@ -11,7 +11,7 @@
  *
  * Two calls are the same when client, xid, program, version, procedure and arguments are. The client is its address without the port, which
  * changes with each connection; the arguments tell apart what else would be: clients behind one address, or one that has started again and
- * counts its xids from the beginning. (By public documentation, Linux' server does the same, for two minutes, with the port in the key.)
+ * counts its xids from the beginning.
  */
 import { assert } from '../../../base/assert.ts'
 import { crc32c } from '../../../base/crc32c.ts'

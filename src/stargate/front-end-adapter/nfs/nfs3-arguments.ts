@@ -46,7 +46,7 @@ export interface OfHandle {
 }
 
 export type CreateMode =
-  /** Where there is such a file already it is taken, with these attributes. */
+  /** Where there is such a file: unchecked, it is taken, and gets these attributes; guarded, the answer is EXIST. */
   | { readonly mode: 'unchecked' | 'guarded'; readonly attributes: NewAttributes }
   /** Where there is one it must have been made under the same 8 bytes. */
   | { readonly mode: 'exclusive'; readonly verifier: Buffer }

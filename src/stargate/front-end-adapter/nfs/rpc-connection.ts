@@ -18,25 +18,18 @@ import { assert } from '../../../base/assert.ts'
 import { messageOf, NdfsError } from '../../../base/errors.ts'
 import type { Clock, Log, Socket } from '../../../platform/platform.ts'
 import { AnswerQueue } from './answer-queue.ts'
-import { keyOf, type CallKey, type DuplicateRequests } from './duplicate-requests.ts'
+import type { DuplicateRequests } from './duplicate-requests.ts'
 import { encodeRecord, RecordError, RecordReader } from './record-reader.ts'
-import type { Caller, Procedure } from './rpc-program.ts'
 import type { RpcLimits } from './rpc-limits.ts'
 import {
-  decodeCall,
-  encodeRefusal,
-  encodeSuccess,
-  type RefusedCall,
-  type RpcCall,
-  type RpcRefusal,
-} from './rpc.ts'
-import { XdrError, XdrReader } from './xdr.ts'
-
-/** What is known of a procedure, and how often it was called. */
-export interface CountedProcedure {
-  readonly procedure: Procedure
-  calls: number
-}
+  requestOf,
+  type AcceptedCall,
+  type FindProcedure,
+  type RefusedRequest,
+  type Request,
+} from './rpc-request.ts'
+import { encodeRefusal, encodeSuccess } from './rpc.ts'
+import { XdrError } from './xdr.ts'
 
 export interface RpcCounters {
   calls: number
@@ -64,7 +57,7 @@ export interface RpcConnectionParts {
   readonly socket: Socket
   readonly host: string
   readonly port: number
-  readonly find: (call: RpcCall) => CountedProcedure | RpcRefusal
+  readonly find: FindProcedure
   readonly duplicates: DuplicateRequests
   readonly limits: RpcLimits
   readonly counters: RpcCounters
@@ -73,20 +66,6 @@ export interface RpcConnectionParts {
   readonly log: Log
   /** The connection is gone and nothing of it is under way. */
   readonly over: () => void
-}
-
-/** What was understood of a record, and waits for room. */
-type Request = Call | (RefusedCall & { readonly bytes: number })
-
-interface Call {
-  readonly xid: number
-  readonly procedure: Procedure
-  readonly args: unknown
-  readonly caller: Caller
-  /** What it holds until it is answered. */
-  readonly bytes: number
-  /** Of a call that must not be done twice. */
-  readonly key: CallKey | undefined
 }
 
 type State = 'reading' | 'waiting' | 'leaving' | 'closed'
@@ -233,38 +212,14 @@ export class RpcConnection {
   /** Undefined: it is no call, and the connection is over. */
   #understand(record: Buffer[]): Request | undefined {
     const { counters, find, host, port } = this.#parts
-    const bytes = record.reduce((sum, { length }) => sum + length, 0)
-    counters.receivedBytes += bytes
+    for (const { length } of record) counters.receivedBytes += length
     counters.calls += 1
-    const reader = new XdrReader(record)
-    let call
     try {
-      call = decodeCall(reader)
+      return requestOf(record, find, host, port)
     } catch (error) {
       if (!(error instanceof XdrError)) throw error
       return this.#garbled(error.message)
     }
-    if ('refusal' in call) return { ...call, bytes }
-    const found = find(call)
-    if ('status' in found) return { xid: call.xid, refusal: found, bytes }
-    found.calls += 1
-    const { procedure } = found
-    const caller = { host, port, credentials: call.credentials }
-    const begin = bytes - reader.left
-    let args
-    try {
-      args = procedure.decode(reader)
-    } catch (error) {
-      if (!(error instanceof XdrError)) throw error
-      this.#parts.log.debug('The arguments of a call make no sense', {
-        procedure: procedure.name,
-        reason: error.message,
-      })
-      return { xid: call.xid, refusal: { status: 'GARBAGE_ARGS' }, bytes }
-    }
-    const key = procedure.once ? keyOf(call, caller, wholeOf(record, begin)) : undefined
-    const answerBytes = procedure.answerBytes?.(args) ?? 0
-    return { xid: call.xid, procedure, args, caller, bytes: bytes + answerBytes, key }
   }
 
   #hasRoom({ bytes }: Request): boolean {
@@ -281,7 +236,7 @@ export class RpcConnection {
     this.#parts.held.bytes += bytes
   }
 
-  #begin(call: Call): void {
+  #begin(call: AcceptedCall): void {
     const { duplicates, counters } = this.#parts
     this.#underWay += 1
     this.#hold(call.bytes)
@@ -310,7 +265,7 @@ export class RpcConnection {
     else this.#answer(call, outcome)
   }
 
-  #answer(call: Call, result: unknown): void {
+  #answer(call: AcceptedCall, result: unknown): void {
     const record = encodeRecord((writer) => {
       encodeSuccess(writer, call.xid)
       call.procedure.encode(writer, result)
@@ -320,7 +275,7 @@ export class RpcConnection {
     this.#finish(call)
   }
 
-  #failed(call: Call, error: unknown): void {
+  #failed(call: AcceptedCall, error: unknown): void {
     // Anything else is our bug. Thrown on, it stops the process.
     if (!(error instanceof NdfsError)) throw error
     this.#parts.counters.failed += 1
@@ -335,8 +290,9 @@ export class RpcConnection {
     this.#finish(call)
   }
 
-  #refuse({ xid, refusal }: RefusedCall): void {
+  #refuse({ xid, refusal, reason }: RefusedRequest): void {
     this.#parts.counters.refused += 1
+    this.#parts.log.debug('A call was refused', { ...refusal, reason })
     this.#send(encodeRecord((writer) => encodeRefusal(writer, xid, refusal)))
   }
 
@@ -347,7 +303,7 @@ export class RpcConnection {
   }
 
   /** The call is answered: what it held is free. */
-  #finish(call: Call): void {
+  #finish(call: AcceptedCall): void {
     this.#hold(-call.bytes)
     this.#underWay -= 1
     assert(this.#underWay >= 0, 'a call was answered twice')
@@ -378,9 +334,4 @@ export class RpcConnection {
       this.#parts.over()
     }
   }
-}
-
-/** The bytes of a record from one of them on. */
-function wholeOf(record: readonly Buffer[], begin: number): Buffer {
-  return (record.length === 1 ? record[0] : Buffer.concat(record)).subarray(begin)
 }

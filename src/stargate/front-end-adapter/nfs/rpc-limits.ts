@@ -4,7 +4,10 @@ import { KiB, MiB } from '../../../base/units.ts'
 export interface RpcLimits {
   /** A hundred hypervisors, each with some connections (`nconnect` of Linux: up to 16), and room; a client beyond them is closed at once. */
   readonly connectionsMax: number
-  /** Calls of one connection that are under way. Linux keeps 128 in flight at first. */
+  /**
+   * Calls of one connection that are under way. What makers of NFS servers advise Linux clients to keep in flight at most, who else would go
+   * up to 65,536; what is held back waits in their kernel.
+   */
   readonly callsMax: number
   /** Bytes held for one connection: calls under way, the answers that they may have, answers not yet taken. Sixteen of the largest. */
   readonly connectionBytesMax: number
@@ -16,8 +19,8 @@ export interface RpcLimits {
   /** What a connection may hold whatever the others do: a queue of small calls. */
   readonly ownBytes: number
   /**
-   * A client that for so long takes nothing of what waits for it is closed, at the latest after twice that. Linux itself gives a connection
-   * up after three minutes without an answer.
+   * A client that for so long takes nothing of what waits for it is closed, at the latest after twice that. For so long Linux waits
+   * for an answer before it sends a call again.
    */
   readonly stallMs: number
   /** What a connection that is closed from our side may take to finish its calls and take its answers. */

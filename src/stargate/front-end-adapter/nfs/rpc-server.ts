@@ -15,9 +15,10 @@
 import { assert } from '../../../base/assert.ts'
 import type { Address, Listener, Platform, Socket } from '../../../platform/platform.ts'
 import { DuplicateRequests } from './duplicate-requests.ts'
-import { RpcConnection, type CountedProcedure, type Held, type RpcCounters } from './rpc-connection.ts'
+import { RpcConnection, type Held, type RpcCounters } from './rpc-connection.ts'
 import { rpcLimits, type RpcLimits } from './rpc-limits.ts'
 import type { Program } from './rpc-program.ts'
+import type { CountedProcedure } from './rpc-request.ts'
 import type { RpcCall, RpcRefusal } from './rpc.ts'
 
 export type { RpcLimits } from './rpc-limits.ts'
