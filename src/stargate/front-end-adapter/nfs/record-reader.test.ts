@@ -109,3 +109,11 @@ test('a record of too many fragments ends the stream, also where they are empty'
   assert.equal(records(Buffer.concat([many, fragment(pattern(3))]), 1000).records.length, 1)
   assert.throws(() => records(Buffer.concat([many, empty, empty]), 1000), RecordError)
 })
+
+test('the bounds are of one record: any number of them may come', () => {
+  const one = Buffer.concat([fragment(pattern(3), false), fragment(pattern(2))])
+  const many = Buffer.concat(Array.from({ length: fragmentsMax }, () => one))
+  assert.equal(records(many, 1000).records.length, fragmentsMax)
+  const large = fragment(Buffer.alloc(recordBytesMax))
+  assert.equal(records(Buffer.concat([large, large, large]), 64 * KiB).records.length, 3)
+})

@@ -221,6 +221,33 @@ test('a client that takes no answers is held up, and does not hold up others', a
   await until(() => server.statistics().heldBytes === 0)
 })
 
+test('what all connections hold is bounded; beyond that each has a little of its own, and one call of any size', async (t) => {
+  const limits = { connectionBytesMax: 10 * MiB, bytesMax: 910 * KiB, ownBytes: 64 * KiB }
+  const { client, server, tree, socket, handle } = await rawClient(t, { limits })
+  const { opened, open } = gate()
+  tree.before = () => opened
+  const underWay = (): number => server.statistics().callsByProcedure['NFS3.READ'] ?? 0
+  const reads = (count: number, bytes: number): Buffer[] =>
+    Array.from({ length: count }, (_, xid) => callRecord(xid, nfs('read'), range(handle, 0, bytes)))
+  // Each holds what it may be answered. One more than can be begun is looked at.
+  client.socket.write(reads(10, 300 * KiB))
+  await until(() => underWay() === 4)
+  const small = await socket()
+  const toSmall = listen(small)
+  small.write(reads(10, 20 * KiB))
+  await until(() => underWay() === 4 + 4)
+  const large = await socket()
+  const toLarge = listen(large)
+  large.write(reads(10, 300 * KiB))
+  await until(() => underWay() === 4 + 4 + 2)
+  await platform.clock.sleep(20)
+  assert.equal(underWay(), 10)
+  assert.ok(server.statistics().heldBytes < (3 * 300 + 3 * 20 + 300 + 5) * KiB)
+  open()
+  await until(() => [client, toSmall, toLarge].every(({ heard }) => heard.length === 10))
+  await until(() => server.statistics().heldBytes === 0)
+})
+
 test('a client that takes no answers for long is closed', async (t) => {
   const limits = { connectionBytesMax: 16 * MiB, stallMs: 30 }
   const { client, server, handle } = await rawClient(t, { limits })
