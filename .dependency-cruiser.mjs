@@ -10,7 +10,7 @@ const rungs = [
   ['medusa'],
   ['stargate/io'],
   ['stargate/oplog', 'stargate/extent-store', 'stargate/extent-cache'],
-  ['stargate/vdisk-controller'],
+  ['stargate/vdisk-controller', 'stargate/namespace'],
   ['stargate/admission-control'],
   ['stargate/front-end-adapter', 'curator'],
   ['management'],
