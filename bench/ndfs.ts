@@ -1,5 +1,6 @@
 /** NDFS itself: three nodes as processes, two copies, a vDisk over the Unix socket of a node, which then owns it. */
-import { rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cluster } from '../test/support/cluster.ts'
 import { pidsOf } from '../test/support/processor-time.ts'
@@ -84,6 +85,21 @@ export class Ndfs implements Target {
         return { process: `node ${id}`, bytes: residentBytes(pid) - cacheBytes, cacheBytes }
       }),
     )
+  }
+
+  /** What extent groups take on all disks, as the file systems count it. */
+  groupBytes(): number {
+    const folders = this.#cluster.nodes.flatMap(({ id }) => {
+      const disks = join(this.#cluster.dir, 'nodes', id, 'disks')
+      return readdirSync(disks).map((disk) => join(disks, disk, 'groups'))
+    })
+    const lines = execFileSync('du', ['-s', '--block-size=1', ...folders.filter((one) => existsSync(one))], {
+      encoding: 'utf8',
+    })
+    return lines
+      .trim()
+      .split('\n')
+      .reduce((sum, line) => sum + Number(line.split('\t')[0]), 0)
   }
 
   async stop(): Promise<void> {

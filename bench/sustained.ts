@@ -1,6 +1,7 @@
 /**
  * Random writes for five minutes over a vDisk that was written full before: the log fills, and is drained while guests write; overwritten
- * space is compacted. Held against its own first ten seconds, when the log still had room.
+ * space is compacted. Held against its own first ten seconds, when the log still had room; its longest wait against that of a writer
+ * that beside it appends to a file of the same disk, twenty times a second; and dead space against what is alive.
  */
 import { readFileSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,6 +24,9 @@ const leftFreeGiB = 8
 const secondsUsual = 300
 const firstSeconds = 10
 const fillSecondsMax = 1200
+/** A wait below this is no stall, whatever the disk did. */
+const stallMs = 200
+const looksEveryMs = 15_000
 
 export interface Room {
   readonly vdiskGiB: number
@@ -81,7 +85,22 @@ export async function sustained(root: string, signal: AbortSignal, runSeconds = 
     const log = join(root, 'sustained')
     const timed = ['time_based', `runtime=${runSeconds}`, `write_iops_log=${log}`, 'log_avg_msec=1000']
     const work = ['rw=randwrite', 'bs=4k', 'iodepth=32', 'norandommap', 'randrepeat=0']
-    const { writes, longestMs } = await run([...work, ...timed], runSeconds + 120)
+    const beside = fio({
+      place: ['ioengine=psync', 'direct=1', 'sync=dsync', `filename=${join(root, 'beside')}`, 'size=64m'],
+      options: ['rw=write', 'bs=4k', 'rate_iops=20', 'time_based', `runtime=${runSeconds}`],
+      seconds: runSeconds + 120,
+      folder: root,
+      signal,
+    })
+    // Of what overwriting has come to, not of what it began with.
+    const grown: number[] = []
+    const looking = setInterval(() => grown.push(ndfs.groupBytes()), looksEveryMs)
+    const { writes, longestMs } = await run([...work, ...timed], runSeconds + 120).finally(() =>
+      clearInterval(looking),
+    )
+    const disksLongestMs = (await beside).longestMs
+    const liveBytes = vdiskGiB * GiB * copies
+    const deadBytesMost = Math.max(0, ...grown) - liveBytes
     const perSecond = readFileSync(`${log}_iops.1.log`, 'utf8')
       .trim()
       .split('\n')
@@ -101,11 +120,24 @@ export async function sustained(root: string, signal: AbortSignal, runSeconds = 
         ratio: p999Microseconds / p50Microseconds,
         wanted: { atMost: 10 },
       },
+      {
+        name: 'the longest wait',
+        against: `${stallMs} ms, or twice that of the disk by itself`,
+        ratio: longestMs / Math.max(stallMs, 2 * disksLongestMs),
+        wanted: { atMost: 1 },
+      },
+      {
+        name: 'dead space',
+        against: 'what is alive',
+        ratio: deadBytesMost / liveBytes,
+        wanted: { atMost: 1.5 },
+      },
     ].map((goal) => ({ ...goal, met: meets(goal.ratio, goal.wanted) }))
     console.log(
       `first ${firstSeconds} s ${first.toFixed(0)}/s, after that ${after.toFixed(0)}/s (a quiet machine: 15,000/s), ` +
         `the slowest ${firstSeconds} s ${slowest.toFixed(0)}/s; median ${p50Microseconds.toFixed(0)} µs, ` +
-        `p99.9 ${p999Microseconds.toFixed(0)} µs, longest ${longestMs.toFixed(0)} ms\n\n${goalsTable(judged)}`,
+        `p99.9 ${p999Microseconds.toFixed(0)} µs, longest ${longestMs.toFixed(0)} ms; of the writer beside it ` +
+        `${disksLongestMs.toFixed(0)} ms\n\n${goalsTable(judged)}`,
     )
     const memory = await ndfs.memory()
     const file = keepResults('sustained', {
@@ -117,6 +149,9 @@ export async function sustained(root: string, signal: AbortSignal, runSeconds = 
       after,
       slowest,
       longestMs,
+      disksLongestMs,
+      liveBytes,
+      deadBytesMost,
       writes,
       perSecond,
       judged,
