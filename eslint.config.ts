@@ -61,7 +61,12 @@ export default tseslint.config(
               'timers/promises',
             ].flatMap((name) => [
               { name, message: outsideThePlatform },
-              { name: `node:${name}`, message: outsideThePlatform },
+              {
+                name: `node:${name}`,
+                message: outsideThePlatform,
+                // What addresses are, and which network they are in: no call of the machine.
+                ...(name === 'net' ? { allowImportNames: ['BlockList', 'isIP'] } : {}),
+              },
             ]),
             ...['child_process', 'worker_threads', 'perf_hooks', 'process', 'cluster'].map((name) => ({
               name: `node:${name}`,

@@ -64,7 +64,10 @@ export interface Inode {
  * While it is promoting nobody writes to the file. A vDisk's file stays one, also when it shrinks.
  */
 export type Content =
-  { readonly kind: 'inline' } | { readonly kind: 'promoting' | 'vdisk'; readonly vdisk: VDiskId }
+  | { readonly kind: 'inline' }
+  /** `filler`: 1, and one more each time that another goes on with it. */
+  | { readonly kind: 'promoting'; readonly vdisk: VDiskId; readonly filler: number }
+  | { readonly kind: 'vdisk'; readonly vdisk: VDiskId }
 
 export type FileErrorCode =
   /** There is no such name. */
@@ -195,7 +198,10 @@ export interface Namespace {
   write(id: InodeId, offset: number, bytes: Buffer): Promise<Around>
 
   beginPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
-  endPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
+  /** Raises `filler` by one, on condition that it is this: whoever had it before can't end the promotion any more. */
+  takePromotion(id: InodeId, vdisk: VDiskId, filler: number): Promise<Inode>
+  /** CHANGED unless it is promoting to this vDisk by this filler. */
+  endPromotion(id: InodeId, vdisk: VDiskId, filler: number): Promise<Inode>
   undoPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
   /** What a vDisk's owner last knew, from time to time; times never go back. */
   note(id: InodeId, known: { readonly sizeBytes: number; readonly modifyTime: FileTime }): Promise<void>

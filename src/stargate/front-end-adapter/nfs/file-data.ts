@@ -1,0 +1,155 @@
+/**
+ * The bytes of a file, wherever they lie: in the namespace, or, from 512 KiB on, in a vDisk.
+ *
+ * How a file that grows becomes a vDisk (M6), while others write to it from other nodes:
+ *
+ *   1. the inode says `promoting`, to which vDisk, and who fills it: nobody writes to the file from then on     (conditional)
+ *   2. the vDisk is opened for that one's writes alone, and gets the file's bytes
+ *   3. the inode says `vdisk`, on condition that it still says what it said                                     (conditional)
+ *
+ * Who finds a file promoting for longer than `promotionMs` goes on under a number one higher, on the inode first and then on the vDisk: what
+ * the one before it still had under way is refused at the vDisk, and its last step by the inode.
+ */
+import { assert } from '../../../base/assert.ts'
+import type { VDiskId } from '../../../base/ids.ts'
+import type { VDiskOffset } from '../../../base/units.ts'
+import type { Clock } from '../../../platform/platform.ts'
+import { FileError, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
+import type { FileVDisk, Share } from './shares.ts'
+
+/** A vDisk is no longer: 64 TiB. */
+export const fileBytesMax = 64 * 2 ** 40
+/** How long filling a vDisk with less than 512 KiB may take before another does it. */
+const promotionMs = 5_000
+const lookAgainMs = 50
+/** Looks at a file that is another each time: then the client is asked to come again. */
+const looksMax = 200
+
+export interface ReadBytes {
+  readonly bytes: Buffer
+  readonly atEnd: boolean
+  readonly inode: Inode
+  readonly sizeBytes: number
+}
+
+export interface Written {
+  readonly inode: Inode
+  readonly sizeBytes: number
+}
+
+export class FileData {
+  readonly #share: Share
+  readonly #clock: Clock
+
+  constructor(share: Share, clock: Clock) {
+    this.#share = share
+    this.#clock = clock
+  }
+
+  /** As whoever holds the bytes knows it. */
+  async sizeOf(inode: Inode): Promise<number> {
+    const { content } = inode
+    return content?.kind === 'vdisk'
+      ? (await this.#share.vdisks.open(content.vdisk)).sizeBytes
+      : inode.sizeBytes
+  }
+
+  async read(inode: Inode, offset: number, count: number): Promise<ReadBytes> {
+    const { content } = inode
+    if (content?.kind !== 'vdisk') {
+      // What is promoting still lies here, whole.
+      const { bytes, inode: now } = await this.#share.namespace.read(inode.id, offset, count)
+      return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now, sizeBytes: now.sizeBytes }
+    }
+    const vdisk = await this.#share.vdisks.open(content.vdisk)
+    const { sizeBytes } = vdisk
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
+    if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
+    return { bytes, atEnd: offset + bytes.length >= sizeBytes, inode, sizeBytes }
+  }
+
+  /** Durable when it resolves. */
+  write(inode: Inode, offset: number, bytes: Buffer): Promise<Written> {
+    return this.#change(inode, offset + bytes.length, {
+      inline: async (id) => (await this.#share.namespace.write(id, offset, bytes)).after,
+      vdisk: async (vdisk) => {
+        if (offset + bytes.length > vdisk.sizeBytes) await vdisk.resize(offset + bytes.length)
+        await vdisk.write(offset as VDiskOffset, bytes)
+      },
+    })
+  }
+
+  /** Cuts the file, or lets it grow with zeros. */
+  resize(inode: Inode, sizeBytes: number): Promise<Written> {
+    return this.#change(inode, sizeBytes, {
+      inline: async (id) => (await this.#share.namespace.setAttributes(id, { sizeBytes })).after,
+      vdisk: (vdisk) => vdisk.resize(sizeBytes),
+    })
+  }
+
+  async #change(
+    inode: Inode,
+    end: number,
+    to: { inline(id: InodeId): Promise<Inode>; vdisk(vdisk: FileVDisk): Promise<void> },
+  ): Promise<Written> {
+    let promotingSince: number | undefined
+    for (let looks = 0; looks < looksMax; looks++) {
+      const { content } = inode
+      assert(content !== undefined, 'bytes are written to files alone')
+      if (content.kind === 'vdisk') {
+        const vdisk = await this.#share.vdisks.open(content.vdisk)
+        await to.vdisk(vdisk)
+        return { inode, sizeBytes: Math.max(vdisk.sizeBytes, 0) }
+      }
+      if (content.kind === 'inline') {
+        try {
+          if (end < inlineBytesMax) {
+            const after = await to.inline(inode.id)
+            return { inode: after, sizeBytes: after.sizeBytes }
+          }
+          await this.#promote(inode)
+        } catch (error) {
+          if (!(error instanceof FileError) || error.code !== 'CHANGED') throw error
+        }
+      } else {
+        promotingSince ??= this.#clock.now()
+        if (this.#clock.now() - promotingSince > promotionMs) {
+          await this.#fill(await this.#share.namespace.takePromotion(inode.id, content.vdisk, content.filler))
+          promotingSince = undefined
+        } else await this.#clock.sleep(lookAgainMs)
+      }
+      inode = await this.#share.namespace.inode(inode.id)
+    }
+    throw new FileError('CHANGED', `the file ${inode.id} is another at each look`)
+  }
+
+  async #promote(inode: Inode): Promise<void> {
+    const { namespace, vdisks } = this.#share
+    const vdisk = await vdisks.create()
+    let promoting: Inode
+    try {
+      promoting = await namespace.beginPromotion(inode.id, vdisk)
+    } catch (error) {
+      // Nobody names it; where that is not known it is left, for the inode may name it.
+      if (error instanceof FileError) await this.#forget(vdisk)
+      throw error
+    }
+    await this.#fill(promoting)
+  }
+
+  /** Fills the vDisk of a file that says that this is ours to do, and says so. */
+  async #fill({ id, content, sizeBytes }: Inode): Promise<void> {
+    const { namespace, vdisks } = this.#share
+    assert(content?.kind === 'promoting', 'a vDisk is filled while its file is promoting')
+    const { vdisk: number, filler } = content
+    const vdisk = await vdisks.open(number, { name: `promotion-${id}`, number: filler })
+    await vdisk.resize(sizeBytes)
+    const { bytes } = await namespace.read(id, 0, inlineBytesMax)
+    if (bytes.length > 0) await vdisk.write(0 as VDiskOffset, bytes)
+    await namespace.endPromotion(id, number, filler)
+  }
+
+  async #forget(vdisk: VDiskId): Promise<void> {
+    await this.#share.vdisks.delete(vdisk)
+  }
+}

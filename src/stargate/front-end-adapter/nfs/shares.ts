@@ -1,0 +1,38 @@
+/** What the datastore serves: containers, each with its namespace, its rules, and vDisks for what is too long for the namespace. */
+import type { VDiskId } from '../../../base/ids.ts'
+import type { Maybe, OpenVDisk } from '../../io/io.ts'
+import type { InodeId, Namespace } from '../../namespace/namespace.ts'
+import type { Export } from './export-rules.ts'
+
+/** A vDisk that holds a file: its size is the file's, in bytes. */
+export interface FileVDisk extends Pick<OpenVDisk, 'sizeBytes' | 'read' | 'write'> {
+  /** What is cut off is gone; what comes on reads as zeros. Durable when it resolves. */
+  resize(sizeBytes: number): Promise<void>
+}
+
+/** The vDisks of one container's files. */
+export interface FileVDisks {
+  create(): Promise<VDiskId>
+  /** Whoever opens one under a higher number from then on is the only one who writes to it; without a number, one of all the clients. */
+  open(vdisk: VDiskId, writer?: { readonly name: string; readonly number: number }): Maybe<FileVDisk>
+  /** Resolves when nobody can read it any more. Nothing happens where there is none. */
+  delete(vdisk: VDiskId): Promise<void>
+}
+
+export interface Share {
+  /** The container's name; clients mount `/name`. */
+  readonly name: string
+  readonly namespace: Namespace
+  readonly export: Export
+  readonly vdisks: FileVDisks
+  /** On the disks, with all copies that the container asks for. */
+  space(): Maybe<{ readonly totalBytes: number; readonly freeBytes: number }>
+}
+
+export interface Shares {
+  /** Sorted by name. */
+  list(): readonly Share[]
+  named(name: string): Maybe<Share | undefined>
+  /** By the inode of its root. */
+  ofRoot(root: InodeId): Maybe<Share | undefined>
+}
