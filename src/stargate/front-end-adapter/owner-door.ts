@@ -92,6 +92,10 @@ export class OwnerDoor {
       await vdisk.resize(length, senders)
       return []
     })
+    this.#handle(peers, 'vdisk.grow', async (vdisk, { length }, senders) => {
+      await vdisk.grow(length, senders)
+      return []
+    })
     this.#handle(peers, 'vdisk.delete', async (vdisk) => {
       await controller.delete(vdisk.id)
       return []

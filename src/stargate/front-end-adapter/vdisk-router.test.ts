@@ -210,6 +210,16 @@ test('the new size arrives with the next answer', async () => {
   assert.equal(opened.sizeBytes, 8 * MiB)
 })
 
+test('a vDisk grows wherever its owner is, and never shrinks by it', async () => {
+  const cluster = await Cluster.begin()
+  const opened = await cluster.open('n2')
+  await cluster.run(
+    Promise.all([12, 6, 9].map((mebibytes) => cluster.router('n3').grow(vdisk, mebibytes * MiB))),
+  )
+  await cluster.run(Promise.resolve(opened.write(vDiskOffset(12 * MiB - 1), Buffer.from('x'))))
+  assert.equal(opened.sizeBytes, 12 * MiB)
+})
+
 test('a range that no longer lies in the vDisk is refused where the owner is, here as well as elsewhere', async () => {
   const cluster = await Cluster.begin()
   const opened = [await cluster.open('n1'), await cluster.open('n2')]

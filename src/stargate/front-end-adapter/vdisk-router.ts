@@ -142,6 +142,17 @@ export class VDiskRouter implements Exports {
     })
   }
 
+  /** To so many bytes at least, wherever the owner is. */
+  async grow(vdisk: VDiskId, sizeBytes: number, client?: ClientSession): Promise<void> {
+    await this.run(vdisk, client, {
+      kind: 'vdisk.grow',
+      offset: 0,
+      length: sizeBytes,
+      here: (hosted, senders) => hosted.grow(sizeBytes, senders),
+      answer: () => undefined,
+    })
+  }
+
   /** Deletes wherever the owner is; also resolves where it was deleted before. The caller then removes the name. */
   async delete(vdisk: VDiskId): Promise<void> {
     await this.run(vdisk, undefined, {

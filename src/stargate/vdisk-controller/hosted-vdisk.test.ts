@@ -155,6 +155,24 @@ test('a write that was under way while the vDisk shrank leaves nothing past its 
   }
 })
 
+test('of those who let a vDisk grow at once none cuts off what another has got', async () => {
+  const cluster = await Cluster.begin(1 * MiB)
+  const { served } = cluster
+  const grown = async (sizeBytes: number): Promise<void> => {
+    await served.grow(sizeBytes, [])
+    assert.ok(served.sizeBytes >= sizeBytes, 'it is so when it resolves')
+    await served.write(vDiskOffset(sizeBytes - pageBytes), Buffer.alloc(pageBytes, 'x'), [])
+  }
+  await cluster.run(Promise.all([2, 5, 3, 4, 1].map((mebibytes) => grown(mebibytes * MiB))))
+  assert.equal(served.sizeBytes, 5 * MiB)
+  for (const mebibytes of [1, 2, 3, 4, 5])
+    assert.equal((await cluster.read(mebibytes * MiB - 1, 1)).toString(), 'x')
+  // After one that cuts it off it begins from there.
+  await cluster.run(Promise.all([served.resize(2 * MiB, []), served.grow(3 * MiB, [])]))
+  assert.equal(served.sizeBytes, 3 * MiB)
+  assert.equal((await cluster.read(3 * MiB - 1, 1)).toString(), '\0')
+})
+
 test('what may have been acknowledged is there before the next owner serves anything (I2 M1)', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'old')

@@ -138,6 +138,8 @@ export class HostedVDiskController implements HostedVDisk {
   /** What requests are told in every phase but `serving`. */
   #refusal: Error
   #sizeBytes: number
+  /** The newest size that is in the log's order, acknowledged or not; undefined: none since this ownership began. */
+  #lastSize: { readonly sizeBytes: number; readonly done: Promise<void> } | undefined
   #lastUsedAt: number
   #moveLogTimer: Timer | undefined
 
@@ -378,7 +380,21 @@ export class HostedVDiskController implements HostedVDisk {
   }
 
   resize(sizeBytes: number, senders: readonly Sender[]): Promise<void> {
-    return this.#inRoom(senders, 0, () => this.#append('size', 0, sizeBytes, []))
+    return this.#inRoom(senders, 0, () => this.#appendSize(sizeBytes))
+  }
+
+  grow(sizeBytes: number, senders: readonly Sender[]): Promise<void> {
+    return this.#inRoom(senders, 0, () => {
+      if (sizeBytes > (this.#lastSize?.sizeBytes ?? this.#sizeBytes)) return this.#appendSize(sizeBytes)
+      // What made it so long may not be durable yet.
+      return this.#lastSize?.done ?? Promise.resolve()
+    })
+  }
+
+  #appendSize(sizeBytes: number): Promise<void> {
+    const done = this.#append('size', 0, sizeBytes, [])
+    this.#lastSize = { sizeBytes, done }
+    return done
   }
 
   async admit(senders: readonly Sender[]): Promise<void> {

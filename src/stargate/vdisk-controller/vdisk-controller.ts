@@ -50,6 +50,8 @@ export interface HostedVDisk {
   zero(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>
   discard(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>
   resize(sizeBytes: number, senders: readonly Sender[]): Promise<void>
+  /** To so many bytes at least: of several who do so at once none cuts off what another has got. */
+  grow(sizeBytes: number, senders: readonly Sender[]): Promise<void>
   prefetch(offset: VDiskOffset, length: number): Maybe<void>
   status(offset: VDiskOffset, length: number, runsMax: number): Promise<readonly Run[]>
   /**

@@ -50,7 +50,7 @@ export class FileData {
   async sizeOf(inode: Inode): Promise<number> {
     const { content } = inode
     return content?.kind === 'vdisk'
-      ? (await this.#share.vdisks.open(content.vdisk)).sizeBytes
+      ? (await this.#share.vdisks.open(content.vdisk)).size()
       : inode.sizeBytes
   }
 
@@ -62,7 +62,7 @@ export class FileData {
       return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now, sizeBytes: now.sizeBytes }
     }
     const vdisk = await this.#share.vdisks.open(content.vdisk)
-    const { sizeBytes } = vdisk
+    const sizeBytes = await vdisk.size()
     const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
     if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
     return { bytes, atEnd: offset + bytes.length >= sizeBytes, inode, sizeBytes }
@@ -73,7 +73,8 @@ export class FileData {
     return this.#change(inode, offset + bytes.length, {
       inline: async (id) => (await this.#share.namespace.write(id, offset, bytes)).after,
       vdisk: async (vdisk) => {
-        if (offset + bytes.length > vdisk.sizeBytes) await vdisk.resize(offset + bytes.length)
+        const end = offset + bytes.length
+        if (end > (await vdisk.size())) await vdisk.grow(end)
         await vdisk.write(offset as VDiskOffset, bytes)
       },
     })
@@ -99,7 +100,7 @@ export class FileData {
       if (content.kind === 'vdisk') {
         const vdisk = await this.#share.vdisks.open(content.vdisk)
         await to.vdisk(vdisk)
-        return { inode, sizeBytes: Math.max(vdisk.sizeBytes, 0) }
+        return { inode, sizeBytes: await vdisk.size() }
       }
       if (content.kind === 'inline') {
         try {
@@ -143,7 +144,7 @@ export class FileData {
     assert(content?.kind === 'promoting', 'a vDisk is filled while its file is promoting')
     const { vdisk: number, filler } = content
     const vdisk = await vdisks.open(number, { name: `promotion-${id}`, number: filler })
-    await vdisk.resize(sizeBytes)
+    await vdisk.grow(sizeBytes)
     const { bytes } = await namespace.read(id, 0, inlineBytesMax)
     if (bytes.length > 0) await vdisk.write(0 as VDiskOffset, bytes)
     await namespace.endPromotion(id, number, filler)

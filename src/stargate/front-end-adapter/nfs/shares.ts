@@ -4,9 +4,13 @@ import type { Maybe, OpenVDisk } from '../../io/io.ts'
 import type { InodeId, Namespace } from '../../namespace/namespace.ts'
 import type { Export } from './export-rules.ts'
 
-/** A vDisk that holds a file: its size is the file's, in bytes. */
-export interface FileVDisk extends Pick<OpenVDisk, 'sizeBytes' | 'read' | 'write'> {
-  /** What is cut off is gone; what comes on reads as zeros. Durable when it resolves. */
+/** A vDisk that holds a file: its size is the file's, in bytes. What changes it is durable when it resolves. */
+export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'write'> {
+  /** As its owner has it now, whoever changed it last. */
+  size(): Maybe<number>
+  /** To so many bytes at least; what comes on reads as zeros. Many may do so at once: none of them cuts off what another has got. */
+  grow(sizeBytes: number): Promise<void>
+  /** To so many bytes: what is cut off is gone. */
   resize(sizeBytes: number): Promise<void>
 }
 
