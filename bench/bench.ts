@@ -14,10 +14,11 @@ import { Ndfs } from './ndfs.ts'
 import { RawDisk } from './raw-disk.ts'
 import { keepResults } from './results.ts'
 import { measureInTurn } from './rounds.ts'
-import { withScratch } from './scratch.ts'
+import { orAborted, withScratch } from './scratch.ts'
 import { sustained } from './sustained.ts'
 import { figuresTable, goalsTable, memoryTable, quietMachineTable, sampleLine } from './table.ts'
-import { withTargets } from './target.ts'
+import { restSeconds, withTargets } from './target.ts'
+import { sleep } from '../test/support/run.ts'
 
 const { values } = parseArgs({
   options: {
@@ -43,6 +44,7 @@ await withScratch(values.dir, async (root, signal) => {
       ...schedule,
       heard: (sample) => console.log(sampleLine(sample)),
     })
+    await orAborted(sleep(restSeconds * 1000), signal)
     const memory = (await ndfs.memory()).map((resident) => ({ of: ndfs.name, ...resident }))
     const judged = judge(samples)
     console.log(`\n${figuresTable(samples)}\n\n${goalsTable(judged)}\n\n${quietMachineTable(samples)}`)

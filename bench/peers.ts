@@ -29,7 +29,7 @@ import { QemuNbd } from './peers/qemu-nbd.ts'
 import { RawDisk } from './raw-disk.ts'
 import { keepResults } from './results.ts'
 import { measureInTurn, type Schedule } from './rounds.ts'
-import { withScratch } from './scratch.ts'
+import { orAborted, withScratch } from './scratch.ts'
 import type { Section } from './section.ts'
 import { sustained } from './sustained.ts'
 import {
@@ -41,7 +41,8 @@ import {
   ratiosTable,
   sampleLine,
 } from './table.ts'
-import { type Target, withTargets } from './target.ts'
+import { restSeconds, type Target, withTargets } from './target.ts'
+import { sleep } from '../test/support/run.ts'
 
 interface Peer extends NeededPackages {
   create(root: string): Target
@@ -128,6 +129,7 @@ async function measurePeer(
       heard: (sample) => say(sampleLine(sample)),
     }
     const samples = await measureInTurn(targets, schedule)
+    await orAborted(sleep(restSeconds * 1000), signal)
     const memory = await Promise.all(
       targets.map(async (target) => (await target.memory()).map((each) => ({ of: target.name, ...each }))),
     )

@@ -43,6 +43,9 @@ export interface Resident {
   readonly cacheBytes: number
 }
 
+/** Between the last job and a look at memory, for everybody: some give back what they had for it. */
+export const restSeconds = 20
+
 /** Starts them one after the other; all are stopped in the end, also when one did not start. */
 export async function withTargets(
   targets: readonly Target[],

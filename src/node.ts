@@ -6,6 +6,7 @@
  *                                                            └─▶ Medusa, Zeus ─▶ the store
  */
 import { version } from './base/version.ts'
+import { dropKept } from './base/large-buffers.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
 import { MiB } from './base/units.ts'
@@ -46,6 +47,7 @@ import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
 import { WrongCopies } from './wrong-copies.ts'
+import { collectGarbage, MemoryAtRest } from './memory-at-rest.ts'
 import type { NodeValue, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 
@@ -368,6 +370,11 @@ export async function startNode(options: NodeOptions) {
   }
 
   const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const memory = new MemoryAtRest(clock, admission, () => {
+    nbd.rest()
+    dropKept()
+    collectGarbage()
+  })
   const survey = new ClusterSurvey({ clock, node, view, zeus, peers, controller })
   const wrongCopies = new WrongCopies({ node, view, peers, medusa, controller })
   const checkWork = new CheckWork({
@@ -506,6 +513,7 @@ export async function startNode(options: NodeOptions) {
     async close(): Promise<void> {
       closing = true
       handOver.stop()
+      memory.stop()
       curator.stop()
       gone.stop()
       slow.stop()

@@ -66,6 +66,13 @@ export function giveBack(buffer: Uint8Array): void {
   else same.push(memory)
 }
 
+/** What is kept for later is left to the garbage collector. */
+export function dropKept(): void {
+  kept.clear()
+  keptBytes = 0
+  keptPages.clear()
+}
+
 /** Views of less than that, of whole pages in number a power of two: by that number. */
 const keptPages = new Map<number, Buffer[]>()
 const lentPages = new WeakSet<Buffer>()

@@ -32,7 +32,9 @@ export class Child {
     makeRoom(logPath)
     const log = openSync(logPath, 'a')
     this.logStart = statSync(logPath).size
-    const child = spawn(process.execPath, [...program.nodeOptions, program.entry, ...args], {
+    // A node collects all garbage when it rests (memory-at-rest.ts).
+    const options = [...new Set([...program.nodeOptions, '--expose-gc'])]
+    const child = spawn(process.execPath, [...options, program.entry, ...args], {
       detached: true,
       stdio: ['ignore', log, log],
       env: { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? fileThreads },

@@ -20,5 +20,8 @@ export interface AdmissionControl {
   leave(work: WorkClass, bytes: number): void
   /** How full the fullest log is, 0 to 1: shifts shares to draining. */
   logFill: number
+  /** Called when something other than a scrub is let in, the first time after `rest`. */
+  onBusy: () => void
+  rest(): void
   statistics(): Record<WorkClass, { outstanding: number; waiting: number; admitted: number }>
 }

@@ -63,6 +63,8 @@ class WeightedAdmission implements AdmissionControl {
   #outstanding = 0
   #outstandingBytes = 0
   #waiting = 0
+  #isResting = true
+  onBusy: () => void = () => undefined
 
   constructor(bounds: AdmissionBounds) {
     assert(bounds.outstandingMax >= 1 && bounds.outstandingBytesMax >= 1, 'bounds that let nobody in')
@@ -104,6 +106,10 @@ class WeightedAdmission implements AdmissionControl {
       this.#waiting++
       this.#letGo()
     })
+  }
+
+  rest(): void {
+    this.#isResting = true
   }
 
   leave(work: WorkClass, bytes: number): void {
@@ -205,6 +211,10 @@ class WeightedAdmission implements AdmissionControl {
     state.outstanding++
     state.outstandingBytes += bytes
     state.admitted++
+    if (this.#isResting && work !== 'scrub') {
+      this.#isResting = false
+      this.onBusy()
+    }
     this.#outstanding++
     this.#outstandingBytes += bytes
     const start = this.#startOf(work)

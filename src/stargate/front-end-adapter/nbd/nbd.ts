@@ -31,6 +31,8 @@ export interface NbdServer {
   listen(address: Address): Promise<Address>
   /** Takes no more, answers what is under way, and resolves when each connection is over and each vDisk closed. */
   close(): Promise<void>
+  /** There is nothing to do for a while: memory that was kept for more is let go of. */
+  rest(): void
   statistics(): NbdStatistics
 }
 
@@ -96,6 +98,10 @@ class Server implements NbdServer {
     if (this.#connections.size === 0) return
     for (const connection of [...this.#connections]) connection.leave()
     await over
+  }
+
+  rest(): void {
+    this.#slabs.dropIdle()
   }
 
   statistics(): NbdStatistics {

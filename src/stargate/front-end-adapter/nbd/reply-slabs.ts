@@ -39,6 +39,12 @@ export class ReplySlabs {
     return slab
   }
 
+  /** What is kept for later is left to the garbage collector. */
+  dropIdle(): void {
+    this.#idle.clear()
+    this.#idleBytes = 0
+  }
+
   /** Takes a slab back. */
   give(slab: Slab): void {
     const size = slab.buffer.length
