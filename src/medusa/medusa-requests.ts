@@ -28,7 +28,14 @@ export type MedusaKind = keyof MedusaCalls
 export type MedusaAsks<K extends MedusaKind> = MedusaCalls[K]['asks']
 export type MedusaAnswer<K extends MedusaKind> = MedusaCalls[K]['answer']
 
-const tables: ReadonlySet<string> = new Set<PartitionName['table']>(['vdisk', 'map', 'group', 'groups-of'])
+const tables: ReadonlySet<string> = new Set<PartitionName['table']>([
+  'vdisk',
+  'map',
+  'group',
+  'groups-of',
+  'inode',
+  'directory',
+])
 
 export function checkPartition({ table, key }: PartitionName): void {
   if (!tables.has(table)) throw new NdfsError('REFUSED', `Cannot find table ${table} in Medusa`, { table })

@@ -16,8 +16,11 @@ import { hasCode, NdfsError } from '../base/errors.ts'
 import type { Epoch } from '../base/ids.ts'
 import type { Chance, Clock } from '../platform/platform.ts'
 
-/** `vdisk`: a vDisk's state. `map`: a GiB of a layer's map. `group`: an extent group. `groups-of`: index, by vDisk. */
-export type Table = 'vdisk' | 'map' | 'group' | 'groups-of'
+/**
+ * `vdisk`: a vDisk's state. `map`: a GiB of a layer's map. `group`: an extent group. `groups-of`: index, by vDisk. `inode`: a file, link or
+ * special file. `directory`: a directory with its entries.
+ */
+export type Table = 'vdisk' | 'map' | 'group' | 'groups-of' | 'inode' | 'directory'
 
 export interface PartitionName {
   readonly table: Table

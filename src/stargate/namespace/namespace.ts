@@ -188,7 +188,7 @@ export interface Namespace {
     limit: number,
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly done: boolean }>
 
-  /** Bytes of an inline file from `offset`, fewer at its end. CHANGED where it is none. */
+  /** Bytes of a file that lies here, inline or promoting, from `offset`, fewer at its end. CHANGED where it is a vDisk. */
   read(
     id: InodeId,
     offset: number,

@@ -1,0 +1,137 @@
+/** What the operations stand on, and small things that they share. */
+import { NdfsError } from '../../base/errors.ts'
+import type { Medusa } from '../../medusa/medusa.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { NameHash } from './cookies.ts'
+import {
+  FileError,
+  type FileTime,
+  type Inode,
+  type InodeId,
+  isDirectoryId,
+  nameBytesMax,
+} from './namespace.ts'
+import type { PartitionChanges, PartitionView } from './partition-changes.ts'
+import {
+  decodeInodeRow,
+  type DirectoryRow,
+  encodeInodeRow,
+  type FileRow,
+  inodeRowKey,
+  type InodeRow,
+  isLive,
+  type LiveRow,
+  partitionOf,
+} from './rows.ts'
+
+export interface Parts {
+  readonly medusa: Medusa
+  readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
+  readonly container: string
+  readonly root: InodeId
+  readonly hash: NameHash
+  readonly changes: PartitionChanges
+  /** Told of an inode that ended while somebody else's unfinished operation was cleared away: nobody was answered so. */
+  readonly ended: (inode: Inode) => void
+}
+
+export const stale = (id: InodeId): FileError => new FileError('STALE', `There is no inode ${id}`)
+
+export async function readRow({ medusa }: Parts, id: InodeId): Promise<InodeRow | undefined> {
+  const { rows } = await medusa.get(partitionOf(id), [inodeRowKey])
+  return rows.length === 0 ? undefined : decodeInodeRow(rows[0].value)
+}
+
+export async function readLive(parts: Parts, id: InodeId): Promise<LiveRow> {
+  const row = await readRow(parts, id)
+  if (!isLive(row)) throw stale(id)
+  return row
+}
+
+export const rowIn = (view: PartitionView): InodeRow | undefined => {
+  const bytes = view.get(inodeRowKey)
+  return bytes && decodeInodeRow(bytes)
+}
+
+export const putRow = (view: PartitionView, row: InodeRow): void => view.put(inodeRowKey, encodeInodeRow(row))
+
+/** Changes an inode's row; `decide` gets what is there, and the view for other rows. */
+export const changeRow = <T>(
+  { changes }: Parts,
+  id: InodeId,
+  decide: (row: InodeRow | undefined, view: PartitionView) => T,
+  keys: readonly string[] = [],
+  bytes = 0,
+): Promise<T> =>
+  changes.change(partitionOf(id), {
+    keys: [inodeRowKey, ...keys],
+    bytes,
+    decide: (view) => decide(rowIn(view), view),
+  })
+
+export function asDirectory(id: InodeId, row: InodeRow | undefined): DirectoryRow {
+  if (!isLive(row)) throw stale(id)
+  if (row.type !== 'directory') throw new FileError('NOTDIR', `${id} is no directory`)
+  return row
+}
+
+/** Before anything is entered, or looked for, in what might be no directory. */
+export async function checkDirectory(parts: Parts, id: InodeId): Promise<void> {
+  if (isDirectoryId(id)) return
+  asDirectory(id, await readRow(parts, id))
+}
+
+export function asFile(id: InodeId, row: InodeRow | undefined): FileRow {
+  if (!isLive(row)) throw stale(id)
+  if (row.type === 'directory') throw new FileError('ISDIR', `${id} is a directory`)
+  return row
+}
+
+/** Since 1970, in nanoseconds. */
+export const wallTime = ({ platform }: Parts): FileTime =>
+  BigInt(Math.floor(platform.clock.wallTime())) * 1_000_000n
+
+/** Now; or a moment after the inode's last change, so that each change shows itself. */
+export function changeTimeAfter(parts: Parts, row: LiveRow): FileTime {
+  const now = wallTime(parts)
+  return now > row.changeTime ? now : row.changeTime + 1n
+}
+
+export function modified<Row extends LiveRow>(parts: Parts, row: Row): Row {
+  const now = changeTimeAfter(parts, row)
+  return { ...row, modifyTime: now, changeTime: now }
+}
+
+export const newGeneration = ({ platform }: Parts): number => platform.chance.bytes(6).readUIntLE(0, 6)
+
+/** Never used before but by a chance of one in 2^52, and then its insertion fails. */
+export function newId(parts: Parts, kind: 'directory' | 'other'): InodeId {
+  const random = parts.platform.chance.bytes(6).readUIntLE(0, 6) * 16 + parts.platform.chance.below(16)
+  return (random * 2 + (kind === 'directory' ? 1 : 0)) as InodeId
+}
+
+/** Names that stand for a directory itself and for its parent. */
+export const dots = (name: Buffer): 'self' | 'parent' | undefined => {
+  if (name.length > 2 || name.length === 0 || name.some((byte) => byte !== 0x2e)) return undefined
+  return name.length === 1 ? 'self' : 'parent'
+}
+
+export function checkName(name: Buffer): void {
+  if (name.length > nameBytesMax)
+    throw new FileError('NAMETOOLONG', `A name of ${name.length} bytes is longer than ${nameBytesMax}`)
+  if (name.length === 0) throw new FileError('INVAL', 'A name has at least one byte')
+  if (name.includes(0) || name.includes(0x2f))
+    throw new FileError('INVAL', 'A name holds neither a zero byte nor a slash')
+}
+
+/** A name that an operation may give or take. */
+export function checkOwnName(name: Buffer): void {
+  checkName(name)
+  if (dots(name)) throw new FileError('INVAL', 'The names . and .. are neither given nor taken')
+}
+
+export const missing = (name: Buffer): FileError => new FileError('NOENT', `There is no ${printed(name)}`)
+export const printed = (name: Buffer): string => JSON.stringify(name.toString('latin1'))
+
+export const damaged = (id: InodeId, what: string): NdfsError =>
+  new NdfsError('DAMAGED_METADATA', `Cannot read inode ${id}: ${what}`, { inode: id })
