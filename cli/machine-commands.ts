@@ -29,6 +29,7 @@ interface UpFlags {
   readonly blocks?: number
   readonly httpPort?: number
   readonly nbdPort?: number
+  readonly nfsPort?: number
   readonly cache?: number
   readonly writeWait?: number
   readonly disk?: readonly DiskWish[]
@@ -50,6 +51,7 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
     .option('--blocks <n>', 'over how many blocks they are spread (one per node)', countArgument(1, nodesMax))
     .option('--http-port <port>', 'of the first node; the others follow (9440)', portArgument)
     .option('--nbd-port <port>', 'of the first node; the others follow (10809)', portArgument)
+    .option('--nfs-port <port>', 'of the first node; the others follow (2049)', portArgument)
     .option('--cache <size>', 'extent cache of each node (2GiB)', sizeArgument)
     .option(
       '--write-wait <time>',
@@ -162,7 +164,8 @@ function restoredText({ from, position, files, kept }: Restored, dir: string): s
 }
 
 async function runUp(flags: UpFlags, program: Program): Promise<void> {
-  const { dir, nodes, blocks, httpPort, nbdPort, cache, writeWait, disk, listen, storeCopy, json } = flags
+  const { dir, nodes, blocks, httpPort, nbdPort, nfsPort, cache, writeWait, disk, listen, storeCopy, json } =
+    flags
   const output = consoleOutput(json)
   const options: UpOptions = {
     dir,
@@ -170,6 +173,7 @@ async function runUp(flags: UpFlags, program: Program): Promise<void> {
     ...(blocks === undefined ? {} : { blocks }),
     ...(httpPort === undefined ? {} : { httpPort }),
     ...(nbdPort === undefined ? {} : { nbdPort }),
+    ...(nfsPort === undefined ? {} : { nfsPort }),
     ...(cache === undefined ? {} : { cacheBytes: cache }),
     ...(writeWait === undefined ? {} : { writeWaitMaxMs: writeWait }),
     ...(disk === undefined ? {} : { disks: disk }),

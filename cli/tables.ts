@@ -123,6 +123,7 @@ export const nodeFacts = ({
     ['peer', addresses.peer],
     ['nbd', addresses.nbd.address],
     ['nbd socket', addresses.nbd.socket],
+    ['nfs', addresses.nfs],
     ['cache', cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : undefined],
     ['vdisks', vdisks],
   ])

@@ -14,6 +14,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   kmod: ['depmod'],
   mount: ['mount', 'umount', 'losetup'],
   'libnbd-bin': ['nbdinfo', 'nbdcopy'],
+  'libnfs-utils': ['nfs-ls', 'nfs-cp', 'nfs-cat'],
   nbdkit: ['nbdkit'],
   'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-utils': ['qemu-img', 'qemu-io'],

@@ -642,7 +642,10 @@ export class NodeManagement implements ManagementTarget {
           block: setting?.block ?? value.block,
           state: session === undefined ? 'down' : 'up',
           mode: setting?.mode ?? 'active',
-          addresses: { http: value.http, peer: value.peer, nbd: value.nbd },
+          addresses: {
+            ...{ http: value.http, peer: value.peer, nbd: value.nbd },
+            ...(value.nfs === undefined ? {} : { nfs: value.nfs }),
+          },
           ...(answer === undefined || limitBytes === undefined
             ? {}
             : { cache: { ...answer.cache, limitBytes } }),

@@ -34,9 +34,11 @@ import { PeerNetwork } from './peer/peer-network.ts'
 import type { Address, Platform } from './platform/platform.ts'
 import { createAdmissionControl } from './stargate/admission-control/weighted-admission.ts'
 import { createExtentCache } from './stargate/extent-cache/page-cache.ts'
+import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
 import { createExtentStore } from './stargate/extent-store/replicated-extent-store.ts'
 import { createSpaceView, type KnownDisk } from './stargate/extent-store/space-view.ts'
 import { createNbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
+import { createNfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
 import { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import { createOplogs } from './stargate/oplog/remote-oplog.ts'
@@ -48,6 +50,7 @@ import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
 import { WrongCopies } from './wrong-copies.ts'
 import { collectGarbage, MemoryAtRest } from './memory-at-rest.ts'
+import { NodeShares, secretFor } from './node-shares.ts'
 import type { NodeValue, SessionValue } from './zeus/zeus.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 
@@ -65,6 +68,7 @@ export interface NodeOptions {
     readonly peer: Address
     readonly nbd: Address
     readonly nbdSocket: string
+    readonly nfs?: Address
   }
   readonly disks: readonly { readonly id: string; readonly path: string }[]
   readonly cacheBytes: number
@@ -97,6 +101,7 @@ export interface NodeAddresses {
   readonly http: Address
   readonly peer: Address
   readonly nbd: { readonly address: Address; readonly socket: string }
+  readonly nfs?: Address
 }
 
 export type Node = Awaited<ReturnType<typeof startNode>>
@@ -370,6 +375,11 @@ export async function startNode(options: NodeOptions) {
   }
 
   const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const shares = new NodeShares({
+    ...{ platform: here, key, view, zeus, medusa, router, controller },
+    space: (copies) => spaceOf(extents.candidates(), copies),
+  })
+  const nfs = createNfsServer({ platform: here, shares, key: secretFor(key, 'handles of files'), admission })
   const memory = new MemoryAtRest(clock, admission, () => {
     nbd.rest()
     dropKept()
@@ -415,10 +425,12 @@ export async function startNode(options: NodeOptions) {
   const peerAddress = await peers.listen(listen.peer)
   const nbdAddress = await nbd.listen(listen.nbd)
   await nbd.listen(`unix:${listen.nbdSocket}`)
+  const nfsAddress = listen.nfs === undefined ? undefined : await nfs.listen(listen.nfs)
   const addresses = {
     http: listen.http,
     peer: peerAddress,
     nbd: { address: nbdAddress, socket: listen.nbdSocket },
+    ...(nfsAddress === undefined ? {} : { nfs: nfsAddress }),
   }
 
   const value = (): NodeValue => ({
@@ -426,6 +438,7 @@ export async function startNode(options: NodeOptions) {
     peer: peerAddress,
     http: addresses.http,
     nbd: addresses.nbd,
+    ...(nfsAddress === undefined ? {} : { nfs: nfsAddress }),
     disks: disks.map((disk) => ({
       id: disk.ref.disk,
       incarnation: disk.ref.incarnation,
@@ -520,7 +533,8 @@ export async function startNode(options: NodeOptions) {
       scrub.stop()
       checks.close()
       checkWork.stop()
-      await nbd.close()
+      await Promise.all([nbd.close(), nfs.close()])
+      shares.close()
       await controller.close()
       await session.end()
       view.close()
@@ -532,6 +546,20 @@ export async function startNode(options: NodeOptions) {
       for (const replica of replicas) await replica.close()
       for (const disk of disks) await disk.close()
     },
+  }
+}
+
+/** What guests may have of the disks, where each byte is there so many times. */
+function spaceOf(
+  candidates: ReturnType<ExtentStore['candidates']>,
+  copies: number,
+): { readonly totalBytes: number; readonly freeBytes: number } {
+  const live = candidates.filter((one) => one.live)
+  const sum = (of: (one: (typeof live)[number]) => number): number =>
+    Math.floor(live.reduce((total, one) => total + of(one), 0) / copies)
+  return {
+    totalBytes: sum(({ space }) => space.capacityBytes),
+    freeBytes: sum(({ space }) => Math.max(0, space.guestFreeBytes)),
   }
 }
 

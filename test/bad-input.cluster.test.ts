@@ -276,7 +276,8 @@ test(
 
       await test('a disk of another cluster', async () => {
         const other = join(cluster.scratch, 'other')
-        const ports = ['--http-port', String(await freePorts(3)), '--nbd-port', String(await freePorts(3))]
+        const ports: string[] = []
+        for (const use of ['http', 'nbd', 'nfs']) ports.push(`--${use}-port`, String(await freePorts(3)))
         await run(process.execPath, [ndfsProgram, 'up', '--detach', '--dir', other, ...ports], {
           env: cluster.env,
           seconds: 90,

@@ -13,7 +13,11 @@ const program = join(import.meta.dirname, '..', 'cli', 'ndfs.ts')
 // Of this process' own: other suites may start clusters at the same time.
 const httpPort = 20_000 + (process.pid % 1000) * 10
 const nbdPort = httpPort + 10_000
-const ports = ['--http-port', String(httpPort), '--nbd-port', String(nbdPort)]
+const nfsPort = nbdPort + 5
+const ports = [
+  ...['--http-port', String(httpPort), '--nbd-port', String(nbdPort)],
+  ...['--nfs-port', String(nfsPort)],
+]
 const disks = ['--disk', 'flash:2GiB', '--disk', 'hdd:2GiB']
 let home: string
 let dir: string

@@ -170,13 +170,19 @@ async function configFor(
   const [first] = configs
   const taken = new Set(
     [
-      ...configs.flatMap(({ listen }) => [listen.http, listen.peer, listen.nbd]),
+      ...configs.flatMap(({ listen: { http, peer, nbd, nfs } }) => [
+        http,
+        peer,
+        nbd,
+        ...(nfs === undefined ? [] : [nfs]),
+      ]),
       ...(first.storeAddress === undefined ? [] : [first.storeAddress]),
     ].map(portOf),
   )
-  const listen = { http: '', peer: '', nbd: '' }
-  for (const use of ['http', 'peer', 'nbd'] as const satisfies readonly PortUse[]) {
-    const usual = portOf(first.listen[use]) + nodes.length
+  const listen = { http: '', peer: '', nbd: '', nfs: '' }
+  for (const use of ['http', 'peer', 'nbd', 'nfs'] as const satisfies readonly PortUse[]) {
+    const beside = first.listen[use]
+    const usual = beside === undefined ? undefined : portOf(beside) + nodes.length
     const { first: port } = await portRange(use, undefined, 1, taken, sockets, usual)
     taken.add(port)
     listen[use] = `${loopback}:${port}`

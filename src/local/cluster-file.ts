@@ -38,6 +38,7 @@ export const clusterFileNode = (config: NodeConfig, pid: number | null): Cluster
   http: config.listen.http,
   peer: config.listen.peer,
   nbd: { address: config.listen.nbd, socket: config.nbdSocket },
+  ...(config.listen.nfs === undefined ? {} : { nfs: { address: config.listen.nfs } }),
 })
 
 export const encodeClusterFile = (file: ClusterFile): Buffer =>

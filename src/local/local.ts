@@ -34,6 +34,7 @@ export interface UpOptions {
   readonly blocks?: number
   readonly httpPort?: number
   readonly nbdPort?: number
+  readonly nfsPort?: number
   readonly cacheBytes?: number
   readonly writeWaitMaxMs?: number
   /** A folder on another disk than the cluster's directory, for the copy of the store. */
@@ -67,4 +68,6 @@ export interface ClusterFileNode {
   readonly http: string
   readonly peer: string
   readonly nbd: { readonly address: string; readonly socket: string }
+  /** NFS, MOUNT and all else that its clients ask for, on one port. */
+  readonly nfs?: { readonly address: string }
 }

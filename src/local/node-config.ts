@@ -27,7 +27,16 @@ export const nodeConfigSchema = Type.Object(
     storeSocket: path,
     /** Where it listens for nodes on addresses of their own; the socket is not used then. */
     storeAddress: Type.Optional(Type.String()),
-    listen: Type.Object({ http: Type.String(), peer: Type.String(), nbd: Type.String() }, closed),
+    listen: Type.Object(
+      {
+        http: Type.String(),
+        peer: Type.String(),
+        nbd: Type.String(),
+        /** Absent in the configuration of a node that was made before there was NFS, until its next `ndfs up`. */
+        nfs: Type.Optional(Type.String()),
+      },
+      closed,
+    ),
     nbdSocket: path,
     tokenFile: path,
     /** Formatted already: a disk without a superblock is refused, never made anew. */

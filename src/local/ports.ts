@@ -8,7 +8,7 @@ import { NdfsError } from '../base/errors.ts'
 import type { Sockets } from '../platform/platform.ts'
 
 export const loopback = '127.0.0.1'
-export const firstPorts = { http: 9440, peer: 9640, nbd: 10809 } as const
+export const firstPorts = { http: 9440, peer: 9640, nbd: 10809, nfs: 2049 } as const
 /** The ports for peers stand so far above those for HTTP: clusters that were kept apart there stay apart here. */
 export const peerPortsAboveHttp = firstPorts.peer - firstPorts.http
 export type PortUse = keyof typeof firstPorts

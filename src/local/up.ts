@@ -139,11 +139,11 @@ async function configure(
     return first
   }
   // What was asked for is given out before what may move.
-  const given = { http: options.httpPort, nbd: options.nbdPort }
-  const [first, second] = given.http === undefined ? (['nbd', 'http'] as const) : (['http', 'nbd'] as const)
-  const ports = { http: 0, nbd: 0, peer: 0 }
-  ports[first] = await range(first, given[first])
-  ports[second] = await range(second, given[second])
+  const given = { http: options.httpPort, nbd: options.nbdPort, nfs: options.nfsPort }
+  const ports = { http: 0, nbd: 0, nfs: 0, peer: 0 }
+  const uses = ['http', 'nbd', 'nfs'] as const
+  for (const use of uses) if (given[use] !== undefined) ports[use] = await range(use, given[use])
+  for (const use of uses) if (given[use] === undefined) ports[use] = await range(use)
   const storeIp = addressOf('store', options)
   // Behind those of the nodes there is one for the store.
   ports.peer = await range('peer', undefined, ports.http + peerPortsAboveHttp)
@@ -180,6 +180,7 @@ async function configure(
           http: `${ip}:${ports.http + index}`,
           peer: `${ip}:${ports.peer + index}`,
           nbd: `${ip}:${ports.nbd + index}`,
+          nfs: `${ip}:${ports.nfs + index}`,
         },
         nbdSocket: node.nbdSocket,
         tokenFile: layout.token,

@@ -91,6 +91,9 @@ export const nodeInfoSchema = Type.Object(
         http: Type.String(),
         peer: Type.String(),
         nbd: Type.Object({ address: Type.String(), socket: Type.String() }, closed),
+        nfs: Type.Optional(
+          Type.String({ description: 'NFS, MOUNT and what belongs to them; absent where it is not served.' }),
+        ),
       },
       closed,
     ),

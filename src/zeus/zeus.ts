@@ -101,6 +101,8 @@ export const sessionTimeoutMs = 1500
 export interface ContainerValue {
   readonly copies: 1 | 2 | 3
   readonly createdAt: number
+  /** The inode of its root directory, from when files were first looked for in it. */
+  readonly root?: number
 }
 export interface VDiskNameValue {
   readonly id: VDiskId
@@ -112,6 +114,7 @@ export interface NodeValue {
   readonly peer: string
   readonly http: string
   readonly nbd: { readonly address: string; readonly socket: string }
+  readonly nfs?: string
   readonly disks: readonly DiskValue[]
 }
 export interface DiskValue {

@@ -76,7 +76,7 @@ export class Cluster {
   readonly #options: ClusterOptions
   readonly #services: Service[] = []
   readonly #program: string
-  #ports: { http: number; nbd: number } | undefined
+  #ports: { http: number; nbd: number; nfs: number } | undefined
 
   constructor(root: string, name: string, options: ClusterOptions) {
     this.dir = join(root, name)
@@ -106,11 +106,13 @@ export class Cluster {
   /** Starts it; again after `down`, or after all was killed. */
   async up(): Promise<void> {
     const { nodes = 3, disks = usualDisks, up = [], namespaces } = this.#options
-    this.#ports ??= { http: await freePorts(nodes), nbd: await freePorts(nodes) }
-    const { http, nbd } = this.#ports
+    this.#ports ??= {
+      ...{ http: await freePorts(nodes), nbd: await freePorts(nodes), nfs: await freePorts(nodes) },
+    }
+    const { http, nbd, nfs } = this.#ports
     await this.ndfs(
       ...['up', '--detach', '--dir', this.dir, '--nodes', String(nodes)],
-      ...['--http-port', String(http), '--nbd-port', String(nbd)],
+      ...['--http-port', String(http), '--nbd-port', String(nbd), '--nfs-port', String(nfs)],
       ...disks.flatMap((disk) => ['--disk', disk]),
       ...(namespaces === undefined ? [] : ['--listen', `store=${namespaces.storeAddress}`]),
       ...(namespaces?.nodes ?? []).flatMap((node) => ['--listen', `${node}=${namespaces?.addressOf(node)}`]),

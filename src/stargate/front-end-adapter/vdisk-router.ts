@@ -113,6 +113,11 @@ export class VDiskRouter implements Exports {
     }
   }
 
+  /** As `open`, of a vDisk whose id is known for certain. */
+  openById(id: VDiskId, session?: ClientSession): Promise<OpenVDisk> {
+    return this.#open(id, session)
+  }
+
   async #open(id: VDiskId, session: ClientSession | undefined): Promise<OpenVDisk> {
     const vdisk = new RoutedVDisk(this, this.#options.controller, id, session, () => this.#opened(id, -1))
     await vdisk.opened()
@@ -140,6 +145,23 @@ export class VDiskRouter implements Exports {
       here: (hosted, senders) => hosted.resize(sizeBytes, senders),
       answer: () => undefined,
     })
+  }
+
+  /** As its owner has it at some moment after the call. */
+  size(vdisk: VDiskId): number | Promise<number> {
+    return this.#sizeFromOwner(vdisk)
+  }
+
+  async #sizeFromOwner(vdisk: VDiskId): Promise<number> {
+    const { sizeBytes } = await this.run(vdisk, undefined, {
+      kind: 'vdisk.admit',
+      offset: 0,
+      length: 0,
+      // Proves that this is the owner still.
+      here: (hosted) => hosted.admit([]),
+      answer: () => undefined,
+    })
+    return sizeBytes
   }
 
   /** To so many bytes at least, wherever the owner is. */

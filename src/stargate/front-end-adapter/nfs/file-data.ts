@@ -49,9 +49,7 @@ export class FileData {
   /** As whoever holds the bytes knows it. */
   async sizeOf(inode: Inode): Promise<number> {
     const { content } = inode
-    return content?.kind === 'vdisk'
-      ? (await this.#share.vdisks.open(content.vdisk)).size()
-      : inode.sizeBytes
+    return content?.kind === 'vdisk' ? (await this.#share.vdisks.open(content.vdisk)).size() : inode.sizeBytes
   }
 
   async read(inode: Inode, offset: number, count: number): Promise<ReadBytes> {

@@ -56,6 +56,15 @@ export interface NfsServiceParts {
   readonly log: Log
   readonly shares: Shares
   readonly handles: FileHandles
+  /** Reads and writes of files ask it before they go on. */
+  readonly admission?: Admission
+}
+
+/** See AdmissionControl. */
+export interface Admission {
+  tryEnter(work: 'guest', bytes: number): boolean
+  enter(work: 'guest', bytes: number): Promise<void>
+  leave(work: 'guest', bytes: number): void
 }
 
 /** An object that a handle names, and who asks. */
@@ -159,13 +168,9 @@ export class NfsService implements Nfs3Service {
       // Who may execute a file reads it for that.
       if (!allowsData(inode, user, may.read) && !allows(inode, user, may.execute)) throw new Refusal('ACCES')
       const count = Math.min(args.count, transferBytesMax)
-      const {
-        bytes,
-        atEnd,
-        inode: now,
-        sizeBytes,
-      } = await this.#dataOf(share).read(inode, args.offset, count)
-      const attributes = attributesOf(now, share.namespace.root, sizeBytes)
+      const read = await this.#admitted(count, () => this.#dataOf(share).read(inode, args.offset, count))
+      const { bytes, atEnd, sizeBytes } = read
+      const attributes = attributesOf(read.inode, share.namespace.root, sizeBytes)
       return { status: 'OK', data: [bytes], atEnd, attributes }
     })
   }
@@ -181,7 +186,7 @@ export class NfsService implements Nfs3Service {
       const { inode: now, sizeBytes } =
         bytes.length === 0
           ? { inode, sizeBytes: await this.#dataOf(share).sizeOf(inode) }
-          : await this.#dataOf(share).write(inode, args.offset, bytes)
+          : await this.#admitted(bytes.length, () => this.#dataOf(share).write(inode, args.offset, bytes))
       const after = attributesOf(now, share.namespace.root, sizeBytes)
       return { status: 'OK', count: bytes.length, committed: 'fileSync', verifier, change: { after } }
     })
@@ -489,6 +494,16 @@ export class NfsService implements Nfs3Service {
         status: statusOf(error),
         inode: id,
       })
+    }
+  }
+
+  async #admitted<T>(bytes: number, work: () => Promise<T>): Promise<T> {
+    const { admission } = this.#parts
+    if (admission?.tryEnter('guest', bytes) === false) await admission.enter('guest', bytes)
+    try {
+      return await work()
+    } finally {
+      admission?.leave('guest', bytes)
     }
   }
 

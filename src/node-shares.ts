@@ -1,0 +1,211 @@
+/**
+ * The containers of the cluster as NFS serves them: each has a namespace from the moment somebody looks for files in it, and keeps its longer
+ * files in vDisks of its own, `container/file-N`.
+ */
+import { createHmac } from 'node:crypto'
+import { hasCode, messageOf } from './base/errors.ts'
+import type { VDiskId } from './base/ids.ts'
+import type { ClusterView } from './cluster-view.ts'
+import type { Medusa } from './medusa/medusa.ts'
+import type { Platform } from './platform/platform.ts'
+import type { OpenVDisk } from './stargate/io/io.ts'
+import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
+import type { Inode, InodeId } from './stargate/namespace/namespace.ts'
+import { defaultExportRules, Export } from './stargate/front-end-adapter/nfs/export-rules.ts'
+import type { FileVDisk, FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
+import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
+import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
+import type { ContainerValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+
+export interface NodeSharesOptions {
+  readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
+  /** The cluster's. */
+  readonly key: Buffer
+  readonly view: ClusterView
+  readonly zeus: Zeus
+  readonly medusa: Medusa
+  readonly router: VDiskRouter
+  readonly controller: VDiskController
+  /** Of the whole cluster, for as many copies. */
+  readonly space: (copies: number) => { readonly totalBytes: number; readonly freeBytes: number }
+}
+
+/** vDisks that stay open for files that were used lately; who opens one more closes the one used longest ago. */
+const openMax = 1024
+
+export class NodeShares implements Shares {
+  readonly #options: NodeSharesOptions
+  readonly #shares = new Map<InodeId, Share>()
+
+  constructor(options: NodeSharesOptions) {
+    this.#options = options
+  }
+
+  list(): readonly Share[] {
+    return [...this.#shares.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  async named(name: string): Promise<Share | undefined> {
+    const known = this.#options.view.containers.get(name)
+    const root = known?.root ?? (await this.#rootOf(name))
+    return root === undefined ? undefined : this.#share(name, root as InodeId)
+  }
+
+  ofRoot(root: InodeId): Share | Promise<Share | undefined> | undefined {
+    const name = nameOfRoot(this.#options.view.containers, root)
+    return name === undefined ? this.#lookForRoot(root) : this.#share(name, root)
+  }
+
+  close(): void {
+    for (const { vdisks } of this.#shares.values()) (vdisks as ContainerFileVDisks).close()
+  }
+
+  /** This node may not have heard of it yet. */
+  async #lookForRoot(root: InodeId): Promise<Share | undefined> {
+    const containers = await this.#options.zeus.list('container/')
+    const found = containers.find(({ value }) => (value as ContainerValue).root === root)
+    return found === undefined ? undefined : this.#share(found.key.slice('container/'.length), root)
+  }
+
+  /** Makes the container's root, where it has none; undefined where there is no such container. */
+  async #rootOf(name: string): Promise<number | undefined> {
+    const { zeus, platform } = this.#options
+    for (;;) {
+      const found = await zeus.get(`container/${name}`)
+      if (found === undefined) return undefined
+      const value = found.value as ContainerValue
+      if (value.root !== undefined) return value.root
+      // Odd: a directory's.
+      const root = platform.chance.bytes(6).readUIntBE(0, 6) * 2 + 1
+      // Its rows first: a root that is named is there. One that nobody comes to name is a few bytes.
+      await createRoot(this.#namespaceOf(name, root as InodeId))
+      try {
+        await zeus.set(`container/${name}`, { ...value, root }, found.version)
+        return root
+      } catch (error) {
+        if (!hasCode(error, 'CONFLICT')) throw error
+      }
+    }
+  }
+
+  #share(name: string, root: InodeId): Share {
+    let share = this.#shares.get(root)
+    if (share === undefined) {
+      share = this.#newShare(name, root)
+      this.#shares.set(root, share)
+    }
+    return share
+  }
+
+  #newShare(name: string, root: InodeId): Share {
+    const copiesOf = (): number => this.#options.view.containers.get(name)?.copies ?? 2
+    const vdisks = new ContainerFileVDisks(name, this.#options)
+    const ended = ({ content }: Inode): void => {
+      if (content === undefined || content.kind === 'inline') return
+      const { vdisk } = content
+      vdisks.delete(vdisk).catch((error: unknown) => {
+        this.#options.platform.log.warn(`vDisk ${vdisk} of a file that was removed is still there`, {
+          reason: messageOf(error),
+        })
+      })
+    }
+    return {
+      name,
+      namespace: createNamespace({ ...this.#namespaceOf(name, root), ended }),
+      export: new Export(defaultExportRules),
+      vdisks,
+      space: () => this.#options.space(copiesOf()),
+    }
+  }
+
+  #namespaceOf(name: string, root: InodeId): NamespaceOptions {
+    const { medusa, platform, key } = this.#options
+    return { medusa, platform, container: name, root, secret: secretFor(key, 'names of entries') }
+  }
+}
+
+/** A key of the cluster's for one use: who has it has none for another. */
+export const secretFor = (key: Buffer, use: string): Buffer => createHmac('sha256', key).update(use).digest()
+
+function nameOfRoot(containers: ReadonlyMap<string, ContainerValue>, root: number): string | undefined {
+  for (const [name, value] of containers) if (value.root === root) return name
+  return undefined
+}
+
+class ContainerFileVDisks implements FileVDisks {
+  readonly #container: string
+  readonly #options: NodeSharesOptions
+  /** In the order of last use. */
+  readonly #open = new Map<VDiskId, Promise<OpenVDisk>>()
+
+  constructor(container: string, options: NodeSharesOptions) {
+    this.#container = container
+    this.#options = options
+  }
+
+  async create(): Promise<VDiskId> {
+    const { zeus, controller, platform, view } = this.#options
+    const id = (await zeus.next('vdisk')) as VDiskId
+    const name = this.#nameOf(id)
+    const copies = view.containers.get(this.#container)?.copies ?? 2
+    // The row first: a name never points to nothing.
+    await controller.create(id, name, 0, copies)
+    const value: VDiskNameValue = { id, createdAt: Math.round(platform.clock.wallTime()) }
+    await zeus.set(`vdisk/${name}`, value, 0)
+    return id
+  }
+
+  async open(
+    vdisk: VDiskId,
+    writer?: { readonly name: string; readonly number: number },
+  ): Promise<FileVDisk> {
+    const { router } = this.#options
+    const session = writer === undefined ? undefined : { client: writer.name, number: writer.number }
+    const opened = session === undefined ? await this.#shared(vdisk) : await router.openById(vdisk, session)
+    return {
+      size: () => router.size(vdisk),
+      read: (offset, target) => opened.read(offset, target),
+      write: (offset, payload) => opened.write(offset, payload),
+      grow: (sizeBytes) => router.grow(vdisk, sizeBytes, session),
+      resize: (sizeBytes) => router.resize(vdisk, sizeBytes),
+    }
+  }
+
+  async delete(vdisk: VDiskId): Promise<void> {
+    const { router, zeus } = this.#options
+    this.#forget(vdisk)
+    await router.delete(vdisk)
+    const found = await zeus.get(`vdisk/${this.#nameOf(vdisk)}`)
+    if (found === undefined) return
+    await zeus.delete(found.key, found.version).catch((error: unknown) => {
+      if (!hasCode(error, 'CONFLICT')) throw error
+    })
+  }
+
+  close(): void {
+    for (const vdisk of [...this.#open.keys()]) this.#forget(vdisk)
+  }
+
+  #shared(vdisk: VDiskId): Promise<OpenVDisk> {
+    let open = this.#open.get(vdisk)
+    if (open === undefined) {
+      open = this.#options.router.openById(vdisk)
+      open.catch(() => this.#open.delete(vdisk))
+    }
+    this.#open.delete(vdisk)
+    this.#open.set(vdisk, open)
+    if (this.#open.size > openMax)
+      for (const oldest of [...this.#open.keys()].slice(0, 1)) this.#forget(oldest)
+    return open
+  }
+
+  #forget(vdisk: VDiskId): void {
+    const open = this.#open.get(vdisk)
+    this.#open.delete(vdisk)
+    open?.then((one) => one.close()).catch(() => undefined)
+  }
+
+  #nameOf(vdisk: VDiskId): string {
+    return `${this.#container}/file-${vdisk}`
+  }
+}

@@ -1,0 +1,46 @@
+/** The NFS datastore with clients that are not ours: libnfs' tools, through any node. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Cluster, withCluster } from './support/cluster.ts'
+import { run, tryRun } from './support/run.ts'
+
+const KiB = 1024
+const MiB = 1024 ** 2
+
+/** A file's address at a node, as libnfs takes it. */
+function url(cluster: Cluster, node: string, path: string): string {
+  const address = cluster.node(node).nfs?.address
+  assert(address !== undefined, `${node} serves no NFS`)
+  const [host, port] = address.split(':')
+  return `nfs://${host}/${path}?nfsport=${port}&mountport=${port}`
+}
+
+const nfs = (command: 'nfs-ls' | 'nfs-cp' | 'nfs-cat', ...args: string[]): Promise<string> =>
+  run(command, args, { seconds: 60 })
+
+test('files of every size go in by one node and come out by another, as they were (R1 R10 R16)', async () => {
+  await withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
+    await cluster.ndfs('container', 'create', 'vms')
+    for (const [i, bytes] of [0, 1, 4096, 100_000, 512 * KiB - 1, 512 * KiB, 5 * MiB + 3].entries()) {
+      const local = join(cluster.scratch, `file${i}`)
+      writeFileSync(local, randomBytes(bytes))
+      await nfs('nfs-cp', local, url(cluster, 'n1', `vms/file${i}`))
+      const back = join(cluster.scratch, `back${i}`)
+      await nfs('nfs-cp', url(cluster, 'n2', `vms/file${i}`), back)
+      assert.ok(readFileSync(back).equals(readFileSync(local)), `${bytes} bytes`)
+    }
+    const listed = await nfs('nfs-ls', url(cluster, 'n3', 'vms'))
+    for (const i of [0, 3, 6]) assert.match(listed, new RegExp(`file${i}\\b`))
+    assert.match(listed, /5242883/, 'the size of a file that is a vDisk')
+    // Those of 512 KiB and more are vDisks, and a node that dies takes nothing with it.
+    await cluster.kill('n1')
+    const back = join(cluster.scratch, 'after')
+    await nfs('nfs-cp', url(cluster, 'n3', 'vms/file6'), back)
+    assert.ok(readFileSync(back).equals(readFileSync(join(cluster.scratch, 'file6'))))
+    const none = await tryRun('nfs-ls', [url(cluster, 'n2', 'none')], { seconds: 20 })
+    assert.notEqual(none.code, 0, 'a container that is not there was mounted')
+  })
+})
