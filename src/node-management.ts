@@ -48,6 +48,8 @@ import type { AdmissionControl } from './stargate/admission-control/admission-co
 import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
 import type { Candidate, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
+import type { NfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
+import { isNameOfFileVDisk, type NodeShares } from './node-shares.ts'
 import { encodeAsk } from './stargate/front-end-adapter/forwarding.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
@@ -80,6 +82,8 @@ export interface NodeManagementOptions {
   readonly replicas: readonly OplogReplica[]
   readonly disks: readonly WatchedDisk[]
   readonly nbd: NbdServer
+  readonly shares: Pick<NodeShares, 'hasFiles'>
+  readonly nfs: NfsServer
   /** Asks the other nodes what room their disks have. */
   readonly refreshSpaces: () => Promise<void>
   readonly survey: ClusterSurvey
@@ -205,9 +209,22 @@ export class NodeManagement implements ManagementTarget {
           vdisks: vdisks.length,
         },
       )
+    if (!force && (await this.#options.shares.hasFiles(name)))
+      throw new NdfsError(
+        'IN_USE',
+        `Cannot delete ${name}: it holds files. Mount it by NFS and delete them first, or use --force`,
+        { name },
+      )
     // Those that were there: what has such a name by the time that it is its turn may be another's.
     for (const vdisk of vdisks) await this.#deleteVDisk(vdisk, force)
-    await this.#deleteName(container)
+    await zeus.delete(container.key, container.version).catch(async (error: unknown) => {
+      if (!hasCode(error, 'CONFLICT')) throw error
+      // Somebody else has deleted it; or it was changed, and is there still.
+      if ((await zeus.get(container.key)) !== undefined)
+        throw new NdfsError('CONFLICT', `Cannot delete ${name}: it was changed meanwhile. Ask again`, {
+          name,
+        })
+    })
   }
 
   // --- vDisks ----------------------------------------------------------------------------------------------------
@@ -229,6 +246,12 @@ export class NodeManagement implements ManagementTarget {
     const { zeus, controller, platform } = this.#options
     const { copies } = await this.#container(container)
     const full = nameOf({ container, name })
+    if (isNameOfFileVDisk(name))
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot create ${full}: such names are those of vDisks that hold files. Choose another`,
+        { name: full },
+      )
     const exists = (): NdfsError =>
       new NdfsError('ALREADY_EXISTS', `There is a vDisk ${full} already`, { name: full })
     if ((await zeus.get(`vdisk/${full}`)) !== undefined) throw exists()
@@ -260,6 +283,12 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async deleteVDisk(vdisk: VDiskName, { force }: { readonly force: boolean }): Promise<void> {
+    if (isNameOfFileVDisk(vdisk.name) && !force)
+      throw new NdfsError(
+        'IN_USE',
+        `Cannot delete ${nameOf(vdisk)}: it holds a file. Mount the container by NFS and delete that, or use --force`,
+        { name: nameOf(vdisk) },
+      )
     await this.#deleteVDisk(await this.#nameKey(vdisk), force)
   }
 
@@ -442,7 +471,7 @@ export class NodeManagement implements ManagementTarget {
   // --- numbers ---------------------------------------------------------------------------------------------------
 
   async statistics(): Promise<readonly Sample[]> {
-    const { cache, controller, extents, replicas, nbd, admission, disks, leaving, node } = this.#options
+    const { cache, controller, extents, replicas, nbd, nfs, admission, disks, leaving, node } = this.#options
     const mode = leaving.modeOf(node)
     const samples: Sample[] = []
     const add = (
@@ -596,6 +625,24 @@ export class NodeManagement implements ManagementTarget {
     add('counter', 'nbd_read_bytes_total', 'Bytes that NBD clients read.', front.readBytes)
     add('counter', 'nbd_written_bytes_total', 'Bytes that NBD clients wrote.', front.writtenBytes)
     add('counter', 'nbd_errors_total', 'NBD requests that were answered with an error.', front.errors)
+    const files = nfs.statistics()
+    add('gauge', 'nfs_connections', 'NFS clients that are connected.', files.connections)
+    add(
+      'counter',
+      'nfs_repeated_calls_total',
+      'Calls that came again and were answered as before.',
+      files.repeated,
+    )
+    add(
+      'counter',
+      'nfs_refused_calls_total',
+      'Calls that RPC refused, or that had no answer.',
+      files.refused + files.failed,
+    )
+    add('counter', 'nfs_received_bytes_total', 'Bytes of calls.', files.receivedBytes)
+    add('counter', 'nfs_sent_bytes_total', 'Bytes of answers.', files.sentBytes)
+    for (const [procedure, count] of Object.entries(files.callsByProcedure))
+      if (count > 0) add('counter', 'nfs_calls_total', 'Calls by procedure.', count, { procedure })
     return [
       ...samples,
       ...this.#options.scrub.samples(),

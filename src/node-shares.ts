@@ -56,6 +56,15 @@ export class NodeShares implements Shares {
     return name === undefined ? this.#lookForRoot(root) : this.#share(name, root)
   }
 
+  /** Whether there is a file or a directory in the container. */
+  async hasFiles(name: string): Promise<boolean> {
+    const found = await this.#options.zeus.get(`container/${name}`)
+    const root = (found?.value as ContainerValue | undefined)?.root as InodeId | undefined
+    if (root === undefined) return false
+    const { entries } = await this.#share(name, root).namespace.list(root, 0n, 1)
+    return entries.length > 0
+  }
+
   close(): void {
     for (const { vdisks } of this.#shares.values()) (vdisks as ContainerFileVDisks).close()
   }
@@ -123,6 +132,11 @@ export class NodeShares implements Shares {
     return { medusa, platform, container: name, root, secret: secretFor(key, 'names of entries') }
   }
 }
+
+/** In its container. */
+const nameOfFileVDisk = (vdisk: VDiskId): string => `file-${vdisk}`
+/** It is, or would be, the name of a vDisk that holds a file. */
+export const isNameOfFileVDisk = (name: string): boolean => /^file-\d+$/.test(name)
 
 /** A key of the cluster's for one use: who has it has none for another. */
 export const secretFor = (key: Buffer, use: string): Buffer => createHmac('sha256', key).update(use).digest()
@@ -206,6 +220,6 @@ class ContainerFileVDisks implements FileVDisks {
   }
 
   #nameOf(vdisk: VDiskId): string {
-    return `${this.#container}/file-${vdisk}`
+    return `${this.#container}/${nameOfFileVDisk(vdisk)}`
   }
 }

@@ -414,6 +414,8 @@ export async function startNode(options: NodeOptions) {
     replicas,
     disks,
     nbd,
+    shares,
+    nfs,
     refreshSpaces: () => spaces.refresh(),
     survey,
     checks,

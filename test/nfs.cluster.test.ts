@@ -35,6 +35,18 @@ test('files of every size go in by one node and come out by another, as they wer
     const listed = await nfs('nfs-ls', url(cluster, 'n3', 'vms'))
     for (const i of [0, 3, 6]) assert.match(listed, new RegExp(`file${i}\\b`))
     assert.match(listed, /5242883/, 'the size of a file that is a vDisk')
+    const { code, stderr } = await cluster.tryNdfs('container', 'delete', 'vms')
+    assert.notEqual(code, 0)
+    assert.match(stderr, /holds/)
+    const file = (await cluster.json<{ name: string }[]>('vdisk', 'list')).find(({ name }) =>
+      /file-/.test(name),
+    )
+    assert.match((await cluster.tryNdfs('vdisk', 'delete', file!.name)).stderr, /holds a file/)
+    assert.match(
+      (await cluster.tryNdfs('vdisk', 'create', 'vms/file-7', '--size', '1MiB')).stderr,
+      /hold files/,
+    )
+    assert.ok((await cluster.metricOfAll('ndfs_nfs_calls_total')) > 20)
     // Those of 512 KiB and more are vDisks, and a node that dies takes nothing with it.
     await cluster.kill('n1')
     const back = join(cluster.scratch, 'after')
