@@ -16,7 +16,8 @@ import { run } from './run.ts'
 
 const cacheFolder = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ndfs-test')
 /** In the order in which they can be loaded, each after what it needs: modprobe's own list says the rest. */
-const modulesWanted = ['virtio_pci', 'virtio_blk', 'ext4', 'crc32c_generic']
+const blockModules = ['virtio_pci', 'virtio_blk', 'ext4', 'crc32c_generic']
+export const nfsModules = ['virtio_pci', 'virtio_net', 'nfsv3']
 
 export interface Kernel {
   readonly image: string
@@ -24,15 +25,17 @@ export interface Kernel {
   readonly modules: readonly string[]
 }
 
-/** Debian's kernel, from its package; `apt-get download` needs no rights. */
-export async function debianKernel(): Promise<Kernel> {
+/** Debian's kernel, from its package; `apt-get download` needs no rights. `modules`: those that the guest loads. */
+export async function debianKernel(modules: readonly string[] = blockModules): Promise<Kernel> {
   const folder = join(cacheFolder, 'kernel')
   if (!existsSync(folder)) await fetchKernel(folder)
   const [version] = readdirSync(join(folder, 'lib/modules'))
   const place = join(folder, 'lib/modules', version)
   return {
     image: join(folder, 'boot', `vmlinuz-${version}`),
-    modules: inOrder(readFileSync(join(place, 'modules.dep'), 'utf8')).map((module) => join(place, module)),
+    modules: inOrder(readFileSync(join(place, 'modules.dep'), 'utf8'), modules).map((module) =>
+      join(place, module),
+    ),
   }
 }
 
@@ -54,7 +57,7 @@ async function fetchKernel(folder: string): Promise<void> {
 }
 
 /** `modules.dep`: `kernel/fs/ext4/ext4.ko: what.ko it.ko needs.ko`, the nearest first. */
-export function inOrder(modulesDep: string): string[] {
+export function inOrder(modulesDep: string, modulesWanted: readonly string[]): string[] {
   const needs = new Map(
     modulesDep
       .split('\n')
@@ -151,8 +154,25 @@ const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.alloc((4 
 
 /** QEMU's words for a guest whose disk is `drive`, an NBD URI. */
 export const guestWords = (kernel: Kernel, initramfs: string, drive: string): string[] => [
+  ...machineWords(kernel, initramfs),
+  ...['-net', 'none', '-drive', `file=${drive},format=raw,if=virtio,cache=none`],
+]
+
+/** QEMU's words for a guest without a disk that reaches this machine's loopback addresses as `hostOfGuest`. */
+export const networkGuestWords = (kernel: Kernel, initramfs: string): string[] => [
+  ...machineWords(kernel, initramfs),
+  ...['-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n,romfile='],
+]
+export const hostOfGuest = '10.0.2.2'
+/** What brings its network up. */
+export const guestNetwork = `
+ifconfig lo 127.0.0.1 up
+ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+route add default gw ${hostOfGuest}
+`
+
+const machineWords = (kernel: Kernel, initramfs: string): string[] => [
   ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '512'],
-  ...['-nographic', '-no-reboot', '-nodefaults', '-serial', 'stdio', '-net', 'none'],
+  ...['-nographic', '-no-reboot', '-nodefaults', '-serial', 'stdio'],
   ...['-kernel', kernel.image, '-initrd', initramfs, '-append', 'console=ttyS0 quiet panic=-1'],
-  ...['-drive', `file=${drive},format=raw,if=virtio,cache=none`],
 ]
