@@ -169,7 +169,7 @@ function firstFitting(
 }
 
 for (const [what, rounds, atOnce, lossOf] of [
-  ['one after the other', 1500, 1, 0],
+  ['one after the other', 700, 1, 0],
   ['three at once', 500, 3, 0],
   ['four at once, with lost answers', 200, 4, 30],
 ] as const)
