@@ -16,6 +16,7 @@ import type { VDiskOffset } from '../../../base/units.ts'
 import type { Clock } from '../../../platform/platform.ts'
 import { FileError, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
 import type { FileVDisk, Share } from './shares.ts'
+import { WriteTimes } from './write-times.ts'
 
 /** A vDisk is no longer: 64 TiB. */
 export const fileBytesMax = 64 * 2 ** 40
@@ -40,10 +41,12 @@ export interface Written {
 export class FileData {
   readonly #share: Share
   readonly #clock: Clock
+  readonly #times: WriteTimes
 
   constructor(share: Share, clock: Clock) {
     this.#share = share
     this.#clock = clock
+    this.#times = new WriteTimes(share.namespace, clock)
   }
 
   /** As whoever holds the bytes knows it. */
@@ -98,7 +101,9 @@ export class FileData {
       if (content.kind === 'vdisk') {
         const vdisk = await this.#share.vdisks.open(content.vdisk)
         await to.vdisk(vdisk)
-        return { inode, sizeBytes: await vdisk.size() }
+        const sizeBytes = await vdisk.size()
+        await this.#times.written(inode.id, sizeBytes)
+        return { inode, sizeBytes }
       }
       if (content.kind === 'inline') {
         try {
