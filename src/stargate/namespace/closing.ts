@@ -30,11 +30,19 @@ export const close = (
 ): Promise<void> =>
   whileEmpty(parts, current, (view, row) => putRow(view, { ...row, closedFor: forWhom, subdirectories: 0 }))
 
-async function whileEmpty(
-  parts: Parts,
-  { id, row: seen }: Current,
-  then: (view: PartitionView, row: DirectoryRow) => void,
-): Promise<void> {
+async function whileEmpty(parts: Parts, current: Current, then: Ending): Promise<void> {
+  try {
+    await endWhileEmpty(parts, current, then)
+  } catch (error) {
+    // Another one has removed it: what the name stands for now is another question.
+    if (error instanceof FileError && error.code === 'STALE') throw new Again('the directory has gone')
+    throw error
+  }
+}
+
+type Ending = (view: PartitionView, row: DirectoryRow) => void
+
+async function endWhileEmpty(parts: Parts, { id, row: seen }: Current, then: Ending): Promise<void> {
   for (;;) {
     const { static: at, rows } = await parts.medusa.scan(partitionOf(id), {
       after: 'e',

@@ -61,7 +61,11 @@ async function renameSettled(
   const { id, row } = source.current
   const { entry: over } = await find(parts, to.directory, to.name)
   const target = over && (await settle(parts, to, over, id))
-  if (target?.id === id) return unchanged(parts, from, to)
+  if (target?.id === id) {
+    // It may also have lost the old name meanwhile, to somebody who renames the same.
+    if (!lists(target.row, from.directory, from.name)) throw new Again('its names have changed')
+    return unchanged(parts, from, to)
+  }
   if (target) await makeWay(parts, source.current, target)
   const entered = await enter(parts, to.directory, to.name, target ? [id, target.id] : [id], over?.stamp)
   switch (entered.state) {

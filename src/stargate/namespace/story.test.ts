@@ -120,7 +120,13 @@ async function tree(namespace: Namespace, directory: InodeId = root, path = ''):
   return lines.sort()
 }
 
-async function tell(world: World, rounds: number, atOnce: number, lossOf: number): Promise<void> {
+async function tell(
+  world: World,
+  rounds: number,
+  atOnce: number,
+  delayMs: number,
+  lossOf: number,
+): Promise<void> {
   const { roll } = world
   const faults = () => ({
     onChange: () =>
@@ -131,7 +137,7 @@ async function tell(world: World, rounds: number, atOnce: number, lossOf: number
         : undefined,
   })
   const nodes = [world.node(faults()), world.node(faults()), world.node(faults())]
-  world.delayMs = atOnce > 1 ? 6 : 0
+  world.delayMs = delayMs
   let model = new Model(root)
   const known: InodeId[] = [root]
   for (let round = 0; round < rounds; round++) {
@@ -168,15 +174,17 @@ function firstFitting(
   return undefined
 }
 
-for (const [what, rounds, atOnce, lossOf] of [
-  ['one after the other', 700, 1, 0],
-  ['three at once', 500, 3, 0],
-  ['four at once, with lost answers', 200, 4, 30],
+for (const [what, rounds, atOnce, delayMs, lossOf] of [
+  ['one after the other', 700, 1, 0, 0],
+  ['three at once', 500, 3, 6, 0],
+  // So slow that one loses patience with the other.
+  ['four at once, slowly', 300, 4, 120, 0],
+  ['four at once, with lost answers', 200, 4, 6, 30],
 ] as const)
   test(`namespace agrees with a plain model: operations of three nodes, ${what}`, async () => {
     const seed = Number(process.env.SEED ?? 20_261_122)
     console.log(`seed ${seed}`)
     const world = await newWorld(seed)
-    await tell(world, rounds, atOnce, lossOf)
+    await tell(world, rounds, atOnce, delayMs, lossOf)
     world.close()
   })
