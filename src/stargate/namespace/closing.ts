@@ -28,7 +28,9 @@ export const close = (
   current: Current,
   forWhom: NonNullable<DirectoryRow['closedFor']>,
 ): Promise<void> =>
-  whileEmpty(parts, current, (view, row) => putRow(view, { ...row, closedFor: forWhom, subdirectories: 0 }))
+  whileEmpty(parts, current, (view, row) =>
+    putRow(view, { ...row, closedFor: forWhom, subdirectories: 0, generation: newGeneration(parts) }),
+  )
 
 async function whileEmpty(parts: Parts, current: Current, then: Ending): Promise<void> {
   try {

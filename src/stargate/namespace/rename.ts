@@ -1,14 +1,14 @@
 /**
  * Renaming S from one name to another, which T may have:
  *
- *  1. both entries are settled; a directory T is emptied and closed (closing.ts); a directory that goes to another parent waits for its turn
- *     (moves.ts);
+ *  1. both entries are settled; a directory that goes to another parent waits for its turn (moves.ts);
  *  2. the new entry: S first, then T;
- *  3. one change of S, old name out and new name in, on condition of its generation in 1.: the moment;
- *  4. T, if it has the name still, loses it;
- *  5. the old entry goes, of the new one S stays.
+ *  3. T, on condition of its generation in 1., gets another one; a directory T is closed so, on condition that it is empty (closing.ts);
+ *  4. one change of S, old name out and new name in, on condition of its generation in 1.: the moment;
+ *  5. T loses the name;
+ *  6. the old entry goes, of the new one S stays.
  *
- * After 2. T has the name still, for S does not list it. After 3. S has it, for it stands first, and the old entry counts for nothing.
+ * Until 4. T has the name still, for S does not list it. After that S has it, for it stands first, and the old entry counts for nothing.
  */
 import { hasCode } from '../../base/errors.ts'
 import { close, reopen, withoutClosing } from './closing.ts'
@@ -66,7 +66,7 @@ async function renameSettled(
     if (!lists(target.row, from.directory, from.name)) throw new Again('its names have changed')
     return unchanged(parts, from, to)
   }
-  if (target) await makeWay(parts, source.current, target)
+  if (target) checkKinds(source.current, target)
   const entered = await enter(parts, to.directory, to.name, target ? [id, target.id] : [id], over?.stamp)
   switch (entered.state) {
     case 'closed':
@@ -81,6 +81,7 @@ async function renameSettled(
   }
   const stays = target ? [target.id] : []
   try {
+    if (target) await hold(parts, source.current, target, to)
     await moveName(parts, id, row.generation, from, to)
   } catch (error) {
     if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE'))
@@ -117,15 +118,28 @@ async function asIs(parts: Parts, directory: InodeId): Promise<Around> {
   return { before: as, after: as }
 }
 
-/** Whether what has the new name may be replaced; a directory is closed for the one that comes. */
-async function makeWay(parts: Parts, source: Current, target: Current): Promise<void> {
+function checkKinds(source: Current, target: Current): void {
   const isDirectory = source.row.type === 'directory'
   if (target.row.type !== 'directory') {
     if (isDirectory) throw new FileError('NOTDIR', 'A directory replaces only a directory')
-    return
-  }
-  if (!isDirectory) throw new FileError('ISDIR', 'Only a directory replaces a directory')
-  await close(parts, target, { directory: source.id, generation: source.row.generation })
+  } else if (!isDirectory) throw new FileError('ISDIR', 'Only a directory replaces a directory')
+}
+
+/**
+ * What will be replaced gets another generation while it has the name: whoever prepared to take it elsewhere before the new entry was there
+ * begins anew, and sees that entry. (Else two files that are renamed to each other's names could both do it.)
+ */
+async function hold(parts: Parts, source: Current, target: Current, to: Name): Promise<void> {
+  if (target.row.type === 'directory')
+    return close(parts, target, { directory: source.id, generation: source.row.generation })
+  const mark = newGeneration(parts)
+  return changeRow(parts, target.id, (row, view) => {
+    // Made already, which was not known at once.
+    if (row?.type !== 'removed' && row?.generation === mark) return
+    if (!lists(row, to.directory, to.name) || row.generation !== target.row.generation)
+      throw new Again('what was to be replaced has other names')
+    putRow(view, { ...row, generation: mark })
+  })
 }
 
 async function moveName(parts: Parts, id: InodeId, generation: number, from: Name, to: Name): Promise<void> {
