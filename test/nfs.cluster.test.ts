@@ -38,10 +38,10 @@ test('files of every size go in by one node and come out by another, as they wer
     const { code, stderr } = await cluster.tryNdfs('container', 'delete', 'vms')
     assert.notEqual(code, 0)
     assert.match(stderr, /holds/)
-    const file = (await cluster.json<{ name: string }[]>('vdisk', 'list')).find(({ name }) =>
-      /file-/.test(name),
-    )
-    assert.match((await cluster.tryNdfs('vdisk', 'delete', file!.name)).stderr, /holds a file/)
+    const vdisks = await cluster.json<{ name: string }[]>('vdisk', 'list')
+    const held = vdisks.filter(({ name }) => name.startsWith('vms/file-'))
+    assert.equal(held.length, 2, 'those of 512 KiB and 5 MiB are vDisks, and no others')
+    assert.match((await cluster.tryNdfs('vdisk', 'delete', held[0].name)).stderr, /holds a file/)
     assert.match(
       (await cluster.tryNdfs('vdisk', 'create', 'vms/file-7', '--size', '1MiB')).stderr,
       /hold files/,
