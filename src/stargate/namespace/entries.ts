@@ -124,6 +124,8 @@ export interface Leaving {
   readonly stamp?: number
   /** What stays; nothing: the entry goes. */
   readonly stays: readonly InodeId[]
+  /** The entry is as it was under this stamp: who has seen it then, and is about to take it out, finds it so again. */
+  readonly restored?: number
 }
 
 /**
@@ -152,12 +154,12 @@ export async function leave(
 }
 
 /** By how much the number of subdirectories changes. */
-function leaveOne(parts: Parts, view: PartitionView, { name, stamp, stays }: Leaving): number {
+function leaveOne(parts: Parts, view: PartitionView, { name, stamp, stays, restored }: Leaving): number {
   if (stamp === undefined) return 0
   const { key, entry } = placeIn((at) => view.get(at), keysOf(parts, name), name)
   if (key === undefined || entry?.stamp !== stamp) return 0
   if (stays.length === 0) view.remove(key)
-  else view.put(key, encodeEntry({ name, candidates: stays, stamp: view.nextVersion }))
+  else view.put(key, encodeEntry({ name, candidates: stays, stamp: restored ?? view.nextVersion }))
   return isSubdirectory(stays) - isSubdirectory(entry.candidates)
 }
 

@@ -63,7 +63,8 @@ interface Waiting {
 }
 
 type Outcome =
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: unknown }
+  | { readonly ok: true; readonly value: unknown; readonly changes: boolean }
+  | { readonly ok: false; readonly error: unknown }
 
 export interface MedusaAccess {
   readonly medusa: Medusa
@@ -138,7 +139,9 @@ export class PartitionChanges {
       const more = () => platform.clock.now() < until
       const result = await changeForCertain(watched, platform.clock, partition, change, more)
       if (result.outcome === 'applied') return settle(batch, outcomes)
-      if (unsure) for (const waiting of batch) waiting.unsure = true
+      if (unsure)
+        for (const [i, outcome] of outcomes.entries())
+          if (outcome.ok && outcome.changes) batch[i].unsure = true
       await randomPause(platform, conflicts)
     }
     throw new NdfsError(
@@ -165,8 +168,7 @@ function decide({ task, unsure }: Waiting, view: GatheredView): Outcome {
   view.begin()
   try {
     const value = task.decide(view)
-    view.keep()
-    return { ok: true, value }
+    return { ok: true, value, changes: view.keep() }
   } catch (error) {
     if (!unsure) return { ok: false, error }
     return {
@@ -224,9 +226,12 @@ class GatheredView implements PartitionView {
     this.#now = new Map()
   }
 
-  keep(): void {
+  /** Whether there was anything. */
+  keep(): boolean {
+    const kept = this.#now.size > 0
     for (const [key, value] of this.#now) this.#changed.set(key, value)
     this.#now = new Map()
+    return kept
   }
 
   change(id: string): Change {

@@ -85,7 +85,9 @@ async function renameSettled(
     await moveName(parts, id, row.generation, from, to)
   } catch (error) {
     if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE'))
-      await leave(parts, to.directory, [{ name: to.name, stamp: entered.stamp, stays }])
+      await leave(parts, to.directory, [
+        { name: to.name, stamp: entered.stamp, stays, restored: over?.stamp },
+      ])
     throw error
   }
   const taken = target && (await takeReplaced(parts, target.id, to, id))
