@@ -72,6 +72,8 @@ export interface Faults {
     change: Change,
   ): 'made' | 'made, unknown' | 'not made, unknown' | 'dead' | undefined
   dead?: boolean
+  /** How long a change of such a partition is on its way. */
+  readonly slow?: (partition: PartitionName) => number
 }
 
 /** Nothing is answered any more: the node has died. */
@@ -122,6 +124,7 @@ export class World {
         alive((): Partition => this.engine.run('medusa.scan', { partition, after, before, limit })),
       change: async (partition, change): Promise<ChangeResult> => {
         await wait()
+        await this.clock.sleep(faults.slow?.(partition) ?? 0)
         if (faults.dead) return never()
         const fate = faults.onChange?.(partition, change) ?? 'made'
         if (fate === 'dead') {

@@ -75,9 +75,10 @@ export class Moves {
     const giveUpAt = clock.now() + waitMaxMs
     let seen: Turn | undefined
     let seenAt = clock.now()
+    let impossible: Turn | undefined
     for (;;) {
       const now = clock.now()
-      const other = await this.#put(turn, seen !== undefined && now - seenAt >= oldAfterMs ? seen : undefined)
+      const other = await this.#put(turn, impossible)
       if (other === undefined) return
       if (other.token !== seen?.token) seenAt = now
       seen = other
@@ -86,8 +87,10 @@ export class Moves {
           'UNAVAILABLE',
           'Cannot move a directory: others move some all the time. Try again',
         )
-      if (now - seenAt >= oldAfterMs) await this.#makeImpossible(other)
-      else await clock.sleep(lookEveryMs)
+      if (now - seenAt >= oldAfterMs) {
+        await this.#makeImpossible(other)
+        impossible = other
+      } else await clock.sleep(lookEveryMs)
     }
   }
 

@@ -180,3 +180,43 @@ test('namespace waits neither for ever nor in vain when a file is renamed and wr
     [...Array(60).keys()].map((i) => (i % 30) + 1),
   )
 })
+
+test('namespace lets a creation that comes late find the name taken', async () => {
+  const world = await newWorld()
+  const late = world.node({ slow: ({ table }) => (table === 'inode' ? 1000 : 0) })
+  const first = late.create(root, name('n'), aFile)
+  await world.clock.sleep(50)
+  const made = await world.node().create(root, name('n'), aFile)
+  assert.equal(made.existed, false)
+  const answer = await first
+  assert.deepEqual([answer.existed, answer.inode.id], [true, made.inode.id])
+  assert.deepEqual(await namesIn(world.node(), root), ['n'])
+})
+
+test('namespace lets a rename that comes late begin anew, and replace what was made meanwhile', async () => {
+  const world = await newWorld()
+  const { id } = (await world.node().create(root, name('f'), aFile)).inode
+  let slow = true
+  const late = world.node({ slow: ({ table }) => (table === 'inode' && slow ? 1000 : 0) })
+  const rename = late.rename(root, name('f'), root, name('n'))
+  await world.clock.sleep(50)
+  const made = await world.node().create(root, name('n'), aFile)
+  assert.equal(made.existed, false)
+  slow = false
+  const { replaced, gone } = await rename
+  assert.deepEqual([replaced?.id, gone], [made.inode.id, true])
+  assert.equal((await world.node().lookup(root, name('n'))).id, id)
+  assert.deepEqual(await namesIn(world.node(), root), ['n'])
+})
+
+test('namespace lets a move whose turn was taken over begin anew', async () => {
+  const world = await newWorld()
+  const a = (await world.node().create(root, name('a'), aDirectory)).inode.id
+  const b = (await world.node().create(root, name('b'), aDirectory)).inode.id
+  const late = world.node({ slow: ({ key }) => (key === String(a) ? 4000 : 0) })
+  const first = codeOf(late.rename(root, name('a'), b, name('a')))
+  await world.clock.sleep(50)
+  await world.node().rename(root, name('b'), a, name('b'))
+  assert.equal(await first, 'INVAL')
+  assert.deepEqual([await namesIn(late, root), await namesIn(late, a)], [['a'], ['b']])
+})
