@@ -173,6 +173,22 @@ test('of those who let a vDisk grow at once none cuts off what another has got',
   assert.equal((await cluster.read(3 * MiB - 1, 1)).toString(), '\0')
 })
 
+test('a vDisk that waited too long for its copies while it grew has grown once they are there', async () => {
+  const cluster = await Cluster.begin(1 * MiB)
+  const { served } = cluster
+  cluster.logs('gone', 'n2', 'n3')
+  const late = served.grow(2 * MiB, [])
+  const refused = assert.rejects(late, (error) => hasCode(error, 'TOO_FEW_REPLICAS'))
+  await cluster.pass(70_000)
+  await refused
+  cluster.logs('up', 'n2', 'n3')
+  await cluster.pass(20_000)
+  assert.equal(served.sizeBytes, 2 * MiB, 'the record kept its place')
+  await cluster.run(served.grow(2 * MiB, []))
+  await cluster.run(served.grow(1.5 * MiB, []))
+  await cluster.write(2 * MiB - 1, 'x')
+})
+
 test('what may have been acknowledged is there before the next owner serves anything (I2 M1)', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'old')

@@ -14,7 +14,7 @@
  * is not published yet.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import type { DiskRef, Epoch, GroupId, NodeId, VDiskId } from '../../base/ids.ts'
+import type { DiskRef, Epoch, GroupId, NodeId, Sequence, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, mapPartitionBytes, MiB, type VDiskOffset } from '../../base/units.ts'
 import type { Tier } from '../../disk/disk.ts'
 import type { Platform, Timer } from '../../platform/platform.ts'
@@ -139,7 +139,8 @@ export class HostedVDiskController implements HostedVDisk {
   #refusal: Error
   #sizeBytes: number
   /** The newest size that is in the log's order, acknowledged or not; undefined: none since this ownership began. */
-  #lastSize: { readonly sizeBytes: number; readonly done: Promise<void> } | undefined
+  #lastSize:
+    { readonly sizeBytes: number; readonly sequence: Sequence; readonly done: Promise<void> } | undefined
   #lastUsedAt: number
   #moveLogTimer: Timer | undefined
 
@@ -384,16 +385,19 @@ export class HostedVDiskController implements HostedVDisk {
   }
 
   grow(sizeBytes: number, senders: readonly Sender[]): Promise<void> {
-    return this.#inRoom(senders, 0, () => {
-      if (sizeBytes > (this.#lastSize?.sizeBytes ?? this.#sizeBytes)) return this.#appendSize(sizeBytes)
-      // What made it so long may not be durable yet.
-      return this.#lastSize?.done ?? Promise.resolve()
+    return this.#inRoom(senders, 0, async () => {
+      const last = this.#lastSize
+      if (sizeBytes > (last?.sizeBytes ?? this.#sizeBytes)) return this.#appendSize(sizeBytes)
+      // What made it so long may not be durable yet; or it waited too long for that once, and is by now.
+      if (last !== undefined && last.sequence > this.#log.acknowledged) return last.done
+      // No record says that this is the owner still.
+      await this.#prove()
     })
   }
 
   #appendSize(sizeBytes: number): Promise<void> {
-    const done = this.#append('size', 0, sizeBytes, [])
-    this.#lastSize = { sizeBytes, done }
+    const { sequence, done } = this.#appended('size', 0, sizeBytes, [])
+    this.#lastSize = { sizeBytes, sequence, done }
     return done
   }
 
@@ -433,9 +437,17 @@ export class HostedVDiskController implements HostedVDisk {
   }
 
   #append(kind: LogEntry['kind'], offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
+    return this.#appended(kind, offset, length, payload).done
+  }
+
+  #appended(
+    kind: LogEntry['kind'],
+    offset: number,
+    length: number,
+    payload: readonly Buffer[],
+  ): ReturnType<VDiskLog['append']> {
     const layer = this.#row.state.layer
     return this.#log.append({ kind, vdisk: this.id, layer, offset: offset as VDiskOffset, length, payload })
-      .done
   }
 
   /** The record is acknowledged: from now on it is what readers see. */
