@@ -53,7 +53,8 @@ interface Request<T> {
   readonly length: number
   readonly runsMax?: number
   readonly payload?: Buffer
-  readonly here: (vdisk: HostedVDisk, senders: readonly Sender[]) => Maybe<T>
+  /** `again`: the request was begun before, here or elsewhere, and what came of that is not known. */
+  readonly here: (vdisk: HostedVDisk, senders: readonly Sender[], again: boolean) => Maybe<T>
   readonly answer: (payload: Buffer) => T
 }
 
@@ -199,12 +200,13 @@ export class VDiskRouter implements Exports {
     const giveUpAt = platform.clock.now() + requestWaitMaxMs
     const refusals = new Refusals()
     let reason: unknown
-    for (;;) {
+    for (let again = false; ; again = true) {
       try {
         const hosted = controller.hosted(vdisk)
         if (hosted !== undefined) {
           this.door.local(hosted)
-          return { result: await request.here(hosted, clientSender({ client })), sizeBytes: hosted.sizeBytes }
+          const result = await request.here(hosted, clientSender({ client }), again)
+          return { result, sizeBytes: hosted.sizeBytes }
         }
         const owner = this.#servingOwner(vdisk)
         if (owner !== undefined) {
@@ -553,7 +555,8 @@ class RoutedVDisk implements OpenVDisk {
       offset,
       length: payload.length,
       payload,
-      here: (hosted, senders) => hosted.write(offset, payload, senders),
+      // Its memory may be used again once it is written; but what was begun before may still send, or write, from there.
+      here: (hosted, senders, again) => hosted.write(offset, again ? Buffer.from(payload) : payload, senders),
       answer: () => undefined,
     })
   }
