@@ -182,6 +182,9 @@ class ContainerFileVDisks implements FileVDisks {
       write: (offset, payload) => opened.write(offset, payload),
       grow: (sizeBytes) => router.grow(vdisk, sizeBytes, session),
       resize: (sizeBytes) => router.resize(vdisk, sizeBytes),
+      close: () => {
+        if (session !== undefined) opened.close()
+      },
     }
   }
 

@@ -11,6 +11,7 @@
  * the one before it still had under way is refused at the vDisk, and its last step by the inode.
  */
 import { assert } from '../../../base/assert.ts'
+import { hasCode } from '../../../base/errors.ts'
 import type { VDiskId } from '../../../base/ids.ts'
 import type { VDiskOffset } from '../../../base/units.ts'
 import type { Clock } from '../../../platform/platform.ts'
@@ -25,6 +26,8 @@ const promotionMs = 5_000
 const lookAgainMs = 50
 /** Looks at a file that is another each time: then the client is asked to come again. */
 const looksMax = 200
+/** Of a file that others cut off all the time. */
+const refusalsMax = 8
 
 export interface ReadBytes {
   readonly bytes: Buffer
@@ -63,10 +66,16 @@ export class FileData {
       return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now, sizeBytes: now.sizeBytes }
     }
     const vdisk = await this.#share.vdisks.open(content.vdisk)
-    const sizeBytes = await vdisk.size()
-    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
-    if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
-    return { bytes, atEnd: offset + bytes.length >= sizeBytes, inode, sizeBytes }
+    for (let refusals = 0; ;)
+      try {
+        const sizeBytes = await vdisk.size()
+        const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
+        if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
+        return { bytes, atEnd: offset + bytes.length >= sizeBytes, inode, sizeBytes }
+      } catch (error) {
+        // It was cut off meanwhile.
+        if (!hasCode(error, 'REFUSED') || ++refusals > refusalsMax) throw error
+      }
   }
 
   /** Durable when it resolves. */
@@ -95,32 +104,31 @@ export class FileData {
     to: { inline(id: InodeId): Promise<Inode>; vdisk(vdisk: FileVDisk): Promise<void> },
   ): Promise<Written> {
     let promotingSince: number | undefined
+    let refusals = 0
     for (let looks = 0; looks < looksMax; looks++) {
       const { content } = inode
       assert(content !== undefined, 'bytes are written to files alone')
-      if (content.kind === 'vdisk') {
-        const vdisk = await this.#share.vdisks.open(content.vdisk)
-        await to.vdisk(vdisk)
-        const sizeBytes = await vdisk.size()
-        await this.#times.written(inode.id, sizeBytes)
-        return { inode, sizeBytes }
-      }
-      if (content.kind === 'inline') {
-        try {
-          if (end < inlineBytesMax) {
-            const after = await to.inline(inode.id)
-            return { inode: after, sizeBytes: after.sizeBytes }
-          }
-          await this.#promote(inode)
-        } catch (error) {
-          if (!(error instanceof FileError) || error.code !== 'CHANGED') throw error
+      try {
+        if (content.kind === 'vdisk') {
+          const vdisk = await this.#share.vdisks.open(content.vdisk)
+          await to.vdisk(vdisk)
+          const sizeBytes = await vdisk.size()
+          await this.#times.written(inode.id, sizeBytes)
+          return { inode, sizeBytes }
         }
-      } else {
-        promotingSince ??= this.#clock.now()
-        if (this.#clock.now() - promotingSince > promotionMs) {
-          await this.#fill(await this.#share.namespace.takePromotion(inode.id, content.vdisk, content.filler))
-          promotingSince = undefined
-        } else await this.#clock.sleep(lookAgainMs)
+        if (content.kind === 'promoting') {
+          promotingSince ??= this.#clock.now()
+          if (this.#clock.now() - promotingSince > promotionMs) {
+            promotingSince = undefined
+            const taken = await this.#share.namespace.takePromotion(inode.id, content.vdisk, content.filler)
+            await this.#fill(taken)
+          } else await this.#clock.sleep(lookAgainMs)
+        } else if (end < inlineBytesMax) {
+          const after = await to.inline(inode.id)
+          return { inode: after, sizeBytes: after.sizeBytes }
+        } else await this.#promote(inode)
+      } catch (error) {
+        if (!isOvertaken(error) || (hasCode(error, 'REFUSED') && ++refusals > refusalsMax)) throw error
       }
       inode = await this.#share.namespace.inode(inode.id)
     }
@@ -147,9 +155,13 @@ export class FileData {
     assert(content?.kind === 'promoting', 'a vDisk is filled while its file is promoting')
     const { vdisk: number, filler } = content
     const vdisk = await vdisks.open(number, { name: `promotion-${id}`, number: filler })
-    await vdisk.grow(sizeBytes)
-    const { bytes } = await namespace.read(id, 0, inlineBytesMax)
-    if (bytes.length > 0) await vdisk.write(0 as VDiskOffset, bytes)
+    try {
+      await vdisk.grow(sizeBytes)
+      const { bytes } = await namespace.read(id, 0, inlineBytesMax)
+      if (bytes.length > 0) await vdisk.write(0 as VDiskOffset, bytes)
+    } finally {
+      vdisk.close()
+    }
     await namespace.endPromotion(id, number, filler)
   }
 
@@ -157,3 +169,10 @@ export class FileData {
     await this.#share.vdisks.delete(vdisk)
   }
 }
+
+/**
+ * Somebody else was faster: the file is another by now, another fills its vDisk, or has cut off what was to be read or written. Nothing
+ * was done.
+ */
+const isOvertaken = (error: unknown): boolean =>
+  error instanceof FileError ? error.code === 'CHANGED' : hasCode(error, 'STALE_SESSION', 'REFUSED')

@@ -28,6 +28,8 @@ const user = (uid: number, gid = uid): Caller => ({
 class MemoryVDisks implements FileVDisks {
   readonly disks = new Map<VDiskId, { bytes: Buffer; writer: number }>()
   #next = 1
+  /** Before each read and write: another may have changed it. */
+  onAccess: (disk: { bytes: Buffer }) => void = () => undefined
   /** Before each write to a vDisk. */
   onWrite: () => Promise<void> = () => Promise.resolve()
 
@@ -52,10 +54,16 @@ class MemoryVDisks implements FileVDisks {
     }
     return {
       size: () => disk.bytes.length,
-      read: (offset, target) => void disk.bytes.copy(target, 0, offset),
+      read: (offset, target) => {
+        this.onAccess(disk)
+        if (offset + target.length > disk.bytes.length) throw new NdfsError('REFUSED', 'past the end')
+        disk.bytes.copy(target, 0, offset)
+      },
       write: async (offset, payload) => {
         await this.onWrite()
+        this.onAccess(disk)
         assertNewest()
+        if (offset + payload.length > disk.bytes.length) throw new NdfsError('REFUSED', 'past the end')
         payload.copy(disk.bytes, offset)
       },
       grow: async (bytes) => {
@@ -63,6 +71,7 @@ class MemoryVDisks implements FileVDisks {
         if (bytes > disk.bytes.length) sized(bytes)
       },
       resize: async (bytes) => sized(bytes),
+      close: () => undefined,
     }
   }
 
@@ -208,9 +217,24 @@ test('who stood still while it filled a vDisk does no harm when it goes on (M6)'
   // The other node waits for it, and then does it itself.
   assert.equal(await stage.write(file, 0, Buffer.from('new'), { node: 1 }), 'OK')
   stuck.resolve()
-  assert.notEqual(await late, undefined)
+  assert.equal(await late, 'OK', 'it looks again, and writes what it was to write')
   assert.equal((await stage.read(file, 0, 5, 1)).bytes.toString(), 'newol')
+  assert.equal((await stage.read(file, 600 * KiB, 5, 1)).bytes.toString(), 'x')
   assert.equal(stage.vdisks.disks.size, 1)
+})
+
+test('who reads or writes while another cuts the file off finds it as it is then', async () => {
+  const stage = await Stage.begin()
+  const file = await stage.create('a')
+  await stage.write(file, 0, Buffer.alloc(1 * MiB, 'x'))
+  let cuts = 0
+  stage.vdisks.onAccess = (disk) => {
+    if (cuts++ < 2) disk.bytes = disk.bytes.subarray(0, 10)
+  }
+  assert.deepEqual(await stage.read(file, 5, 100), { bytes: Buffer.alloc(5, 'x'), atEnd: true })
+  cuts = 0
+  assert.equal(await stage.write(file, 20, Buffer.from('y')), 'OK')
+  assert.equal((await stage.read(file, 0, 100)).bytes.toString(), `${'x'.repeat(10)}${'\0'.repeat(10)}y`)
 })
 
 test('a file is cut and grows, here and as a vDisk, and what comes on is zeros', async () => {

@@ -12,6 +12,8 @@ export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'write'> {
   grow(sizeBytes: number): Promise<void>
   /** To so many bytes: what is cut off is gone. */
   resize(sizeBytes: number): Promise<void>
+  /** Of one that was opened for one writer; others are shared, and stay as they are. */
+  close(): void
 }
 
 /** The vDisks of one container's files. */
