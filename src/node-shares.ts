@@ -11,7 +11,11 @@ import type { Platform } from './platform/platform.ts'
 import type { OpenVDisk } from './stargate/io/io.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
 import type { Inode, InodeId } from './stargate/namespace/namespace.ts'
-import { defaultExportRules, Export } from './stargate/front-end-adapter/nfs/export-rules.ts'
+import {
+  defaultExportRules,
+  Export,
+  type ExportRules,
+} from './stargate/front-end-adapter/nfs/export-rules.ts'
 import type { FileVDisk, FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
@@ -41,8 +45,9 @@ export class NodeShares implements Shares {
     this.#options = options
   }
 
-  list(): readonly Share[] {
-    return [...this.#shares.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  exports(): { readonly name: string; readonly rules: ExportRules }[] {
+    const names = [...this.#options.view.containers.keys()].sort()
+    return names.map((name) => ({ name, rules: defaultExportRules }))
   }
 
   async named(name: string): Promise<Share | undefined> {

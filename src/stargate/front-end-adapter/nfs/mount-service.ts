@@ -66,8 +66,8 @@ export class MountService implements Mount3Service {
 
   export(): { path: Buffer; groups: readonly string[] }[] {
     return this.#shares
-      .list()
-      .map(({ name, export: { rules } }) => ({ path: Buffer.from(`/${name}`), groups: rules.networks }))
+      .exports()
+      .map(({ name, rules }) => ({ path: Buffer.from(`/${name}`), groups: rules.networks }))
   }
 
   #note(entry: MountEntry): void {

@@ -105,7 +105,7 @@ class Stage {
         space: () => ({ totalBytes: 1000, freeBytes: 600 }),
       }
       const shares: Shares = {
-        list: () => [share],
+        exports: () => [{ name: 'vms', rules }],
         named: (name) => (name === 'vms' ? share : undefined),
         ofRoot: (id) => (id === options.root ? share : undefined),
       }
@@ -346,6 +346,7 @@ test('a container that is read-only, or not allowed to a caller, is that', async
   assert.equal((await mount.mnt({ path: Buffer.from('//vms/') }, allowed)).status, 'OK')
   assert.equal((await mount.mnt({ path: Buffer.from('/none') }, allowed)).status, 'NOENT')
   assert.equal((await mount.mnt({ path: Buffer.from('/vms/none') }, allowed)).status, 'NOENT')
+  assert.deepEqual(mount.export(), [{ path: Buffer.from('/vms'), groups: ['10.0.0.0/8'] }])
   assert.deepEqual(mount.dump(), [{ host: '10.1.1.1', path: Buffer.from('//vms/') }])
 })
 

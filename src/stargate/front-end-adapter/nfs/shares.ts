@@ -2,7 +2,7 @@
 import type { VDiskId } from '../../../base/ids.ts'
 import type { Maybe, OpenVDisk } from '../../io/io.ts'
 import type { InodeId, Namespace } from '../../namespace/namespace.ts'
-import type { Export } from './export-rules.ts'
+import type { Export, ExportRules } from './export-rules.ts'
 
 /** A vDisk that holds a file: its size is the file's, in bytes. What changes it is durable when it resolves. */
 export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'write'> {
@@ -36,8 +36,8 @@ export interface Share {
 }
 
 export interface Shares {
-  /** Sorted by name. */
-  list(): readonly Share[]
+  /** All that there are, whether anybody has mounted them or not; sorted by name. */
+  exports(): readonly { readonly name: string; readonly rules: ExportRules }[]
   named(name: string): Maybe<Share | undefined>
   /** By the inode of its root. */
   ofRoot(root: InodeId): Maybe<Share | undefined>
