@@ -49,6 +49,7 @@ import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
 import type { Candidate, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
 import type { NfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
+import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import { isNameOfFileVDisk, type NodeShares } from './node-shares.ts'
 import { encodeAsk } from './stargate/front-end-adapter/forwarding.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
@@ -255,11 +256,8 @@ export class NodeManagement implements ManagementTarget {
     const exists = (): NdfsError =>
       new NdfsError('ALREADY_EXISTS', `There is a vDisk ${full} already`, { name: full })
     if ((await zeus.get(`vdisk/${full}`)) !== undefined) throw exists()
-    const id = (await zeus.next('vdisk')) as VDiskId
-    // The row first: a name never points to nothing. One without a name is a few bytes that nobody finds.
-    await controller.create(id, full, sizeBytes, copies)
-    const value: VDiskNameValue = { id, createdAt: Math.round(platform.clock.wallTime()) }
-    await zeus.set(`vdisk/${full}`, value, 0).catch((error: unknown) => {
+    const parts = { zeus, controller, clock: platform.clock }
+    const value = await createNamedVDisk(parts, () => full, sizeBytes, copies).catch((error: unknown) => {
       throw hasCode(error, 'CONFLICT') ? exists() : error
     })
     return this.#vDiskInfo(full, value)
@@ -305,14 +303,7 @@ export class NodeManagement implements ManagementTarget {
       )
     // The vDisk first: a name that is left points to what says that it was deleted, and deleting it again ends it.
     await this.#options.router.delete(id)
-    await this.#deleteName(name)
-  }
-
-  /** It may be gone, or another's by now, which stays: somebody else has deleted what it stood for. */
-  async #deleteName({ key, version }: Versioned): Promise<void> {
-    await this.#options.zeus.delete(key, version).catch((error: unknown) => {
-      if (!hasCode(error, 'CONFLICT')) throw error
-    })
+    await deleteName(this.#options.zeus, name)
   }
 
   // --- nodes and disks -------------------------------------------------------------------------------------------

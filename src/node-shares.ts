@@ -3,9 +3,10 @@
  * files in vDisks of its own, `container/file-N`.
  */
 import { createHmac } from 'node:crypto'
-import { hasCode, messageOf } from './base/errors.ts'
+import { hasCode } from './base/errors.ts'
 import type { VDiskId } from './base/ids.ts'
 import type { ClusterView } from './cluster-view.ts'
+import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
 import type { OpenVDisk } from './stargate/io/io.ts'
@@ -16,10 +17,11 @@ import {
   Export,
   type ExportRules,
 } from './stargate/front-end-adapter/nfs/export-rules.ts'
+import { deleteVDiskOf } from './stargate/front-end-adapter/nfs/file-data.ts'
 import type { FileVDisk, FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
-import type { ContainerValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+import type { ContainerValue, Zeus } from './zeus/zeus.ts'
 
 export interface NodeSharesOptions {
   readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
@@ -114,15 +116,8 @@ export class NodeShares implements Shares {
   #newShare(name: string, root: InodeId): Share {
     const copiesOf = (): number => this.#options.view.containers.get(name)?.copies ?? 2
     const vdisks = new ContainerFileVDisks(name, this.#options)
-    const ended = ({ content }: Inode): void => {
-      if (content === undefined || content.kind === 'inline') return
-      const { vdisk } = content
-      vdisks.delete(vdisk).catch((error: unknown) => {
-        this.#options.platform.log.warn(`vDisk ${vdisk} of a file that was removed is still there`, {
-          reason: messageOf(error),
-        })
-      })
-    }
+    const { log } = this.#options.platform
+    const ended = (inode: Inode): void => void deleteVDiskOf(inode, vdisks, log)
     return {
       name,
       namespace: createNamespace({ ...this.#namespaceOf(name, root), ended }),
@@ -164,13 +159,9 @@ class ContainerFileVDisks implements FileVDisks {
 
   async create(): Promise<VDiskId> {
     const { zeus, controller, platform, view } = this.#options
-    const id = (await zeus.next('vdisk')) as VDiskId
-    const name = this.#nameOf(id)
     const copies = view.containers.get(this.#container)?.copies ?? 2
-    // The row first: a name never points to nothing.
-    await controller.create(id, name, 0, copies)
-    const value: VDiskNameValue = { id, createdAt: Math.round(platform.clock.wallTime()) }
-    await zeus.set(`vdisk/${name}`, value, 0)
+    const parts = { zeus, controller, clock: platform.clock }
+    const { id } = await createNamedVDisk(parts, (vdisk) => this.#nameOf(vdisk), 0, copies)
     return id
   }
 
@@ -198,10 +189,7 @@ class ContainerFileVDisks implements FileVDisks {
     this.#forget(vdisk)
     await router.delete(vdisk)
     const found = await zeus.get(`vdisk/${this.#nameOf(vdisk)}`)
-    if (found === undefined) return
-    await zeus.delete(found.key, found.version).catch((error: unknown) => {
-      if (!hasCode(error, 'CONFLICT')) throw error
-    })
+    if (found !== undefined) await deleteName(zeus, found)
   }
 
   close(): void {

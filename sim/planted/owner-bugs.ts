@@ -132,13 +132,7 @@ export const ownerBugs: readonly PlantedBug[] = [
     name: 'late deletion takes the name of the next vDisk',
     breaks: 'I2',
     does: 'Whoever deletes a vDisk deletes its name whatever it stands for by now.',
-    patches: [
-      patch(
-        'node-management.ts',
-        'await this.#options.zeus.delete(key, version)',
-        'await this.#options.zeus.delete(key)',
-      ),
-    ],
+    patches: [patch('named-vdisks.ts', 'await zeus.delete(key, version)', 'await zeus.delete(key)')],
     scenario: { file: 'sim/scenarios/major/life-of-a-vdisk.test.ts', tests: 'a deletion that was held up' },
   },
 ]

@@ -105,21 +105,17 @@ export class VDiskRouter implements Exports {
         { name },
       )
     try {
-      return await this.#open(id, session)
+      return await this.openById(id, session)
     } catch (error) {
       if (!hasCode(error, 'NOT_FOUND')) throw error
       const now = await this.#options.locations.vdiskNamedNow(name)
       if (now === undefined || now === id) throw error
-      return this.#open(now, session)
+      return this.openById(now, session)
     }
   }
 
   /** As `open`, of a vDisk whose id is known for certain. */
-  openById(id: VDiskId, session?: ClientSession): Promise<OpenVDisk> {
-    return this.#open(id, session)
-  }
-
-  async #open(id: VDiskId, session: ClientSession | undefined): Promise<OpenVDisk> {
+  async openById(id: VDiskId, session?: ClientSession): Promise<OpenVDisk> {
     const vdisk = new RoutedVDisk(this, this.#options.controller, id, session, () => this.#opened(id, -1))
     await vdisk.opened()
     this.#opened(id, 1)
@@ -149,11 +145,7 @@ export class VDiskRouter implements Exports {
   }
 
   /** As its owner has it at some moment after the call. */
-  size(vdisk: VDiskId): number | Promise<number> {
-    return this.#sizeFromOwner(vdisk)
-  }
-
-  async #sizeFromOwner(vdisk: VDiskId): Promise<number> {
+  async size(vdisk: VDiskId): Promise<number> {
     const { sizeBytes } = await this.run(vdisk, undefined, {
       kind: 'vdisk.admit',
       offset: 0,

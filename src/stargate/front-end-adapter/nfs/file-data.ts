@@ -11,12 +11,12 @@
  * the one before it still had under way is refused at the vDisk, and its last step by the inode.
  */
 import { assert } from '../../../base/assert.ts'
-import { hasCode } from '../../../base/errors.ts'
+import { hasCode, NdfsError } from '../../../base/errors.ts'
 import type { VDiskId } from '../../../base/ids.ts'
 import type { VDiskOffset } from '../../../base/units.ts'
-import type { Clock } from '../../../platform/platform.ts'
+import type { Clock, Log } from '../../../platform/platform.ts'
 import { FileError, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
-import type { FileVDisk, Share } from './shares.ts'
+import type { FileVDisk, FileVDisks, Share } from './shares.ts'
 import { WriteTimes } from './write-times.ts'
 
 /** A vDisk is no longer: 64 TiB. */
@@ -176,3 +176,15 @@ export class FileData {
  */
 const isOvertaken = (error: unknown): boolean =>
   error instanceof FileError ? error.code === 'CHANGED' : hasCode(error, 'STALE_SESSION', 'REFUSED')
+
+/** Of a file that is no more. What can't be deleted is told, and fails nothing: the file has no name any more. */
+export async function deleteVDiskOf({ id, content }: Inode, vdisks: FileVDisks, log: Log): Promise<void> {
+  if (content === undefined || content.kind === 'inline') return
+  const { vdisk } = content
+  try {
+    await vdisks.delete(vdisk)
+  } catch (error) {
+    if (!(error instanceof NdfsError)) throw error
+    log.warn(`vDisk ${vdisk} of a file that was removed is still there`, { reason: error.message, inode: id })
+  }
+}

@@ -7,8 +7,8 @@
  *  2. What an answer tells of an object before and after a change is told only of changes that were one step (Around).
  *  3. Nobody without an export learns of any file: handles of exports that a caller may not use are refused like those of others' networks.
  */
-import type { VDiskId } from '../../../base/ids.ts'
 import type { Clock, Log } from '../../../platform/platform.ts'
+import type { AdmissionControl } from '../../admission-control/admission-control.ts'
 import {
   type Around,
   FileError,
@@ -21,7 +21,7 @@ import {
 import { attributeChangeOf, attributesOf, changeOf, fileTimeOf } from './attributes.ts'
 import { DirectoryListing, DirectoryListingPlus } from './directory-listing.ts'
 import type { User } from './export-rules.ts'
-import { FileData, fileBytesMax } from './file-data.ts'
+import { deleteVDiskOf, FileData, fileBytesMax } from './file-data.ts'
 import type { FileHandles } from './file-handle.ts'
 import type { Nfs3Arguments, Nfs3Procedure } from './nfs3-arguments.ts'
 import type { Nfs3Service } from './nfs3-protocol.ts'
@@ -60,12 +60,7 @@ export interface NfsServiceParts {
   readonly admission?: Admission
 }
 
-/** See AdmissionControl. */
-export interface Admission {
-  tryEnter(work: 'guest', bytes: number): boolean
-  enter(work: 'guest', bytes: number): Promise<void>
-  leave(work: 'guest', bytes: number): void
-}
+export type Admission = Pick<AdmissionControl, 'tryEnter' | 'enter' | 'leave'>
 
 /** An object that a handle names, and who asks. */
 interface Target {
@@ -84,13 +79,11 @@ export class NfsService implements Nfs3Service {
     this.#parts = parts
   }
 
-  async getattr({ handle }: Nfs3Arguments['getattr'], caller: Caller): Promise<Nfs3Results['getattr']> {
-    try {
+  getattr({ handle }: Nfs3Arguments['getattr'], caller: Caller): Promise<Nfs3Results['getattr']> {
+    return this.#answered(async () => {
       const { share, id } = await this.#target(handle, caller)
       return { status: 'OK', attributes: await this.#attributes(share, await share.namespace.inode(id)) }
-    } catch (error) {
-      return { status: statusOf(error) }
-    }
+    })
   }
 
   setattr(args: Nfs3Arguments['setattr'], caller: Caller): Promise<Nfs3Results['setattr']> {
@@ -480,21 +473,8 @@ export class NfsService implements Nfs3Service {
     }
   }
 
-  /** What had no other name is gone: its vDisk goes in the background. */
-  async #forget(share: Share, { content, id }: Inode): Promise<void> {
-    if (content === undefined || content.kind === 'inline') return
-    await this.#deleteVDisk(share, id, content.vdisk)
-  }
-
-  async #deleteVDisk(share: Share, id: InodeId, vdisk: VDiskId): Promise<void> {
-    try {
-      await share.vdisks.delete(vdisk)
-    } catch (error) {
-      this.#parts.log.warn(`vDisk ${vdisk} of a file that was removed is still there`, {
-        status: statusOf(error),
-        inode: id,
-      })
-    }
+  #forget(share: Share, inode: Inode): Promise<void> {
+    return deleteVDiskOf(inode, share.vdisks, this.#parts.log)
   }
 
   async #admitted<T>(bytes: number, work: () => Promise<T>): Promise<T> {

@@ -21,6 +21,7 @@
  *
  * GETATTR, READLINK, FSSTAT, FSINFO and PATHCONF have a nfs_fh3; LOOKUP, REMOVE and RMDIR a diropargs3; NULL nothing.
  */
+import { linkBytesMax } from '../../namespace/namespace.ts'
 import { XdrError, type XdrReader } from './xdr.ts'
 import {
   decodeHandle,
@@ -28,7 +29,6 @@ import {
   decodePlace,
   decodeTime,
   fileTypes,
-  linkBytesMax,
   stabilities,
   transferBytesMax,
   verifierBytes,

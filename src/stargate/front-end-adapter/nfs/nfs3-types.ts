@@ -9,15 +9,12 @@
  *   nfs_fh3       opaque<64>
  *   diropargs3    nfs_fh3 │ name
  */
+import { nameBytesMax } from '../../namespace/namespace.ts'
 import type { XdrReader, XdrWriter } from './xdr.ts'
 
 export const handleBytesMax = 64
-/** What a name may have: of the file systems behind it, not of the protocol. See `refusalOfName`. */
-export const nameBytesMax = 255
 /** Longer ones are no names in any system: they aren't read. Between the two the answer is NAMETOOLONG. */
 export const readNameBytesMax = 4096
-/** What a symbolic link may hold: PATH_MAX of Linux. */
-export const linkBytesMax = 4096
 /** The most that one READ or WRITE carries, in bytes: what Linux asks for at most. */
 export const transferBytesMax = 1024 * 1024
 /** Of the opaque values that have a fixed size: cookie verifiers, create verifiers, write verifiers. */
