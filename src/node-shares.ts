@@ -3,7 +3,7 @@
  * files in vDisks of its own, `container/file-N`.
  */
 import { createHmac } from 'node:crypto'
-import { hasCode } from './base/errors.ts'
+import { hasCode, NdfsError } from './base/errors.ts'
 import type { VDiskId } from './base/ids.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
@@ -158,8 +158,14 @@ class ContainerFileVDisks implements FileVDisks {
   }
 
   async create(): Promise<VDiskId> {
-    const { zeus, controller, platform, view } = this.#options
-    const copies = view.containers.get(this.#container)?.copies ?? 2
+    const { zeus, controller, platform } = this.#options
+    // As Zeus has it: this node may not have heard of the container yet, and fewer copies than asked for would be a broken promise (I1).
+    const found = await zeus.get(`container/${this.#container}`)
+    if (found === undefined)
+      throw new NdfsError('NOT_FOUND', `There is no container ${this.#container} any more`, {
+        container: this.#container,
+      })
+    const { copies } = found.value as ContainerValue
     const parts = { zeus, controller, clock: platform.clock }
     const { id } = await createNamedVDisk(parts, (vdisk) => this.#nameOf(vdisk), 0, copies)
     return id
