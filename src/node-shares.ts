@@ -9,7 +9,6 @@ import type { ClusterView } from './cluster-view.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
-import type { OpenVDisk } from './stargate/io/io.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
 import type { Inode, InodeId } from './stargate/namespace/namespace.ts'
 import {
@@ -18,8 +17,9 @@ import {
   type ExportRules,
 } from './stargate/front-end-adapter/nfs/export-rules.ts'
 import { deleteVDiskOf } from './stargate/front-end-adapter/nfs/file-data.ts'
-import type { FileVDisk, FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
-import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
+import type { FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
+import type { RoutedVDisk, VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
+import type { ClientSession, Maybe } from './stargate/io/io.ts'
 import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { ContainerValue, Zeus } from './zeus/zeus.ts'
 
@@ -150,7 +150,7 @@ class ContainerFileVDisks implements FileVDisks {
   readonly #container: string
   readonly #options: NodeSharesOptions
   /** In the order of last use. */
-  readonly #open = new Map<VDiskId, Promise<OpenVDisk>>()
+  readonly #open = new Map<VDiskId, Maybe<RoutedVDisk>>()
 
   constructor(container: string, options: NodeSharesOptions) {
     this.#container = container
@@ -171,23 +171,18 @@ class ContainerFileVDisks implements FileVDisks {
     return id
   }
 
-  async open(
-    vdisk: VDiskId,
-    writer?: { readonly name: string; readonly number: number },
-  ): Promise<FileVDisk> {
-    const { router } = this.#options
-    const session = writer === undefined ? undefined : { client: writer.name, number: writer.number }
-    const opened = session === undefined ? await this.#shared(vdisk) : await router.openById(vdisk, session)
-    return {
-      size: () => router.size(vdisk),
-      read: (offset, target) => opened.read(offset, target),
-      write: (offset, payload) => opened.write(offset, payload),
-      grow: (sizeBytes) => router.grow(vdisk, sizeBytes, session),
-      resize: (sizeBytes) => router.resize(vdisk, sizeBytes),
-      close: () => {
-        if (session !== undefined) opened.close()
-      },
-    }
+  open(vdisk: VDiskId): Maybe<RoutedVDisk> {
+    let open = this.#open.get(vdisk)
+    this.#open.delete(vdisk)
+    open ??= this.#openShared(vdisk)
+    this.#open.set(vdisk, open)
+    if (this.#open.size > openMax)
+      for (const oldest of [...this.#open.keys()].slice(0, 1)) this.#forget(oldest)
+    return open
+  }
+
+  openFor(writer: ClientSession, vdisk: VDiskId): Promise<RoutedVDisk> {
+    return this.#options.router.openById(vdisk, writer)
   }
 
   async delete(vdisk: VDiskId): Promise<void> {
@@ -202,23 +197,24 @@ class ContainerFileVDisks implements FileVDisks {
     for (const vdisk of [...this.#open.keys()]) this.#forget(vdisk)
   }
 
-  #shared(vdisk: VDiskId): Promise<OpenVDisk> {
-    let open = this.#open.get(vdisk)
-    if (open === undefined) {
-      open = this.#options.router.openById(vdisk)
-      open.catch(() => this.#open.delete(vdisk))
-    }
-    this.#open.delete(vdisk)
-    this.#open.set(vdisk, open)
-    if (this.#open.size > openMax)
-      for (const oldest of [...this.#open.keys()].slice(0, 1)) this.#forget(oldest)
-    return open
+  #openShared(vdisk: VDiskId): Promise<RoutedVDisk> {
+    const opening = this.#options.router.openById(vdisk)
+    opening.then(
+      (opened) => {
+        if (this.#open.get(vdisk) === opening) this.#open.set(vdisk, opened)
+      },
+      () => {
+        if (this.#open.get(vdisk) === opening) this.#open.delete(vdisk)
+      },
+    )
+    return opening
   }
 
   #forget(vdisk: VDiskId): void {
     const open = this.#open.get(vdisk)
     this.#open.delete(vdisk)
-    open?.then((one) => one.close()).catch(() => undefined)
+    if (open instanceof Promise) open.then((one) => one.close()).catch(() => undefined)
+    else open?.close()
   }
 
   #nameOf(vdisk: VDiskId): string {

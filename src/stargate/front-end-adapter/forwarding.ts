@@ -8,12 +8,13 @@
  *   └────────┴────────┴────────┴─────────┴────────┴─────────┴───────────────┴─────────┴─── ─ ─ ───┘
  *
  * `session`: the sender's number for this vDisk (C10). `client`: CBOR of the client's session, or none (F3). `runs`: how many runs
- * a status may have. The answer is the vDisk's size (8 bytes), then what was asked for.
+ * a status may have. The answer is the vDisk's size and the time of its newest change (8 bytes
+ * each), then what was asked for.
  */
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { Epoch, VDiskId } from '../../base/ids.ts'
-import type { ClientSession } from '../io/io.ts'
+import type { ClientSession, VDiskNow } from '../io/io.ts'
 
 const headerBytes = 44
 
@@ -64,14 +65,18 @@ export function decodeForward(bytes: Buffer): { header: ForwardHeader; payload: 
   return { header, payload: bytes.subarray(headerBytes + clientBytes) }
 }
 
-export function encodeAnswer(sizeBytes: number): Buffer {
-  const bytes = Buffer.allocUnsafe(8)
+const answerBytes = 16
+
+export function encodeAnswer({ sizeBytes, modifiedAt }: VDiskNow): Buffer {
+  const bytes = Buffer.allocUnsafe(answerBytes)
   bytes.writeDoubleLE(sizeBytes, 0)
+  bytes.writeDoubleLE(modifiedAt, 8)
   return bytes
 }
 
-export function decodeAnswer(bytes: Buffer): { sizeBytes: number; payload: Buffer } {
-  if (bytes.length < 8)
+export function decodeAnswer(bytes: Buffer): { now: VDiskNow; payload: Buffer } {
+  if (bytes.length < answerBytes)
     throw new NdfsError('REFUSED', 'Cannot read the answer to a forwarded request: it is too short')
-  return { sizeBytes: bytes.readDoubleLE(0), payload: bytes.subarray(8) }
+  const now = { sizeBytes: bytes.readDoubleLE(0), modifiedAt: bytes.readDoubleLE(8) }
+  return { now, payload: bytes.subarray(answerBytes) }
 }

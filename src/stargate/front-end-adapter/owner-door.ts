@@ -137,7 +137,7 @@ export class OwnerDoor {
       this.#count(vdisk, request.from)
       const senders = [nodeSender(request.from, request.incarnation, header.session), ...clientSender(header)]
       const answer = await serve(vdisk, header, senders, payload)
-      return [encodeAnswer(vdisk.sizeBytes), ...answer]
+      return [encodeAnswer(vdisk), ...answer]
     })
   }
 

@@ -63,13 +63,16 @@ test('a forwarded request or an answer that is cut short is refused', () => {
       `${length}`,
     )
   assert.throws(
-    () => decodeAnswer(Buffer.alloc(7)),
+    () => decodeAnswer(Buffer.alloc(15)),
     (error) => hasCode(error, 'REFUSED'),
   )
-  assert.deepEqual(decodeAnswer(Buffer.concat([encodeAnswer(12_345), Buffer.from('rest')])), {
-    sizeBytes: 12_345,
-    payload: Buffer.from('rest'),
-  })
+  assert.deepEqual(
+    decodeAnswer(Buffer.concat([encodeAnswer({ sizeBytes: 12_345, modifiedAt: 678 }), Buffer.from('rest')])),
+    {
+      now: { sizeBytes: 12_345, modifiedAt: 678 },
+      payload: Buffer.from('rest'),
+    },
+  )
 })
 
 // --- routers --------------------------------------------------------------------------------------------------------
@@ -213,9 +216,8 @@ test('the new size arrives with the next answer', async () => {
 test('a vDisk grows wherever its owner is, and never shrinks by it', async () => {
   const cluster = await Cluster.begin()
   const opened = await cluster.open('n2')
-  await cluster.run(
-    Promise.all([12, 6, 9].map((mebibytes) => cluster.router('n3').grow(vdisk, mebibytes * MiB))),
-  )
+  const elsewhere = await cluster.run(cluster.router('n3').openById(vdisk))
+  await cluster.run(Promise.all([12, 6, 9].map((mebibytes) => elsewhere.grow(mebibytes * MiB))))
   await cluster.run(Promise.resolve(opened.write(vDiskOffset(12 * MiB - 1), Buffer.from('x'))))
   assert.equal(opened.sizeBytes, 12 * MiB)
 })

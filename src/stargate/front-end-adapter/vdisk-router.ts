@@ -15,7 +15,7 @@ import type { VDiskOffset } from '../../base/units.ts'
 import type { Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Owner } from '../../zeus/zeus.ts'
-import type { ClientSession, Exports, Maybe, OpenVDisk, Run } from '../io/io.ts'
+import type { ClientSession, Exports, Maybe, OpenVDisk, Run, VDiskNow } from '../io/io.ts'
 import type { HostedVDisk, Sender, VDiskController } from '../vdisk-controller/vdisk-controller.ts'
 import { decodeAnswer, encodeAsk, encodeForward } from './forwarding.ts'
 import type { Locations } from './front-end-adapter.ts'
@@ -115,7 +115,7 @@ export class VDiskRouter implements Exports {
   }
 
   /** As `open`, of a vDisk whose id is known for certain. */
-  async openById(id: VDiskId, session?: ClientSession): Promise<OpenVDisk> {
+  async openById(id: VDiskId, session?: ClientSession): Promise<RoutedVDisk> {
     const vdisk = new RoutedVDisk(this, this.#options.controller, id, session, () => this.#opened(id, -1))
     await vdisk.opened()
     this.#opened(id, 1)
@@ -144,30 +144,6 @@ export class VDiskRouter implements Exports {
     })
   }
 
-  /** As its owner has it at some moment after the call. */
-  async size(vdisk: VDiskId): Promise<number> {
-    const { sizeBytes } = await this.run(vdisk, undefined, {
-      kind: 'vdisk.admit',
-      offset: 0,
-      length: 0,
-      // Proves that this is the owner still.
-      here: (hosted) => hosted.admit([]),
-      answer: () => undefined,
-    })
-    return sizeBytes
-  }
-
-  /** To so many bytes at least, wherever the owner is. */
-  async grow(vdisk: VDiskId, sizeBytes: number, client?: ClientSession): Promise<void> {
-    await this.run(vdisk, client, {
-      kind: 'vdisk.grow',
-      offset: 0,
-      length: sizeBytes,
-      here: (hosted, senders) => hosted.grow(sizeBytes, senders),
-      answer: () => undefined,
-    })
-  }
-
   /** Deletes wherever the owner is; also resolves where it was deleted before. The caller then removes the name. */
   async delete(vdisk: VDiskId): Promise<void> {
     await this.run(vdisk, undefined, {
@@ -182,12 +158,12 @@ export class VDiskRouter implements Exports {
     })
   }
 
-  /** Runs the request where the vDisk is owned; resolves to its answer and the vDisk's size. */
+  /** Runs the request where the vDisk is owned; resolves to its answer, and the vDisk as it was then. */
   async run<T>(
     vdisk: VDiskId,
     client: ClientSession | undefined,
     request: Request<T>,
-  ): Promise<{ result: T; sizeBytes: number }> {
+  ): Promise<{ result: T; now: VDiskNow }> {
     const { platform, controller, requestWaitMaxMs } = this.#options
     const giveUpAt = platform.clock.now() + requestWaitMaxMs
     const refusals = new Refusals()
@@ -198,7 +174,7 @@ export class VDiskRouter implements Exports {
         if (hosted !== undefined) {
           this.door.local(hosted)
           const result = await request.here(hosted, clientSender({ client }), again)
-          return { result, sizeBytes: hosted.sizeBytes }
+          return { result, now: { sizeBytes: hosted.sizeBytes, modifiedAt: hosted.modifiedAt } }
         }
         const owner = this.#servingOwner(vdisk)
         if (owner !== undefined) {
@@ -279,7 +255,7 @@ export class VDiskRouter implements Exports {
     owner: Owner,
     client: ClientSession | undefined,
     request: Request<T>,
-  ): Promise<{ result: T; sizeBytes: number }> {
+  ): Promise<{ result: T; now: VDiskNow }> {
     const { peers, requestWaitMaxMs } = this.#options
     const header = encodeForward({
       vdisk,
@@ -294,8 +270,8 @@ export class VDiskRouter implements Exports {
     const call = peers.call(owner.node, request.kind, body, { lane: 'forward', timeoutMs: requestWaitMaxMs })
     const watch = this.#watchSilence(vdisk, owner)
     try {
-      const { sizeBytes, payload } = decodeAnswer(await Promise.race([call, watch.silent]))
-      return { result: request.answer(payload), sizeBytes }
+      const { now, payload } = decodeAnswer(await Promise.race([call, watch.silent]))
+      return { result: request.answer(payload), now }
     } finally {
       watch.stop()
       call.catch(() => undefined) // given up: whatever it answers, its session is over
@@ -477,13 +453,13 @@ function isWorthRepeating(error: unknown, client: ClientSession | undefined): bo
 }
 
 /** A vDisk as one connection of one client has it open. */
-class RoutedVDisk implements OpenVDisk {
+export class RoutedVDisk implements OpenVDisk {
   readonly #router: VDiskRouter
   readonly #controller: VDiskController
   readonly #vdisk: VDiskId
   readonly #client: ClientSession | undefined
   readonly #closed: () => void
-  #size = 0
+  #now: VDiskNow = { sizeBytes: 0, modifiedAt: 0 }
   onResize: (sizeBytes: number) => void = () => undefined
 
   constructor(
@@ -501,8 +477,8 @@ class RoutedVDisk implements OpenVDisk {
   }
 
   /** Learns the size; and where the client names its session, older ones of it are over when this resolves (F3). */
-  async opened(): Promise<void> {
-    await this.#run({
+  opened(): Promise<void> {
+    return this.#run({
       kind: 'vdisk.admit',
       offset: 0,
       length: 0,
@@ -511,8 +487,19 @@ class RoutedVDisk implements OpenVDisk {
     })
   }
 
+  /** As its owner has it at some moment after the call. */
+  async now(): Promise<VDiskNow> {
+    await this.opened()
+    return this.lastKnown
+  }
+
   get sizeBytes(): number {
-    return this.#controller.hosted(this.#vdisk)?.sizeBytes ?? this.#size
+    return this.lastKnown.sizeBytes
+  }
+
+  /** As it was when its owner answered last; or as it is, where the owner is here. */
+  get lastKnown(): VDiskNow {
+    return this.#controller.hosted(this.#vdisk) ?? this.#now
   }
 
   read(offset: VDiskOffset, target: Buffer): Maybe<void> {
@@ -549,6 +536,28 @@ class RoutedVDisk implements OpenVDisk {
       payload,
       // Its memory may be used again once it is written; but what was begun before may still send, or write, from there.
       here: (hosted, senders, again) => hosted.write(offset, again ? Buffer.from(payload) : payload, senders),
+      answer: () => undefined,
+    })
+  }
+
+  /** To so many bytes: what is cut off is gone. */
+  resize(sizeBytes: number): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.resize',
+      offset: 0,
+      length: sizeBytes,
+      here: (hosted, senders) => hosted.resize(sizeBytes, senders),
+      answer: () => undefined,
+    })
+  }
+
+  /** To so many bytes at least. */
+  grow(sizeBytes: number): Promise<void> {
+    return this.#run({
+      kind: 'vdisk.grow',
+      offset: 0,
+      length: sizeBytes,
+      here: (hosted, senders) => hosted.grow(sizeBytes, senders),
       answer: () => undefined,
     })
   }
@@ -602,11 +611,11 @@ class RoutedVDisk implements OpenVDisk {
   }
 
   async #run<T>(request: Request<T>): Promise<T> {
-    const { result, sizeBytes } = await this.#router.run(this.#vdisk, this.#client, request)
-    if (sizeBytes !== this.#size) {
-      this.#size = sizeBytes
-      this.onResize(sizeBytes)
-    }
+    const { result, now } = await this.#router.run(this.#vdisk, this.#client, request)
+    const { sizeBytes, modifiedAt } = this.#now
+    // Answers may overtake each other.
+    if (now.modifiedAt >= modifiedAt) this.#now = now
+    if (this.#now.sizeBytes !== sizeBytes) this.onResize(this.#now.sizeBytes)
     return result
   }
 }

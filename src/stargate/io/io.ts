@@ -17,6 +17,13 @@ export interface ClientSession {
   readonly number: number
 }
 
+/** A vDisk as its owner has it at one moment. */
+export interface VDiskNow {
+  readonly sizeBytes: number
+  /** The time of the newest acknowledged change, microseconds since 1970; each change has a later one (M6). 0: it was never changed. */
+  readonly modifiedAt: number
+}
+
 /** A run of bytes of a vDisk and what is known of it, for block status. */
 export interface Run {
   readonly length: number

@@ -1,4 +1,4 @@
-/** Attributes, the states of a file's content, and what a vDisk's owner has noted: each one change of one inode. */
+/** Attributes, and the states of a file's content: each one change of one inode. */
 import type { VDiskId } from '../../base/ids.ts'
 import {
   type Around,
@@ -11,6 +11,8 @@ import {
 import { resized, rowsForSize } from './content.ts'
 import { asFile, changeRow, changeTimeAfter, type Parts, putRow, stale } from './parts.ts'
 import { dataRowKey, type FileRow, inodeOf, isLive, type LiveRow } from './rows.ts'
+
+const nanosecondsPerMicrosecond = 1000n
 
 export function setAttributes(
   parts: Parts,
@@ -27,7 +29,7 @@ export function setAttributes(
       if (ifChangedAt !== undefined && row.changeTime !== ifChangedAt)
         throw new FileError('CHANGED', `Inode ${id} has changed since`)
       const sized = sizeBytes === undefined ? row : resized(id, asFile(id, row), view, sizeBytes)
-      const changed = withAttributes(sized, change, changeTimeAfter(parts, row))
+      const changed = withAttributes(sized, change, laterThan(change.modifiedAt, changeTimeAfter(parts, row)))
       putRow(view, changed)
       return { before: inodeOf(id, row), after: inodeOf(id, changed) }
     },
@@ -36,9 +38,23 @@ export function setAttributes(
   )
 }
 
+/** The owner's clock may be ahead of ours. */
+function laterThan(modifiedAt: number | undefined, time: FileTime): FileTime {
+  const known = BigInt(modifiedAt ?? 0) * nanosecondsPerMicrosecond
+  return time > known ? time : known + 1n
+}
+
 function withAttributes(row: LiveRow, change: AttributeChange, now: FileTime): LiveRow {
   const { verifier: _, ...rest } = row
-  const { mode = row.mode, uid = row.uid, gid = row.gid, accessTime, modifyTime, sizeBytes } = change
+  const {
+    mode = row.mode,
+    uid = row.uid,
+    gid = row.gid,
+    accessTime,
+    modifyTime,
+    sizeBytes,
+    modifiedAt,
+  } = change
   const unset = sizeBytes === undefined ? row.modifyTime : now
   const common = {
     mode: mode & 0o7777,
@@ -49,7 +65,8 @@ function withAttributes(row: LiveRow, change: AttributeChange, now: FileTime): L
     changeTime: now,
   }
   if (rest.type === 'directory') return { ...rest, ...common }
-  return { ...rest, ...common, ...(modifyTime === undefined ? {} : { modifySetAt: now }) }
+  if (modifyTime === undefined || modifiedAt === undefined) return { ...rest, ...common }
+  return { ...rest, ...common, modifySetOver: modifiedAt }
 }
 
 /** A change of a file's content state; `undefined`: it is so already. */
@@ -106,27 +123,3 @@ export const undoPromotion = (parts: Parts, id: InodeId, vdisk: VDiskId): Promis
     if (!isFor(row, 'promoting', vdisk)) throw otherwise(id, row)
     return { ...row, content: { kind: 'inline' } }
   })
-
-export function note(
-  parts: Parts,
-  id: InodeId,
-  known: { readonly sizeBytes: number; readonly modifyTime: FileTime },
-): Promise<void> {
-  return changeRow(parts, id, (now, view) => {
-    const row = asFile(id, now)
-    if (row.type !== 'file' || row.content === undefined || row.content.kind === 'inline')
-      throw otherwise(id, row)
-    const { notedAt = 0n, modifySetAt = 0n } = row
-    // A former owner's note that comes late.
-    if (known.modifyTime < notedAt) return
-    if (known.modifyTime === notedAt && known.sizeBytes === row.sizeBytes) return
-    const isNews = known.modifyTime > modifySetAt && known.modifyTime > row.modifyTime
-    putRow(view, {
-      ...row,
-      sizeBytes: known.sizeBytes,
-      notedAt: known.modifyTime,
-      modifyTime: isNews ? known.modifyTime : row.modifyTime,
-      changeTime: known.modifyTime > row.changeTime ? known.modifyTime : row.changeTime,
-    })
-  })
-}

@@ -43,7 +43,7 @@ export interface Inode {
   readonly gid: number
   /** Names that a file has; of a directory 2 and one for each directory in it. */
   readonly links: number
-  /** Of a file that is a vDisk: as it was when that was noted last; its owner knows better. Of a directory: 4,096. */
+  /** Of a file that is a vDisk: as it was when it became one; size and times are the owner's since (M6). Of a directory: 4,096. */
   readonly sizeBytes: number
   readonly accessTime: FileTime
   readonly modifyTime: FileTime
@@ -53,6 +53,11 @@ export interface Inode {
   readonly target?: Buffer
   /** Of a file. */
   readonly content?: Content
+  /**
+   * Of a vDisk's file whose `modifyTime` a client has set: when the vDisk was changed last before that, as its owner tells it. What the
+   * owner tells of later changes counts again.
+   */
+  readonly modifySetOver?: number
   /** What an exclusive creation brought along, 8 bytes, until attributes are set. */
   readonly verifier?: Buffer
 }
@@ -118,6 +123,8 @@ export interface AttributeChange {
   /** `now`: the time of the change. */
   readonly accessTime?: FileTime | 'now'
   readonly modifyTime?: FileTime | 'now'
+  /** Of a vDisk's file: when the vDisk was changed last, as its owner tells it; this change is later. */
+  readonly modifiedAt?: number
   /** Of an inline file: cut, or grown with zeros. */
   readonly sizeBytes?: number
 }
@@ -203,6 +210,4 @@ export interface Namespace {
   /** CHANGED unless it is promoting to this vDisk by this filler. */
   endPromotion(id: InodeId, vdisk: VDiskId, filler: number): Promise<Inode>
   undoPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
-  /** What a vDisk's owner last knew, from time to time; times never go back. */
-  note(id: InodeId, known: { readonly sizeBytes: number; readonly modifyTime: FileTime }): Promise<void>
 }

@@ -64,10 +64,8 @@ export interface FileRow extends Common {
   readonly content?: Content
   /** crc32c of each data row, by its number; null: there is none. */
   readonly checksums?: readonly (number | null)[]
-  /** The newest time at which a vDisk's owner has told its size. */
-  readonly notedAt?: FileTime
-  /** When `modifyTime` was last set by a client: what was written before that doesn't change it any more. */
-  readonly modifySetAt?: FileTime
+  /** Of a vDisk's file: when the vDisk was changed last, by its owner's word, as a client set `modifyTime`. */
+  readonly modifySetOver?: number
 }
 
 export interface DirectoryRow extends Common {
@@ -136,8 +134,6 @@ export function decodeInodeRow(bytes: Buffer): InodeRow {
     ...file,
     ...times,
     ...bufferOf(file, 'target'),
-    ...(file.notedAt === undefined ? {} : { notedAt: BigInt(file.notedAt) }),
-    ...(file.modifySetAt === undefined ? {} : { modifySetAt: BigInt(file.modifySetAt) }),
     names: (live.names ?? []).map(([directory, name]) => ({
       directory: directory as InodeId,
       name: Buffer.from(name),
@@ -186,7 +182,7 @@ export function inodeOf(id: InodeId, row: LiveRow): Inode {
     ...(verifier && { verifier }),
   }
   if (row.type === 'directory') return { ...common, links: 2 + row.subdirectories, sizeBytes: directoryBytes }
-  const { device, target, content, names, sizeBytes } = row
+  const { device, target, content, names, sizeBytes, modifySetOver } = row
   return {
     ...common,
     links: names.length,
@@ -194,5 +190,6 @@ export function inodeOf(id: InodeId, row: LiveRow): Inode {
     ...(device && { device }),
     ...(target && { target }),
     ...(content && { content }),
+    ...(modifySetOver !== undefined && { modifySetOver }),
   }
 }

@@ -60,7 +60,7 @@ export interface RecordHeader {
   readonly episodeFirst: Sequence
   readonly offset: VDiskOffset
   readonly length: number
-  /** Wall time at the owner, milliseconds since 1970. */
+  /** Wall time at the owner, microseconds since 1970; it grows from one record of a vDisk to the next, also where clocks don't. */
   readonly time: number
 }
 

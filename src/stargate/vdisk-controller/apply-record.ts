@@ -46,6 +46,10 @@ export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry
   }
 }
 
+/** When the vDisk was changed last, after the record: the first one of an episode tells nothing of it. */
+export const modifiedAfter = ({ kind, time }: LogEntry, modifiedAt: number): number =>
+  kind === 'open' ? modifiedAt : Math.max(modifiedAt, time)
+
 /** A write that was under way while the vDisk shrank comes after it in the order: what lies past the end is zeros (M5). */
 function cutOff(index: LogIndex, { sequence, offset, length }: LogEntry, sizeBytes: number): void {
   const from = Math.max(offset, sizeBytes)

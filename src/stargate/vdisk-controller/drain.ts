@@ -27,7 +27,7 @@ import type { Tier } from '../../disk/disk.ts'
 import type { Clock, Log } from '../../platform/platform.ts'
 import type { Extent, ExtentStore, Placement, Trailer } from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
-import { applyRecord, groupsNamedBy } from './apply-record.ts'
+import { applyRecord, groupsNamedBy, modifiedAfter } from './apply-record.ts'
 import type { ExtentPiece } from './extent-payload.ts'
 import type { GroupIndex, RegisteredGroup } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
@@ -115,8 +115,11 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
   const drained = prefix.at(-1)!.sequence
 
   const coalesced = new LogIndex()
-  let sizeBytes = state.sizeBytes
-  for (const entry of prefix) sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
+  let { sizeBytes, modifiedAt = 0 } = state
+  for (const entry of prefix) {
+    sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
+    modifiedAt = modifiedAfter(entry, modifiedAt)
+  }
 
   const { pack, kept, holes } = await planDrain(context, coalesced, prefix)
   const entries: MapEntry[] = [...holes]
@@ -136,6 +139,7 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
         ...now,
         drained,
         sizeBytes,
+        modifiedAt,
         episodes: now.episodes.filter((one) => (one.end ?? Infinity) > drained),
       }),
       least,

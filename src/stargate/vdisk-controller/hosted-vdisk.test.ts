@@ -209,6 +209,31 @@ test('what may have been acknowledged is there before the next owner serves anyt
   assert.equal(seen, 'new')
 })
 
+test('the time of the last change is told by any owner, and never goes back, nor stands still (M6)', async () => {
+  const cluster = await Cluster.begin()
+  const seen = [cluster.served.modifiedAt]
+  const changed = (): void => {
+    seen.push(cluster.served.modifiedAt)
+    assert.ok(seen[seen.length - 1] > seen[seen.length - 2], `${seen.join(', ')}`)
+  }
+  // Two in the same millisecond, of every kind.
+  for (let i = 0; i < 2; i++) await cluster.write(0, 'bytes').then(changed)
+  await cluster.stream(1 * MiB, numbered(8 * MiB)).then(changed)
+  await cluster.run(cluster.served.resize(32 * MiB, [])).then(changed)
+  await cluster.run(cluster.served.zero(vDiskOffset(0), 4 * KiB, [])).then(changed)
+  const last = (): number => seen[seen.length - 1]
+  await cluster.takeOver('n2')
+  assert.equal(cluster.served.modifiedAt, last(), 'from the log; that an episode begins is no change')
+  await cluster.drain()
+  await cluster.takeOver('n3')
+  assert.equal(cluster.served.modifiedAt, last(), 'from the row')
+  // This one's clock is an hour behind.
+  const { clock } = cluster.world
+  const wallTime = clock.wallTime.bind(clock)
+  clock.wallTime = () => wallTime() - 3_600_000
+  await cluster.write(0, 'more').then(changed)
+})
+
 test('an owner that lost the vDisk answers no read, however quick it is (I4 C11)', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'old')

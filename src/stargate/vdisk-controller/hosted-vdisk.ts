@@ -22,7 +22,7 @@ import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore, Placement } from '../extent-store/extent-store.ts'
 import type { Maybe, Run } from '../io/io.ts'
 import type { Granted, GrantWanted, Oplogs } from '../oplog/oplog.ts'
-import { applyRecord, groupsNamedBy } from './apply-record.ts'
+import { applyRecord, groupsNamedBy, modifiedAfter } from './apply-record.ts'
 import { type Cause, CopyRepair, isMove, type Target } from './copy-repair.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
@@ -138,6 +138,7 @@ export class HostedVDiskController implements HostedVDisk {
   /** What requests are told in every phase but `serving`. */
   #refusal: Error
   #sizeBytes: number
+  #modifiedAt: number
   /** The newest size that is in the log's order, acknowledged or not; undefined: none since this ownership began. */
   #lastSize:
     { readonly sizeBytes: number; readonly sequence: Sequence; readonly done: Promise<void> } | undefined
@@ -154,6 +155,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.epoch = row.epoch
     this.#refusal = new NdfsError('UNAVAILABLE', `vDisk ${this.id} is being taken over`, { vdisk: this.id })
     this.#sizeBytes = row.state.sizeBytes
+    this.#modifiedAt = row.state.modifiedAt ?? 0
     this.#lastUsedAt = clock.now()
     this.#sessions = new SenderSessions(row)
 
@@ -311,6 +313,9 @@ export class HostedVDiskController implements HostedVDisk {
   get sizeBytes(): number {
     return this.#sizeBytes
   }
+  get modifiedAt(): number {
+    return this.#modifiedAt
+  }
   get serving(): boolean {
     return this.#phase === 'serving'
   }
@@ -453,6 +458,7 @@ export class HostedVDiskController implements HostedVDisk {
   /** The record is acknowledged: from now on it is what readers see. */
   #apply(entry: LogEntry): void {
     this.#sizeBytes = applyRecord(this.#index, this.#context.groups, entry, this.#sizeBytes)
+    this.#modifiedAt = modifiedAfter(entry, this.#modifiedAt)
   }
 
   /** What was read may be told: every other replica has granted it, or the row shows that the vDisk is ours still (C11, F10). */

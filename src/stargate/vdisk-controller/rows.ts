@@ -26,6 +26,8 @@ export interface VDiskState {
   readonly copies: 1 | 2 | 3
   /** At the drained sequence. */
   readonly sizeBytes: number
+  /** The time of the newest drained record that changed the vDisk, microseconds since 1970; absent: none was drained yet. */
+  readonly modifiedAt?: number
   readonly layer: LayerId
   readonly drained: Sequence
   /** In order; all whose records are not all drained, and the newest. */

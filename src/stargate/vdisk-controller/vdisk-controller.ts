@@ -19,7 +19,7 @@
 import type { Epoch, EpisodeId, DiskRef, NodeId, Sequence, VDiskId } from '../../base/ids.ts'
 import type { VDiskOffset } from '../../base/units.ts'
 import type { ClaimReason } from '../../zeus/zeus.ts'
-import type { Maybe, Run } from '../io/io.ts'
+import type { Maybe, Run, VDiskNow } from '../io/io.ts'
 
 // What may be lost, and what is left then, is part of this contract: pure functions of pictures.
 export * from './copy-levels.ts'
@@ -39,10 +39,9 @@ export interface Sender {
 }
 
 /** One vDisk that this node owns. Ranges lie inside `sizeBytes`: the adapters have checked, and it is asserted. */
-export interface HostedVDisk {
+export interface HostedVDisk extends VDiskNow {
   readonly id: VDiskId
   readonly epoch: Epoch
-  readonly sizeBytes: number
   /** Undefined while it serves. */
   readonly stopped: Error | undefined
   read(offset: VDiskOffset, target: Buffer): Maybe<void>

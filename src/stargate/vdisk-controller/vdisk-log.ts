@@ -122,6 +122,7 @@ export class VDiskLog {
   #overdueTimer: Timer | undefined
   #waitsFor: string | undefined
   #undrainedBytes = 0
+  #lastTime: number
 
   /** `kept`: the undrained records that takeover recovered, in sequence from `state.drained + 1`; none is open yet. */
   constructor(context: VDiskLogContext, state: VDiskState, kept: LogEntry[], acknowledged: Sequence) {
@@ -129,6 +130,7 @@ export class VDiskLog {
     this.#entries = kept
     this.#drained = state.drained
     this.#last = state.drained + kept.length
+    this.#lastTime = kept.at(-1)?.time ?? state.modifiedAt ?? 0
     this.#acknowledged = acknowledged
     this.#lastEpisode = context.row.epoch * episodesPerEpochMax
     for (const entry of kept) this.#hold(entry.payloadBytes + entryBytes)
@@ -324,7 +326,7 @@ export class VDiskLog {
     const entry: LogEntry = {
       ...record,
       sequence: ++this.#last as Sequence,
-      time: this.#context.clock.wallTime(),
+      time: this.#nextTime(),
       payloadBytes,
       arrivedAt: this.#context.clock.now(),
       settle: undefined,
@@ -332,6 +334,12 @@ export class VDiskLog {
     this.#entries.push(entry)
     this.#hold(payloadBytes + entryBytes)
     return entry
+  }
+
+  /** Never the same twice and never back, whoever owned the vDisk before: by it clients see that it has changed (M6). */
+  #nextTime(): number {
+    this.#lastTime = Math.max(this.#lastTime + 1, Math.floor(this.#context.clock.wallTime() * 1000))
+    return this.#lastTime
   }
 
   #hold(bytes: number): void {

@@ -16,8 +16,9 @@ import type { VDiskId } from '../../../base/ids.ts'
 import type { VDiskOffset } from '../../../base/units.ts'
 import type { Clock, Log } from '../../../platform/platform.ts'
 import { FileError, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
+import type { Maybe, VDiskNow } from '../../io/io.ts'
+import { after } from './maybe.ts'
 import type { FileVDisk, FileVDisks, Share } from './shares.ts'
-import { WriteTimes } from './write-times.ts'
 
 /** A vDisk is no longer: 64 TiB. */
 export const fileBytesMax = 64 * 2 ** 40
@@ -29,69 +30,99 @@ const looksMax = 200
 /** Of a file that others cut off all the time. */
 const refusalsMax = 8
 
+/** A file as whoever holds its bytes has it. */
 export interface ReadBytes {
   readonly bytes: Buffer
   readonly atEnd: boolean
   readonly inode: Inode
-  readonly sizeBytes: number
-}
-
-export interface Written {
-  readonly inode: Inode
-  readonly sizeBytes: number
 }
 
 export class FileData {
   readonly #share: Share
   readonly #clock: Clock
-  readonly #times: WriteTimes
 
   constructor(share: Share, clock: Clock) {
     this.#share = share
     this.#clock = clock
-    this.#times = new WriteTimes(share.namespace, clock)
   }
 
-  /** As whoever holds the bytes knows it. */
-  async sizeOf(inode: Inode): Promise<number> {
+  /** Size and times are those of whoever holds the bytes. */
+  current(inode: Inode): Maybe<Inode> {
     const { content } = inode
-    return content?.kind === 'vdisk' ? (await this.#share.vdisks.open(content.vdisk)).size() : inode.sizeBytes
+    if (content?.kind !== 'vdisk') return inode
+    return after(this.#share.vdisks.open(content.vdisk), (vdisk) =>
+      after(vdisk.now(), (now) => asChanged(inode, now)),
+    )
   }
 
-  async read(inode: Inode, offset: number, count: number): Promise<ReadBytes> {
+  /** When a vDisk's file was changed last, by its owner's word; undefined of others. */
+  async modifiedAt({ content }: Inode): Promise<number | undefined> {
+    if (content?.kind !== 'vdisk') return undefined
+    return (await (await this.#share.vdisks.open(content.vdisk)).now()).modifiedAt
+  }
+
+  /** At once where the vDisk is owned here, and its cache has the bytes. */
+  read(inode: Inode, offset: number, count: number): Maybe<ReadBytes> {
     const { content } = inode
-    if (content?.kind !== 'vdisk') {
-      // What is promoting still lies here, whole.
-      const { bytes, inode: now } = await this.#share.namespace.read(inode.id, offset, count)
-      return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now, sizeBytes: now.sizeBytes }
-    }
-    const vdisk = await this.#share.vdisks.open(content.vdisk)
+    if (content?.kind !== 'vdisk') return this.#readInline(inode, offset, count)
+    return after(this.#share.vdisks.open(content.vdisk), (vdisk) => {
+      // What lies behind the end that was known last may be there by now.
+      if (offset + count > vdisk.lastKnown.sizeBytes) return this.#readToEnd(vdisk, inode, offset, count)
+      const bytes = Buffer.allocUnsafe(count)
+      const orShorter = (error: unknown): Promise<ReadBytes> => {
+        if (!hasCode(error, 'REFUSED')) throw error
+        return this.#readToEnd(vdisk, inode, offset, count)
+      }
+      try {
+        const done = vdisk.read(offset as VDiskOffset, bytes)
+        if (done === undefined) return readOf(vdisk, inode, offset, bytes)
+        return done.then(() => readOf(vdisk, inode, offset, bytes), orShorter)
+      } catch (error) {
+        return orShorter(error)
+      }
+    })
+  }
+
+  async #readInline(inode: Inode, offset: number, count: number): Promise<ReadBytes> {
+    // What is promoting still lies here, whole.
+    const { bytes, inode: now } = await this.#share.namespace.read(inode.id, offset, count)
+    return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now }
+  }
+
+  async #readToEnd(vdisk: FileVDisk, inode: Inode, offset: number, count: number): Promise<ReadBytes> {
     for (let refusals = 0; ;)
       try {
-        const sizeBytes = await vdisk.size()
+        const { sizeBytes } = await vdisk.now()
         const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
         if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
-        return { bytes, atEnd: offset + bytes.length >= sizeBytes, inode, sizeBytes }
+        return readOf(vdisk, inode, offset, bytes)
       } catch (error) {
         // It was cut off meanwhile.
         if (!hasCode(error, 'REFUSED') || ++refusals > refusalsMax) throw error
       }
   }
 
-  /** Durable when it resolves. */
-  write(inode: Inode, offset: number, bytes: Buffer): Promise<Written> {
-    return this.#change(inode, offset + bytes.length, {
+  /** Durable when it resolves, to the file after it. */
+  write(inode: Inode, offset: number, bytes: Buffer): Promise<Inode> {
+    const end = offset + bytes.length
+    return this.#change(inode, end, {
       inline: async (id) => (await this.#share.namespace.write(id, offset, bytes)).after,
       vdisk: async (vdisk) => {
-        const end = offset + bytes.length
-        if (end > (await vdisk.size())) await vdisk.grow(end)
-        await vdisk.write(offset as VDiskOffset, bytes)
+        if (end > vdisk.lastKnown.sizeBytes) await vdisk.grow(end)
+        try {
+          await vdisk.write(offset as VDiskOffset, bytes)
+        } catch (error) {
+          // It was longer when this node heard of it last.
+          if (!hasCode(error, 'REFUSED')) throw error
+          await vdisk.grow(end)
+          await vdisk.write(offset as VDiskOffset, bytes)
+        }
       },
     })
   }
 
   /** Cuts the file, or lets it grow with zeros. */
-  resize(inode: Inode, sizeBytes: number): Promise<Written> {
+  resize(inode: Inode, sizeBytes: number): Promise<Inode> {
     return this.#change(inode, sizeBytes, {
       inline: async (id) => (await this.#share.namespace.setAttributes(id, { sizeBytes })).after,
       vdisk: (vdisk) => vdisk.resize(sizeBytes),
@@ -102,7 +133,7 @@ export class FileData {
     inode: Inode,
     end: number,
     to: { inline(id: InodeId): Promise<Inode>; vdisk(vdisk: FileVDisk): Promise<void> },
-  ): Promise<Written> {
+  ): Promise<Inode> {
     let promotingSince: number | undefined
     let refusals = 0
     for (let looks = 0; looks < looksMax; looks++) {
@@ -112,9 +143,7 @@ export class FileData {
         if (content.kind === 'vdisk') {
           const vdisk = await this.#share.vdisks.open(content.vdisk)
           await to.vdisk(vdisk)
-          const sizeBytes = await vdisk.size()
-          await this.#times.written(inode.id, sizeBytes)
-          return { inode, sizeBytes }
+          return asChanged(inode, vdisk.lastKnown)
         }
         if (content.kind === 'promoting') {
           promotingSince ??= this.#clock.now()
@@ -124,8 +153,7 @@ export class FileData {
             await this.#fill(taken)
           } else await this.#clock.sleep(lookAgainMs)
         } else if (end < inlineBytesMax) {
-          const after = await to.inline(inode.id)
-          return { inode: after, sizeBytes: after.sizeBytes }
+          return await to.inline(inode.id)
         } else await this.#promote(inode)
       } catch (error) {
         if (!isOvertaken(error) || (hasCode(error, 'REFUSED') && ++refusals > refusalsMax)) throw error
@@ -154,7 +182,7 @@ export class FileData {
     const { namespace, vdisks } = this.#share
     assert(content?.kind === 'promoting', 'a vDisk is filled while its file is promoting')
     const { vdisk: number, filler } = content
-    const vdisk = await vdisks.open(number, { name: `promotion-${id}`, number: filler })
+    const vdisk = await vdisks.openFor({ client: `promotion-${id}`, number: filler }, number)
     try {
       await vdisk.grow(sizeBytes)
       const { bytes } = await namespace.read(id, 0, inlineBytesMax)
@@ -167,6 +195,25 @@ export class FileData {
 
   async #forget(vdisk: VDiskId): Promise<void> {
     await this.#share.vdisks.delete(vdisk)
+  }
+}
+
+const readOf = (vdisk: FileVDisk, inode: Inode, offset: number, bytes: Buffer): ReadBytes => ({
+  bytes,
+  atEnd: offset + bytes.length >= vdisk.lastKnown.sizeBytes,
+  inode: asChanged(inode, vdisk.lastKnown),
+})
+
+const nanosecondsPerMicrosecond = 1000n
+
+/** A vDisk's file: its size is its owner's, and so are its times, until a client has set another since the last change (M6). */
+function asChanged(inode: Inode, { sizeBytes, modifiedAt }: VDiskNow): Inode {
+  const changedAt = BigInt(modifiedAt) * nanosecondsPerMicrosecond
+  return {
+    ...inode,
+    sizeBytes,
+    modifyTime: modifiedAt > (inode.modifySetOver ?? 0) ? changedAt : inode.modifyTime,
+    changeTime: changedAt > inode.changeTime ? changedAt : inode.changeTime,
   }
 }
 

@@ -6,12 +6,14 @@ import type { VDiskId } from '../../../base/ids.ts'
 import { KiB, MiB } from '../../../base/units.ts'
 import { World } from '../../namespace/fixtures.test.ts'
 import { createNamespace, createRoot } from '../../namespace/medusa-namespace.ts'
+import type { ClientSession, VDiskNow } from '../../io/io.ts'
 import type { InodeId } from '../../namespace/namespace.ts'
+import { fileTimeOf } from './attributes.ts'
 import { defaultExportRules, Export, type ExportRules } from './export-rules.ts'
 import { FileHandles } from './file-handle.ts'
 import { MountService } from './mount-service.ts'
 import { NfsService } from './nfs-service.ts'
-import type { Attributes, Nfs3Status } from './nfs3-types.ts'
+import type { Attributes, Nfs3Status, Time } from './nfs3-types.ts'
 import type { Caller } from './rpc-program.ts'
 import type { FileVDisk, FileVDisks, Share, Shares } from './shares.ts'
 
@@ -26,7 +28,7 @@ const user = (uid: number, gid = uid): Caller => ({
 
 /** What of a vDisk NFS needs, in memory; whoever opens one under a higher number is the only writer. */
 class MemoryVDisks implements FileVDisks {
-  readonly disks = new Map<VDiskId, { bytes: Buffer; writer: number }>()
+  readonly disks = new Map<VDiskId, { bytes: Buffer; writer: number; modifiedAt: number }>()
   #next = 1
   /** Before each read and write: another may have changed it. */
   onAccess: (disk: { bytes: Buffer }) => void = () => undefined
@@ -35,11 +37,15 @@ class MemoryVDisks implements FileVDisks {
 
   create(): Promise<VDiskId> {
     const id = this.#next++ as VDiskId
-    this.disks.set(id, { bytes: Buffer.alloc(0), writer: 0 })
+    this.disks.set(id, { bytes: Buffer.alloc(0), writer: 0, modifiedAt: 0 })
     return Promise.resolve(id)
   }
 
-  open(id: VDiskId, writer?: { readonly number: number }): FileVDisk {
+  openFor(writer: ClientSession, id: VDiskId): Promise<FileVDisk & { close(): void }> {
+    return Promise.resolve({ ...this.open(id, writer), close: () => undefined })
+  }
+
+  open(id: VDiskId, writer?: ClientSession): FileVDisk {
     const disk = this.disks.get(id)
     if (disk === undefined) throw new NdfsError('NOT_FOUND', `no vDisk ${id}`)
     if (writer !== undefined) disk.writer = Math.max(disk.writer, writer.number)
@@ -47,13 +53,19 @@ class MemoryVDisks implements FileVDisks {
       if (writer !== undefined && writer.number < disk.writer)
         throw new NdfsError('STALE_SESSION', 'an older writer')
     }
+    const now = (): VDiskNow => ({ sizeBytes: disk.bytes.length, modifiedAt: disk.modifiedAt })
+    const changed = (): void => void (disk.modifiedAt = Math.max(disk.modifiedAt + 1, Date.now() * 1000))
     const sized = (bytes: number): void => {
+      changed()
       const grown = Buffer.alloc(bytes)
       disk.bytes.copy(grown, 0, 0, bytes)
       disk.bytes = grown
     }
     return {
-      size: () => disk.bytes.length,
+      now: () => now(),
+      get lastKnown() {
+        return now()
+      },
       read: (offset, target) => {
         this.onAccess(disk)
         if (offset + target.length > disk.bytes.length) throw new NdfsError('REFUSED', 'past the end')
@@ -65,13 +77,13 @@ class MemoryVDisks implements FileVDisks {
         assertNewest()
         if (offset + payload.length > disk.bytes.length) throw new NdfsError('REFUSED', 'past the end')
         payload.copy(disk.bytes, offset)
+        changed()
       },
       grow: async (bytes) => {
         assertNewest()
         if (bytes > disk.bytes.length) sized(bytes)
       },
       resize: async (bytes) => sized(bytes),
-      close: () => undefined,
     }
   }
 
@@ -235,6 +247,27 @@ test('who reads or writes while another cuts the file off finds it as it is then
   cuts = 0
   assert.equal(await stage.write(file, 20, Buffer.from('y')), 'OK')
   assert.equal((await stage.read(file, 0, 100)).bytes.toString(), `${'x'.repeat(10)}${'\0'.repeat(10)}y`)
+})
+
+test("the times of a vDisk's file are its owner's, until a client sets them, until it is written again (M6)", async () => {
+  const stage = await Stage.begin()
+  const file = await stage.create('a')
+  await stage.write(file, 0, Buffer.alloc(1 * MiB, 'x'))
+  const modifiedAt = async (node: number): Promise<bigint> =>
+    fileTimeOf((await stage.attributes(file, node)).modifyTime)
+  const ownersTime = (): bigint => BigInt([...stage.vdisks.disks.values()][0].modifiedAt) * 1000n
+  assert.equal(await modifiedAt(1), ownersTime())
+  const { changeTime } = await stage.attributes(file, 0)
+  const past = { seconds: 7, nanoseconds: 8 }
+  const set = (guard: Time): Promise<Nfs3Status> =>
+    statusOf(stage.nfs.setattr({ handle: file, attributes: { modifyTime: past }, guard }, root))
+  assert.equal(await set({ ...changeTime, nanoseconds: changeTime.nanoseconds + 1 }), 'NOT_SYNC')
+  assert.equal(await set(changeTime), 'OK')
+  assert.equal(await modifiedAt(1), fileTimeOf(past))
+  const later = await stage.attributes(file, 1)
+  assert.ok(fileTimeOf(later.changeTime) > fileTimeOf(changeTime))
+  assert.equal(await stage.write(file, 0, Buffer.from('y')), 'OK')
+  for (const node of [0, 1]) assert.equal(await modifiedAt(node), ownersTime())
 })
 
 test('a file is cut and grows, here and as a vDisk, and what comes on is zeros', async () => {

@@ -9,6 +9,7 @@
  */
 import type { Clock, Log } from '../../../platform/platform.ts'
 import type { AdmissionControl } from '../../admission-control/admission-control.ts'
+import type { Maybe } from '../../io/io.ts'
 import {
   type Around,
   FileError,
@@ -23,6 +24,7 @@ import { DirectoryListing, DirectoryListingPlus } from './directory-listing.ts'
 import type { User } from './export-rules.ts'
 import { deleteVDiskOf, FileData, fileBytesMax } from './file-data.ts'
 import type { FileHandles } from './file-handle.ts'
+import { KnownFiles } from './known-files.ts'
 import type { Nfs3Arguments, Nfs3Procedure } from './nfs3-arguments.ts'
 import type { Nfs3Service } from './nfs3-protocol.ts'
 import type { Nfs3Results } from './nfs3-results.ts'
@@ -36,6 +38,7 @@ import {
   transferBytesMax,
   verifierBytes,
 } from './nfs3-types.ts'
+import { after } from './maybe.ts'
 import { Refusal, statusOf } from './nfs-errors.ts'
 import { allows, allowsData, allowsRemoval, grantedAccess, isOwner, may } from './permissions.ts'
 import type { Caller } from './rpc-program.ts'
@@ -69,11 +72,16 @@ interface Target {
   readonly id: InodeId
 }
 
+interface ShareState {
+  readonly data: FileData
+  readonly known: KnownFiles
+}
+
 type Ok<Name extends Nfs3Procedure> = Extract<Nfs3Results[Name], { readonly status: 'OK' }>
 
 export class NfsService implements Nfs3Service {
   readonly #parts: NfsServiceParts
-  readonly #data = new WeakMap<Share, FileData>()
+  readonly #states = new WeakMap<Share, ShareState>()
 
   constructor(parts: NfsServiceParts) {
     this.#parts = parts
@@ -91,34 +99,42 @@ export class NfsService implements Nfs3Service {
     return this.#answered(async () => {
       const { share, user, id } = await this.#target(handle, caller, 'change')
       const { namespace } = share
+      const { data, known } = this.#stateOf(share)
       const inode = await namespace.inode(id)
       assertMaySet(inode, user, attributes)
       const { sizeBytes } = attributes
-      if (guard !== undefined && fileTimeOf(guard) !== inode.changeTime) throw new Refusal('NOT_SYNC')
+      if (guard !== undefined && fileTimeOf(guard) !== (await data.current(inode)).changeTime)
+        throw new Refusal('NOT_SYNC')
+      let sized: Inode | undefined
       if (sizeBytes !== undefined) {
         if (inode.type === 'directory') throw new Refusal('ISDIR')
         if (inode.type !== 'file') throw new Refusal('INVAL')
         if (sizeBytes > fileBytesMax) throw new Refusal('FBIG')
-        await this.#dataOf(share).resize(inode, sizeBytes)
+        sized = await data.resize(inode, sizeBytes)
       }
       const change = attributeChangeOf(attributes)
-      if (sizeBytes !== undefined && Object.keys(change).length === 0) {
-        const after = await namespace.inode(id)
-        return { status: 'OK', change: { after: await this.#attributes(share, after) } }
-      }
-      const isGuarded = guard !== undefined && sizeBytes === undefined
+      if (sized !== undefined && Object.keys(change).length === 0)
+        return { status: 'OK', change: { after: await this.#attributes(share, await namespace.inode(id)) } }
+      const modifiedAt = await data.modifiedAt(sized ?? inode)
+      // What the guard is of lies, of a vDisk's file, at its owner: what this inode says has to stay the same at least.
+      const isGuarded = guard !== undefined && sized === undefined
       const around = await namespace
-        .setAttributes(id, change, isGuarded ? fileTimeOf(guard) : undefined)
+        .setAttributes(
+          id,
+          { ...change, ...(modifiedAt === undefined ? {} : { modifiedAt }) },
+          isGuarded ? inode.changeTime : undefined,
+        )
         .catch((error: unknown) => {
           throw isGuarded && error instanceof FileError && error.code === 'CHANGED'
             ? new Refusal('NOT_SYNC')
             : error
         })
+        .finally(() => known.forget(id))
       return { status: 'OK', change: await this.#change(share, around) }
     })
   }
 
-  async lookup({ directory, name }: Place, caller: Caller): Promise<Nfs3Results['lookup']> {
+  lookup({ directory, name }: Place, caller: Caller): Promise<Nfs3Results['lookup']> {
     return this.#answered(async () => {
       const { share, user, id } = await this.#target(directory, caller)
       const { namespace } = share
@@ -153,35 +169,41 @@ export class NfsService implements Nfs3Service {
     })
   }
 
-  read(args: Nfs3Arguments['read'], caller: Caller): Promise<Nfs3Results['read']> {
-    return this.#answered(async () => {
-      const { share, user, id } = await this.#target(args.handle, caller)
-      const inode = await share.namespace.inode(id)
-      assertFile(inode)
-      // Who may execute a file reads it for that.
-      if (!allowsData(inode, user, may.read) && !allows(inode, user, may.execute)) throw new Refusal('ACCES')
-      const count = Math.min(args.count, transferBytesMax)
-      const read = await this.#admitted(count, () => this.#dataOf(share).read(inode, args.offset, count))
-      const { bytes, atEnd, sizeBytes } = read
-      const attributes = attributesOf(read.inode, share.namespace.root, sizeBytes)
-      return { status: 'OK', data: [bytes], atEnd, attributes }
-    })
+  read(args: Nfs3Arguments['read'], caller: Caller): Maybe<Nfs3Results['read']> {
+    const count = Math.min(args.count, transferBytesMax)
+    return answeredAtOnce(() =>
+      after(this.#target(args.handle, caller), ({ share, user, id }) => {
+        const { known, data } = this.#stateOf(share)
+        return after(known.inode(id), (inode) => {
+          assertFile(inode)
+          // Who may execute a file reads it for that.
+          if (!allowsData(inode, user, may.read) && !allows(inode, user, may.execute))
+            throw new Refusal('ACCES')
+          const reading = this.#admitted(count, () => data.read(inode, args.offset, count))
+          return after(reading, ({ bytes, atEnd, inode: now }) => ({
+            ...{ status: 'OK', data: [bytes], atEnd },
+            attributes: attributesOf(now, share.namespace.root),
+          }))
+        })
+      }),
+    )
   }
 
   write(args: Nfs3Arguments['write'], caller: Caller): Promise<Nfs3Results['write']> {
     return this.#answered(async () => {
       const { share, user, id } = await this.#target(args.handle, caller, 'change')
-      const inode = await share.namespace.inode(id)
+      const { known, data } = this.#stateOf(share)
+      const inode = await known.inode(id)
       assertFile(inode)
       if (!allowsData(inode, user, may.write)) throw new Refusal('ACCES')
       const bytes = args.data.length === 1 ? args.data[0] : Buffer.concat(args.data)
       if (args.offset + bytes.length > fileBytesMax) throw new Refusal('FBIG')
-      const { inode: now, sizeBytes } =
+      const now =
         bytes.length === 0
-          ? { inode, sizeBytes: await this.#dataOf(share).sizeOf(inode) }
-          : await this.#admitted(bytes.length, () => this.#dataOf(share).write(inode, args.offset, bytes))
-      const after = attributesOf(now, share.namespace.root, sizeBytes)
-      return { status: 'OK', count: bytes.length, committed: 'fileSync', verifier, change: { after } }
+          ? await data.current(inode)
+          : await this.#admitted(bytes.length, () => data.write(inode, args.offset, bytes))
+      const change = { after: attributesOf(now, share.namespace.root) }
+      return { status: 'OK', count: bytes.length, committed: 'fileSync', verifier, change }
     })
   }
 
@@ -284,6 +306,7 @@ export class NfsService implements Nfs3Service {
       const { share, id } = await this.#mayChange(to.directory, to.name, caller)
       if (share !== target.share) throw new Refusal('XDEV')
       const linked = await share.namespace.link(target.id, id, to.name)
+      this.#stateOf(share).known.forget(target.id)
       return {
         status: 'OK',
         attributes: await this.#attributes(share, linked.inode),
@@ -382,15 +405,16 @@ export class NfsService implements Nfs3Service {
   }
 
   /** The object that a handle names. STALE, BADHANDLE, ACCES; ROFS where it is to be changed and may not. */
-  async #target(handle: Buffer, caller: Caller, what: 'look' | 'change' = 'look'): Promise<Target> {
+  #target(handle: Buffer, caller: Caller, what: 'look' | 'change' = 'look'): Maybe<Target> {
     const { handles, shares } = this.#parts
     const file = handles.decode(handle)
     if (file === undefined) throw new Refusal('BADHANDLE')
-    const share = await shares.ofRoot(file.root)
-    if (share === undefined) throw new Refusal('STALE')
-    if (!share.export.allows(caller)) throw new Refusal('ACCES')
-    if (what === 'change' && share.export.rules.readOnly) throw new Refusal('ROFS')
-    return { share, user: share.export.userOf(caller), id: file.inode }
+    return after(shares.ofRoot(file.root), (share) => {
+      if (share === undefined) throw new Refusal('STALE')
+      if (!share.export.allows(caller)) throw new Refusal('ACCES')
+      if (what === 'change' && share.export.rules.readOnly) throw new Refusal('ROFS')
+      return { share, user: share.export.userOf(caller), id: file.inode }
+    })
   }
 
   /** A directory in which the caller may make and remove this name. */
@@ -437,10 +461,11 @@ export class NfsService implements Nfs3Service {
 
   /** A creation may ask for a size: mostly for none, of a file that is there already. */
   async #withSize(share: Share, inode: Inode, user: User, { sizeBytes }: NewAttributes): Promise<Inode> {
-    if (sizeBytes === undefined || sizeBytes === (await this.#dataOf(share).sizeOf(inode))) return inode
+    const { data } = this.#stateOf(share)
+    if (sizeBytes === undefined || sizeBytes === (await data.current(inode)).sizeBytes) return inode
     if (sizeBytes > fileBytesMax) throw new Refusal('FBIG')
     if (!allowsData(inode, user, may.write)) throw new Refusal('ACCES')
-    return (await this.#dataOf(share).resize(inode, sizeBytes)).inode
+    return data.resize(inode, sizeBytes)
   }
 
   /** Entries behind the cookie, `.` and `..` first, until one is not taken. */
@@ -474,17 +499,26 @@ export class NfsService implements Nfs3Service {
   }
 
   #forget(share: Share, inode: Inode): Promise<void> {
+    this.#stateOf(share).known.forget(inode.id)
     return deleteVDiskOf(inode, share.vdisks, this.#parts.log)
   }
 
-  async #admitted<T>(bytes: number, work: () => Promise<T>): Promise<T> {
+  #admitted<T>(bytes: number, work: () => Maybe<T>): Maybe<T> {
     const { admission } = this.#parts
-    if (admission?.tryEnter('guest', bytes) === false) await admission.enter('guest', bytes)
+    if (admission === undefined) return work()
+    if (!admission.tryEnter('guest', bytes))
+      return admission.enter('guest', bytes).then(() => this.#entered(admission, bytes, work))
+    return this.#entered(admission, bytes, work)
+  }
+
+  #entered<T>(admission: Admission, bytes: number, work: () => Maybe<T>): Maybe<T> {
+    let working: Maybe<T> | undefined
     try {
-      return await work()
+      working = work()
     } finally {
-      admission?.leave('guest', bytes)
+      if (!(working instanceof Promise)) admission.leave('guest', bytes)
     }
+    return working instanceof Promise ? working.finally(() => admission.leave('guest', bytes)) : working
   }
 
   #handle(share: Share, id: InodeId): Buffer {
@@ -492,7 +526,7 @@ export class NfsService implements Nfs3Service {
   }
 
   async #attributes(share: Share, inode: Inode): Promise<ReturnType<typeof attributesOf>> {
-    return attributesOf(inode, share.namespace.root, await this.#dataOf(share).sizeOf(inode))
+    return attributesOf(await this.#stateOf(share).data.current(inode), share.namespace.root)
   }
 
   /** Without what was before where a vDisk has the size: it is nobody's that saw both in one step. */
@@ -501,18 +535,37 @@ export class NfsService implements Nfs3Service {
     return { after: await this.#attributes(share, around.after) }
   }
 
-  #dataOf(share: Share): FileData {
-    let data = this.#data.get(share)
-    if (data === undefined) this.#data.set(share, (data = new FileData(share, this.#parts.clock)))
-    return data
+  #stateOf(share: Share): ShareState {
+    let state = this.#states.get(share)
+    if (state === undefined) {
+      const { clock } = this.#parts
+      state = { data: new FileData(share, clock), known: new KnownFiles(share.namespace, clock) }
+      this.#states.set(share, state)
+    }
+    return state
   }
 
-  async #answered<Result>(serve: () => Promise<Result>): Promise<Result | { readonly status: Nfs3Error }> {
+  async #answered<Result>(serve: () => Promise<Result>): Promise<Result | Refused> {
     try {
       return await serve()
     } catch (error) {
-      return { status: statusOf(error) }
+      return refused(error)
     }
+  }
+}
+
+interface Refused {
+  readonly status: Nfs3Error
+}
+
+const refused = (error: unknown): Refused => ({ status: statusOf(error) })
+
+function answeredAtOnce<Result>(serve: () => Maybe<Result>): Maybe<Result | Refused> {
+  try {
+    const served = serve()
+    return served instanceof Promise ? served.catch(refused) : served
+  } catch (error) {
+    return refused(error)
   }
 }
 
