@@ -15,6 +15,7 @@ import type {
 import { addDiskAddCommand, addNodeAddCommand } from './add-commands.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
+import { exportChangeOf, type ExportOptions, withExportOptions } from './export-options.ts'
 import { addDrainCommand, addMaintenanceCommand, addRemoveCommand } from './leaving-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
@@ -72,10 +73,15 @@ export function addClusterCommands(ndfs: Command, program: Program): void {
 }
 
 function addContainerCommands(container: Command): void {
-  leaf(container, 'create <name>', 'makes a container')
+  withExportOptions(leaf(container, 'create <name>', 'makes a container'))
     .option('--copies <n>', 'on how many nodes each byte is kept', countArgument(1, 3))
-    .action(async (name: string, { copies, ...options }: Common & { copies?: number }) => {
-      const body = { name, ...(copies === undefined ? {} : { copies }) }
+    .action(async (name: string, { copies, ...options }: Common & ExportOptions & { copies?: number }) => {
+      const nfs = exportChangeOf(options)
+      const body = {
+        name,
+        ...(copies === undefined ? {} : { copies }),
+        ...(nfs === undefined ? {} : { nfs }),
+      }
       const made = await (await clientFor(options)).change<ContainerInfo>('POST', '/api/v1/containers', body)
       consoleOutput(options.json).result(made, `Made the container ${made.name}, with ${made.copies} copies.`)
     })
@@ -86,6 +92,16 @@ function addContainerCommands(container: Command): void {
   leaf(container, 'show <name>', 'a container').action(async (name: string, options: Common) => {
     const shown = await (await clientFor(options)).get<ContainerInfo>(containerPath(name))
     consoleOutput(options.json).result(shown, containerFacts(shown))
+  })
+  const set = withExportOptions(
+    leaf(container, 'set <name>', 'changes settings of a container, at once'),
+  ).action(async (name: string, options: Common & ExportOptions) => {
+    const nfs = exportChangeOf(options)
+    if (nfs === undefined) set.error('error: name what is to change, such as --nfs-allow', { exitCode: 2 })
+    const changed = await (
+      await clientFor(options)
+    ).change<ContainerInfo>('PATCH', containerPath(name), { nfs })
+    consoleOutput(options.json).result(changed, containerFacts(changed))
   })
   leaf(container, 'delete <name>', 'deletes a container')
     .option('--force', 'with the vDisks in it')

@@ -74,6 +74,25 @@ test('ndfs makes, lists, shows, resizes and deletes', async () => {
   assert.match((await withApi('container list')).out, /There is no container yet/)
 })
 
+test('ndfs sets who may use a container by NFS, and takes it back', async () => {
+  const made = await withApi(
+    'container create shared --nfs-allow 10.0.0.0/8 --nfs-allow fd00::/8 --nfs-read-only',
+  )
+  assert.deepEqual([made.code, made.error], [0, ''])
+  assert.match((await withApi('container list')).out, /^shared .* 10\.0\.0\.0\/8 fd00::\/8, read-only$/m)
+  const squashed = await withApi(
+    'container set shared --nfs-squash root --nfs-anonymous-uid 99 --no-nfs-read-only',
+  )
+  assert.match(squashed.out, /^nfs clients {2}10\.0\.0\.0\/8 fd00::\/8$/m)
+  assert.match(squashed.out, /^nfs users {4}as they say, root as 99:65534$/m)
+  assert.match(squashed.out, /^nfs access {3}read and write$/m)
+  assert.match((await withApi('container set shared --nfs-allow none')).out, /^nfs clients {2}nobody$/m)
+  const usual = (await withApi('container set shared --nfs-allow default --nfs-squash none')).out
+  assert.match(usual, /^nfs clients {2}127\.0\.0\.0\/8 ::1\/128$/m)
+  assert.match(usual, /^nfs users {4}as they say$/m)
+  assert.equal((await withApi('container delete shared')).code, 0)
+})
+
 test('ndfs shows status, nodes and disks, and sets the cache of a node', async () => {
   const { out } = await withApi('status')
   assert.match(out, /^one copy of 1GiB left: vms\/disk1; n2 is down\n/)
@@ -134,6 +153,10 @@ test('ndfs ends with 2 at wrong usage, and says what is right', async () => {
     ['up --listen n1=here', /Write a name and an address, such as n1=192.0.2.1/],
     ['container create vms --copies 4', /from 1 to 3/],
     ['container', /Usage: ndfs container/],
+    ['container set vms', /name what is to change/],
+    ['container set vms --nfs-squash some', /none, root, all/],
+    ['container set vms --nfs-anonymous-uid -2', /from 0 to/],
+    ['container set vms --nfs-allow none --nfs-allow 10.0.0.1', /stand alone/],
     ['frobnicate', /unknown command/],
     ['up --disk tape:1GiB', /flash:10GiB/],
     ['up --nodes 0', /from 1 to/],

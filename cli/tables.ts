@@ -4,6 +4,7 @@ import type {
   ClusterStatus,
   ContainerInfo,
   DiskInfo,
+  ExportRulesInfo,
   Mode,
   NodeInfo,
   ScrubInfo,
@@ -45,18 +46,37 @@ const when = (milliseconds: number | undefined): string | undefined =>
 
 export const containersTable = (containers: readonly ContainerInfo[]): string =>
   table(
-    ['CONTAINER', 'COPIES', 'VDISKS', 'SIZE'],
-    containers.map(({ name, copies, vdisks, sizeBytes }) => [name, copies, vdisks, size(sizeBytes)]),
+    ['CONTAINER', 'COPIES', 'VDISKS', 'SIZE', 'NFS'],
+    containers.map(({ name, copies, vdisks, sizeBytes, nfs }) => [
+      ...[name, copies, vdisks, size(sizeBytes)],
+      nfs.readOnly ? `${clientsOf(nfs)}, read-only` : clientsOf(nfs),
+    ]),
     'There is no container yet: make one with `ndfs container create NAME`.',
   )
 
-export const containerFacts = ({ name, copies, vdisks, sizeBytes, createdAt }: ContainerInfo): string =>
+const clientsOf = ({ networks }: ExportRulesInfo): string =>
+  networks.length === 0 ? 'nobody' : networks.join(' ')
+
+function usersOf({ squash, anonymousUid, anonymousGid }: ExportRulesInfo): string {
+  const anonymous = `${anonymousUid}:${anonymousGid}`
+  return {
+    none: 'as they say',
+    root: `as they say, root as ${anonymous}`,
+    all: `all as ${anonymous}`,
+  }[squash]
+}
+
+export const containerFacts = ({ name, copies, vdisks, sizeBytes, createdAt, nfs }: ContainerInfo): string =>
   facts([
     ['container', name],
     ['copies', copies],
     ['vdisks', vdisks],
     ['size', size(sizeBytes)],
     ['created', when(createdAt)],
+    ['nfs clients', clientsOf(nfs)],
+    ['nfs ports', nfs.privilegedPorts ? 'below 1024' : 'any'],
+    ['nfs access', nfs.readOnly ? 'read-only' : 'read and write'],
+    ['nfs users', usersOf(nfs)],
   ])
 
 export const vDisksTable = (vdisks: readonly VDiskInfo[]): string =>

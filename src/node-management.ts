@@ -16,9 +16,11 @@ import { leavingStatus } from './leaving-status.ts'
 import type { CheckInfo, NewCheck } from './management/check.ts'
 import type {
   ClusterStatus,
+  ContainerChange,
   ContainerInfo,
   DiskChange,
   DiskInfo,
+  ExportChange,
   Health,
   ManagementTarget,
   NewContainer,
@@ -48,6 +50,12 @@ import type { AdmissionControl } from './stargate/admission-control/admission-co
 import type { ExtentCache } from './stargate/extent-cache/extent-cache.ts'
 import type { Candidate, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import type { NbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
+import {
+  defaultExportRules,
+  differencesOf,
+  Export,
+  rulesOf,
+} from './stargate/front-end-adapter/nfs/export-rules.ts'
 import type { NfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import { isNameOfFileVDisk, type NodeShares } from './node-shares.ts'
@@ -58,6 +66,7 @@ import type { HostedDescription, RepairList } from './stargate/vdisk-controller/
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import type {
   ContainerValue,
+  ExportValue,
   NodeValue,
   Owner,
   SettingValue,
@@ -173,9 +182,13 @@ export class NodeManagement implements ManagementTarget {
     return containerInfo(name, value, await this.listVDisks())
   }
 
-  async createContainer({ name, copies }: NewContainer): Promise<ContainerInfo> {
+  async createContainer({ name, copies, nfs }: NewContainer): Promise<ContainerInfo> {
     const { zeus, platform } = this.#options
-    const value: ContainerValue = { copies: copies ?? 2, createdAt: Math.round(platform.clock.wallTime()) }
+    const value: ContainerValue = {
+      copies: copies ?? 2,
+      createdAt: Math.round(platform.clock.wallTime()),
+      ...exportPart({}, nfs),
+    }
     // Asked now: what is watched may be behind just after a start.
     const { length: nodes } = await zeus.list('node/')
     if (value.copies > nodes)
@@ -190,6 +203,20 @@ export class NodeManagement implements ManagementTarget {
       throw error
     })
     return containerInfo(name, value, [])
+  }
+
+  /** What is not named stays as somebody else sets it at the same time. */
+  async changeContainer(name: string, change: ContainerChange): Promise<ContainerInfo> {
+    for (;;) {
+      const { key, value, version } = await this.#containerKey(name)
+      const { nfs, ...rest } = value as ContainerValue
+      try {
+        await this.#options.zeus.set(key, { ...rest, ...exportPart(nfs, change.nfs) }, version)
+        return await this.showContainer(name)
+      } catch (error) {
+        if (!hasCode(error, 'CONFLICT')) throw error
+      }
+    }
   }
 
   async deleteContainer(name: string, { force }: { readonly force: boolean }): Promise<void> {
@@ -871,11 +898,21 @@ function assertSizeKnown(what: string, info: VDiskInfo): asserts info is VDiskIn
     )
 }
 
+/** The rules of an export after a change, as its container keeps them: only what is not usual. REFUSED where a network is none. */
+function exportPart(before: ExportValue | undefined, change: ExportChange = {}): Pick<ContainerValue, 'nfs'> {
+  const { networks, ...more } = change
+  const named = networks === undefined ? {} : { networks: networks ?? defaultExportRules.networks }
+  const { rules } = new Export(rulesOf({ ...before, ...more, ...named }))
+  const nfs = differencesOf(rules)
+  return nfs === undefined ? {} : { nfs }
+}
+
 function containerInfo(
   name: string,
-  { copies, createdAt }: ContainerValue,
+  { copies, createdAt, nfs }: ContainerValue,
   vdisks: readonly VDiskInfo[],
 ): ContainerInfo {
+  const rules = rulesOf(nfs)
   const those = vdisks.filter((vdisk) => vdisk.name.startsWith(`${name}/`))
   const sizes = those.flatMap(({ sizeBytes }) => (sizeBytes === undefined ? [] : [sizeBytes]))
   return {
@@ -884,5 +921,6 @@ function containerInfo(
     createdAt,
     vdisks: those.length,
     ...(sizes.length === those.length ? { sizeBytes: sizes.reduce((sum, size) => sum + size, 0) } : {}),
+    nfs: { ...rules, networks: [...rules.networks] },
   }
 }

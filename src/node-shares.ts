@@ -11,11 +11,7 @@ import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
 import type { Inode, InodeId } from './stargate/namespace/namespace.ts'
-import {
-  defaultExportRules,
-  Export,
-  type ExportRules,
-} from './stargate/front-end-adapter/nfs/export-rules.ts'
+import { Export, type ExportRules, rulesOf } from './stargate/front-end-adapter/nfs/export-rules.ts'
 import { deleteVDiskOf } from './stargate/front-end-adapter/nfs/file-data.ts'
 import type { FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
 import type { RoutedVDisk, VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
@@ -42,33 +38,36 @@ const openMax = 1024
 export class NodeShares implements Shares {
   readonly #options: NodeSharesOptions
   readonly #shares = new Map<InodeId, Share>()
+  readonly #exports = new WeakMap<ContainerValue, Export>()
 
   constructor(options: NodeSharesOptions) {
     this.#options = options
   }
 
   exports(): { readonly name: string; readonly rules: ExportRules }[] {
-    const names = [...this.#options.view.containers.keys()].sort()
-    return names.map((name) => ({ name, rules: defaultExportRules }))
+    const containers = [...this.#options.view.containers].sort(([one], [other]) => (one < other ? -1 : 1))
+    return containers.map(([name, { nfs }]) => ({ name, rules: rulesOf(nfs) }))
   }
 
   async named(name: string): Promise<Share | undefined> {
     const known = this.#options.view.containers.get(name)
-    const root = known?.root ?? (await this.#rootOf(name))
-    return root === undefined ? undefined : this.#share(name, root as InodeId)
+    const found = known?.root === undefined ? await this.#withRoot(name) : known
+    return found?.root === undefined ? undefined : this.#share(name, found.root as InodeId, found)
   }
 
   ofRoot(root: InodeId): Share | Promise<Share | undefined> | undefined {
-    const name = nameOfRoot(this.#options.view.containers, root)
-    return name === undefined ? this.#lookForRoot(root) : this.#share(name, root)
+    for (const [name, value] of this.#options.view.containers)
+      if (value.root === root) return this.#share(name, root, value)
+    return this.#lookForRoot(root)
   }
 
   /** Whether there is a file or a directory in the container. */
   async hasFiles(name: string): Promise<boolean> {
     const found = await this.#options.zeus.get(`container/${name}`)
-    const root = (found?.value as ContainerValue | undefined)?.root as InodeId | undefined
-    if (root === undefined) return false
-    const { entries } = await this.#share(name, root).namespace.list(root, 0n, 1)
+    const value = found?.value as ContainerValue | undefined
+    const root = value?.root as InodeId | undefined
+    if (value === undefined || root === undefined) return false
+    const { entries } = await this.#share(name, root, value).namespace.list(root, 0n, 1)
     return entries.length > 0
   }
 
@@ -80,51 +79,67 @@ export class NodeShares implements Shares {
   async #lookForRoot(root: InodeId): Promise<Share | undefined> {
     const containers = await this.#options.zeus.list('container/')
     const found = containers.find(({ value }) => (value as ContainerValue).root === root)
-    return found === undefined ? undefined : this.#share(found.key.slice('container/'.length), root)
+    if (found === undefined) return undefined
+    return this.#share(found.key.slice('container/'.length), root, found.value as ContainerValue)
   }
 
   /** Makes the container's root, where it has none; undefined where there is no such container. */
-  async #rootOf(name: string): Promise<number | undefined> {
+  async #withRoot(name: string): Promise<ContainerValue | undefined> {
     const { zeus, platform } = this.#options
     for (;;) {
       const found = await zeus.get(`container/${name}`)
       if (found === undefined) return undefined
       const value = found.value as ContainerValue
-      if (value.root !== undefined) return value.root
+      if (value.root !== undefined) return value
       // Odd: a directory's.
       const root = platform.chance.bytes(6).readUIntBE(0, 6) * 2 + 1
       // Its rows first: a root that is named is there. One that nobody comes to name is a few bytes.
       await createRoot(this.#namespaceOf(name, root as InodeId))
       try {
-        await zeus.set(`container/${name}`, { ...value, root }, found.version)
-        return root
+        const rooted: ContainerValue = { ...value, root }
+        await zeus.set(`container/${name}`, rooted, found.version)
+        return rooted
       } catch (error) {
         if (!hasCode(error, 'CONFLICT')) throw error
       }
     }
   }
 
-  #share(name: string, root: InodeId): Share {
+  #share(name: string, root: InodeId, found: ContainerValue): Share {
     let share = this.#shares.get(root)
     if (share === undefined) {
-      share = this.#newShare(name, root)
+      share = this.#newShare(name, root, found)
       this.#shares.set(root, share)
     }
     return share
   }
 
-  #newShare(name: string, root: InodeId): Share {
-    const copiesOf = (): number => this.#options.view.containers.get(name)?.copies ?? 2
+  #newShare(name: string, root: InodeId, found: ContainerValue): Share {
+    // As found until this node has heard of it: what is usual, or was so for an older one of that name, may be more than is allowed.
+    const now = (): ContainerValue => {
+      const known = this.#options.view.containers.get(name)
+      return known?.root === root ? known : found
+    }
+    const exportNow = (): Export => this.#exportOf(now())
     const vdisks = new ContainerFileVDisks(name, this.#options)
     const { log } = this.#options.platform
     const ended = (inode: Inode): void => void deleteVDiskOf(inode, vdisks, log)
     return {
       name,
       namespace: createNamespace({ ...this.#namespaceOf(name, root), ended }),
-      export: new Export(defaultExportRules),
+      get export() {
+        return exportNow()
+      },
       vdisks,
-      space: () => this.#options.space(copiesOf()),
+      space: () => this.#options.space(now().copies),
     }
+  }
+
+  /** A change of a container's settings is another value. */
+  #exportOf(value: ContainerValue): Export {
+    let known = this.#exports.get(value)
+    if (known === undefined) this.#exports.set(value, (known = new Export(rulesOf(value.nfs))))
+    return known
   }
 
   #namespaceOf(name: string, root: InodeId): NamespaceOptions {
@@ -140,11 +155,6 @@ export const isNameOfFileVDisk = (name: string): boolean => /^file-\d+$/.test(na
 
 /** A key of the cluster's for one use: who has it has none for another. */
 export const secretFor = (key: Buffer, use: string): Buffer => createHmac('sha256', key).update(use).digest()
-
-function nameOfRoot(containers: ReadonlyMap<string, ContainerValue>, root: number): string | undefined {
-  for (const [name, value] of containers) if (value.root === root) return name
-  return undefined
-}
 
 class ContainerFileVDisks implements FileVDisks {
   readonly #container: string

@@ -118,6 +118,35 @@ test('the HTTP API makes, shows, changes and deletes containers and vDisks', asy
   assert.equal((await ask('GET', '/api/v1/containers/vms')).status, 404)
 })
 
+test('the HTTP API changes who may use a container by NFS', async () => {
+  const path = '/api/v1/containers/exported'
+  const change = (nfs: unknown) => ask('PATCH', path, { headers: bearer, body: { nfs } })
+  interface Shown {
+    nfs: { networks: string[]; readOnly: boolean; squash: string }
+  }
+  const body = { name: 'exported', nfs: { readOnly: true } }
+  const made = await ask('POST', '/api/v1/containers', { headers: bearer, body })
+  assert.equal(made.json<Shown>().nfs.readOnly, true)
+  const changed = (await change({ networks: ['10.0.0.0/8'], squash: 'root' })).json<Shown>()
+  assert.deepEqual(changed, (await ask('GET', path)).json())
+  assert.deepEqual(changed.nfs.networks, ['10.0.0.0/8'])
+  assert.equal(changed.nfs.readOnly, true)
+  assert.deepEqual((await change({ networks: null })).json<Shown>().nfs.networks, ['127.0.0.0/8', '::1/128'])
+  for (const wrong of [
+    undefined,
+    {},
+    { networks: '10.0.0.0/8' },
+    { networks: Array.from({ length: 65 }, () => '10.0.0.1') },
+    { networks: ['x'.repeat(50)] },
+    { squash: 'some' },
+    { anonymousUid: -2 },
+    { anonymousUid: 2 ** 32 - 1 },
+    { readonly: true },
+  ])
+    assert.equal((await change(wrong)).status, 400, JSON.stringify(wrong))
+  assert.equal((await ask('DELETE', path, { headers: bearer })).status, 204)
+})
+
 test('the HTTP API shows status, nodes and disks, and changes the cache of a node', async () => {
   assert.equal((await ask('GET', '/api/v1/status')).json<{ health: string }>().health, 'degraded')
   assert.equal((await ask('GET', '/api/v1/nodes')).json<unknown[]>().length, 2)

@@ -16,6 +16,7 @@ import { ownHostNames, refusedAtTheDoor, refusedForItsToken } from './door.ts'
 import { failure, failureOf, sentenceOf, type HttpFailure } from './http-errors.ts'
 import {
   clusterStatusSchema,
+  containerChangeSchema,
   containerInfoSchema,
   diskChangeSchema,
   diskInfoSchema,
@@ -28,6 +29,7 @@ import {
   nodeInfoSchema,
   vDiskChangeSchema,
   vDiskInfoSchema,
+  type ContainerChange,
   type DiskChange,
   type ManagementTarget,
   type NewContainer,
@@ -225,6 +227,19 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
       },
     },
     async ({ body }, reply) => reply.status(201).send(await target.createContainer(body as NewContainer)),
+  )
+  app.patch(
+    '/api/v1/containers/:container',
+    {
+      schema: {
+        summary: 'Changes settings of a container, on all nodes at once.',
+        security: changes,
+        params: containerParams,
+        body: containerChangeSchema,
+        response: { 200: containerInfoSchema },
+      },
+    },
+    async (request) => target.changeContainer(containerOf(request), request.body as ContainerChange),
   )
   app.delete(
     '/api/v1/containers/:container',

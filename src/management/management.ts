@@ -11,11 +11,13 @@
  */
 import Type, { type Static } from 'typebox'
 import type { CheckInfo, NewCheck } from './check.ts'
+import { exportChangeSchema, exportRulesSchema } from './export.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
 import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
 
 export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
+export type { ExportChange, ExportRulesInfo } from './export.ts'
 export type { Leaving, Mode } from './leaving.ts'
 export type { ScrubChange, ScrubInfo } from './scrub.ts'
 export type { Survival } from './survival.ts'
@@ -48,6 +50,7 @@ export const containerInfoSchema = Type.Object(
     sizeBytes: Type.Optional(
       bytes('The sizes of its vDisks, as guests see them; absent while that of one is not known here.'),
     ),
+    nfs: exportRulesSchema,
   },
   closed,
 )
@@ -211,10 +214,17 @@ export const healthSchema = Type.Object(
 export type Health = Static<typeof healthSchema>
 
 export const newContainerSchema = Type.Object(
-  { name: name('Small letters, digits, `.`, `_`, `-`; at most 63.'), copies: Type.Optional(copies) },
+  {
+    name: name('Small letters, digits, `.`, `_`, `-`; at most 63.'),
+    copies: Type.Optional(copies),
+    nfs: Type.Optional(exportChangeSchema),
+  },
   closed,
 )
 export type NewContainer = Static<typeof newContainerSchema>
+
+export const containerChangeSchema = Type.Object({ nfs: exportChangeSchema }, closed)
+export type ContainerChange = Static<typeof containerChangeSchema>
 
 const vDiskSize = Type.Integer({
   minimum: vDiskBytesStep,
@@ -311,8 +321,10 @@ export interface ManagementTarget {
 
   listContainers(): Promise<readonly ContainerInfo[]>
   showContainer(name: string): Promise<ContainerInfo>
-  /** Two copies where none are named. */
+  /** Two copies where none are named. REFUSED where a network of its rules is none. */
   createContainer(container: NewContainer): Promise<ContainerInfo>
+  /** Every node goes by it from when it has heard of it, at the next call of each client. REFUSED where a network is none. */
+  changeContainer(name: string, change: ContainerChange): Promise<ContainerInfo>
   /** IN_USE where it holds vDisks; `force` deletes them with it. */
   deleteContainer(name: string, options: { readonly force: boolean }): Promise<void>
 

@@ -4,9 +4,12 @@ import { GiB, MiB } from '../base/units.ts'
 import type {
   CheckInfo,
   ClusterStatus,
+  ContainerChange,
   ContainerInfo,
   DiskChange,
   DiskInfo,
+  ExportChange,
+  ExportRulesInfo,
   Health,
   ManagementTarget,
   NewCheck,
@@ -22,6 +25,20 @@ import type {
   VDiskName,
 } from './management.ts'
 import { scrubInfoOf } from './scrub.ts'
+
+const usualRules: ExportRulesInfo = {
+  networks: ['127.0.0.0/8', '::1/128'],
+  readOnly: false,
+  squash: 'none',
+  anonymousUid: 65534,
+  anonymousGid: 65534,
+  privilegedPorts: false,
+}
+const changedRules = (rules: ExportRulesInfo, { networks, ...more }: ExportChange = {}): ExportRulesInfo => ({
+  ...rules,
+  ...more,
+  networks: networks === null ? usualRules.networks : (networks ?? rules.networks),
+})
 
 const sumOf = ({ nodes: _, ...sum }: ScrubInfo): ClusterStatus['scrub'] => sum
 
@@ -105,15 +122,23 @@ export class MemoryTarget implements ManagementTarget {
     return container
   }
 
-  async createContainer({ name, copies = 2 }: NewContainer): Promise<ContainerInfo> {
+  async createContainer({ name, copies = 2, nfs }: NewContainer): Promise<ContainerInfo> {
     this.#meet()
     if (this.#containers.has(name))
       throw new NdfsError('ALREADY_EXISTS', `Cannot make the container ${name}: there is one.`, {
         container: name,
       })
-    const container = { name, copies, createdAt: 1, vdisks: 0, sizeBytes: 0 }
+    const rules = changedRules(usualRules, nfs)
+    const container = { name, copies, createdAt: 1, vdisks: 0, sizeBytes: 0, nfs: rules }
     this.#containers.set(name, container)
     return container
+  }
+
+  async changeContainer(name: string, { nfs }: ContainerChange): Promise<ContainerInfo> {
+    const container = await this.showContainer(name)
+    const changed = { ...container, nfs: changedRules(container.nfs, nfs) }
+    this.#containers.set(name, changed)
+    return changed
   }
 
   async deleteContainer(name: string, { force }: { force: boolean }): Promise<void> {

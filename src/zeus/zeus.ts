@@ -103,6 +103,16 @@ export interface ContainerValue {
   readonly createdAt: number
   /** The inode of its root directory, from when files were first looked for in it. */
   readonly root?: number
+  /** Rules of its export by NFS, those that differ from the usual ones (export-rules.ts says what they mean). */
+  readonly nfs?: ExportValue
+}
+export interface ExportValue {
+  readonly networks?: readonly string[]
+  readonly readOnly?: boolean
+  readonly squash?: 'none' | 'root' | 'all'
+  readonly anonymousUid?: number
+  readonly anonymousGid?: number
+  readonly privilegedPorts?: boolean
 }
 export interface VDiskNameValue {
   readonly id: VDiskId

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../base/errors.ts'
-import { defaultExportRules, Export, type ExportRules } from './export-rules.ts'
+import { defaultExportRules, differencesOf, Export, type ExportRules, rulesOf } from './export-rules.ts'
 
 const exportWith = (rules: Partial<ExportRules> = {}): Export =>
   new Export({ ...defaultExportRules, ...rules })
@@ -59,4 +59,17 @@ test('root, or everybody, is taken for the anonymous user', () => {
   assert.deepEqual(root.userOf(sys(0, 0, [0])), { uid: 99, gid: 98, gids: [] })
   assert.deepEqual(root.userOf(sys(7, 0, [0, 8])), { uid: 7, gid: 98, gids: [98, 8] })
   assert.deepEqual(exportWith({ squash: 'all', ...ids }).userOf(sys(7, 7)), { uid: 99, gid: 98, gids: [] })
+})
+
+test('where no network is allowed nobody is', () => {
+  const none = exportWith({ networks: [] })
+  for (const host of ['127.0.0.1', '::1', '10.0.0.1']) assert.ok(!none.allows(from(host)), host)
+})
+
+test('of rules only what is not usual is kept', () => {
+  assert.deepEqual(rulesOf(), defaultExportRules)
+  assert.equal(differencesOf({ ...defaultExportRules, networks: ['127.0.0.0/8', '::1/128'] }), undefined)
+  const some = { networks: [], readOnly: true }
+  assert.deepEqual(differencesOf(rulesOf(some)), some)
+  assert.deepEqual(rulesOf(differencesOf(rulesOf(some))), { ...defaultExportRules, ...some })
 })

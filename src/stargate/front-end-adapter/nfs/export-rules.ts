@@ -2,9 +2,11 @@
  * Who may use a container by NFS, and as whom: the rules of an export, as an operator sets them.
  *
  * By default only this machine's own processes may; a network that is allowed is trusted as hypervisors are: they write as root, from any
- * port. Credentials of AUTH_SYS are the client's word, so the list of networks is what keeps others out.
+ * port. Credentials of AUTH_SYS are the client's word, so the list of networks is what keeps others out. The list is all that may: who is
+ * not on it is out, this machine too, and an empty one lets nobody in.
  */
 import { BlockList, isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { NdfsError } from '../../../base/errors.ts'
 import type { Caller } from './rpc-program.ts'
 
@@ -29,6 +31,17 @@ export const defaultExportRules: ExportRules = {
   anonymousUid: 65534,
   anonymousGid: 65534,
   privilegedPorts: false,
+}
+
+/** What a container says of its rules, and the usual ones where it says nothing. */
+export const rulesOf = (said: Partial<ExportRules> = {}): ExportRules => ({ ...defaultExportRules, ...said })
+
+/** Only what differs from the usual rules; undefined where nothing does. */
+export function differencesOf(rules: ExportRules): Partial<ExportRules> | undefined {
+  const different = Object.entries(rules).filter(
+    ([name, value]) => !isDeepStrictEqual(value, defaultExportRules[name as keyof ExportRules]),
+  )
+  return different.length === 0 ? undefined : Object.fromEntries(different)
 }
 
 /** As whom a call is made. */

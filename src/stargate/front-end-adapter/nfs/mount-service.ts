@@ -64,9 +64,11 @@ export class MountService implements Mount3Service {
     for (const [key, entry] of this.#mounts) if (entry.host === host) this.#mounts.delete(key)
   }
 
+  /** Without those that nobody may mount: a list without networks would mean everybody. */
   export(): { path: Buffer; groups: readonly string[] }[] {
     return this.#shares
       .exports()
+      .filter(({ rules }) => rules.networks.length > 0)
       .map(({ name, rules }) => ({ path: Buffer.from(`/${name}`), groups: rules.networks }))
   }
 

@@ -13,7 +13,7 @@ import { defaultExportRules, Export, type ExportRules } from './export-rules.ts'
 import { FileHandles } from './file-handle.ts'
 import { MountService } from './mount-service.ts'
 import { NfsService } from './nfs-service.ts'
-import type { Attributes, Nfs3Status, Time } from './nfs3-types.ts'
+import { access, type Attributes, type Nfs3Status, type Time } from './nfs3-types.ts'
 import type { Caller } from './rpc-program.ts'
 import type { FileVDisk, FileVDisks, Share, Shares } from './shares.ts'
 
@@ -98,6 +98,7 @@ class Stage {
   readonly nodes: readonly { readonly nfs: NfsService; readonly mount: MountService }[]
   readonly root: InodeId
   readonly rootHandle: Buffer
+  #export: Export
 
   static async begin(rules: Partial<ExportRules> = {}): Promise<Stage> {
     const world = new World()
@@ -108,16 +109,20 @@ class Stage {
   private constructor(world: World, rules: ExportRules) {
     const handles = new FileHandles(Buffer.alloc(32, 'k'))
     const options = world.options()
+    this.#export = new Export(rules)
+    const exportNow = (): Export => this.#export
     this.nodes = [0, 1].map(() => {
       const share: Share = {
         name: 'vms',
         namespace: createNamespace(options),
-        export: new Export(rules),
+        get export() {
+          return exportNow()
+        },
         vdisks: this.vdisks,
         space: () => ({ totalBytes: 1000, freeBytes: 600 }),
       }
       const shares: Shares = {
-        exports: () => [{ name: 'vms', rules }],
+        exports: () => [{ name: 'vms', rules: this.#export.rules }],
         named: (name) => (name === 'vms' ? share : undefined),
         ofRoot: (id) => (id === options.root ? share : undefined),
       }
@@ -129,6 +134,11 @@ class Stage {
     })
     this.root = options.root
     this.rootHandle = handles.encode(options.root, options.root)
+  }
+
+  /** As an operator does. */
+  setRules(rules: Partial<ExportRules>): void {
+    this.#export = new Export({ ...defaultExportRules, ...rules })
   }
 
   get nfs(): NfsService {
@@ -364,13 +374,59 @@ test('SETATTR with a guard changes only what was not changed since', async () =>
   assert.equal(await set(changeTime), 'NOT_SYNC')
 })
 
-test('a container that is read-only, or not allowed to a caller, is that', async () => {
-  const readOnly = await Stage.begin({ readOnly: true })
-  const made = readOnly.nfs.mkdir(
-    { directory: readOnly.rootHandle, name: Buffer.from('d'), attributes: {} },
-    root,
-  )
-  assert.equal(await statusOf(made), 'ROFS')
+test('rules that change hold from the next call on, for handles from before too', async () => {
+  const stage = await Stage.begin()
+  const { nfs, rootHandle: directory } = stage
+  const handle = await stage.create('file')
+  assert.equal(await stage.write(handle, 0, Buffer.from('before')), 'OK')
+  const reads = (): Promise<Nfs3Status> => statusOf(nfs.read({ handle, offset: 0, count: 10 }, root))
+  const named = (name: string) => ({ directory, name: Buffer.from(name) })
+  const device = { type: 'block', attributes: {}, device: { major: 8, minor: 1 } } as const
+  const changing: (() => Promise<{ readonly status: Nfs3Status }>)[] = [
+    () => nfs.setattr({ handle, attributes: { mode: 0o600 } }, root),
+    () => nfs.create({ ...named('new'), how: { mode: 'unchecked', attributes: {} } }, root),
+    () => nfs.create({ ...named('new'), how: { mode: 'exclusive', verifier: Buffer.alloc(8) } }, root),
+    () => nfs.mkdir({ ...named('new'), attributes: {} }, root),
+    () => nfs.symlink({ ...named('new'), attributes: {}, target: Buffer.from('x') }, root),
+    () => nfs.mknod({ ...named('new'), node: device }, root),
+    () => nfs.remove(named('file'), root),
+    () => nfs.rmdir(named('file'), root),
+    () => nfs.rename({ from: named('file'), to: named('new') }, root),
+    () => nfs.link({ handle, to: named('new') }, root),
+  ]
+  const wanted = access.read | access.modify | access.extend | access.delete
+  const granted = async (of: Buffer): Promise<number> => {
+    const answer = await nfs.access({ handle: of, wanted }, root)
+    assert(answer.status === 'OK')
+    return answer.granted
+  }
+
+  stage.setRules({ readOnly: true })
+  assert.equal(await stage.write(handle, 0, Buffer.from('behind')), 'ROFS')
+  for (const change of changing) assert.equal(await statusOf(change()), 'ROFS', String(change))
+  assert.deepEqual([await granted(handle), await granted(directory)], [access.read, access.read])
+  assert.equal(await reads(), 'OK')
+
+  stage.setRules({ networks: ['10.0.0.0/8'] })
+  assert.equal(await reads(), 'ACCES')
+  assert.equal(await stage.write(handle, 0, Buffer.from('behind')), 'ACCES')
+  for (const change of changing) assert.equal(await statusOf(change()), 'ACCES', String(change))
+  assert.equal(await statusOf(nfs.access({ handle, wanted }, root)), 'ACCES')
+
+  stage.setRules({})
+  assert.equal((await stage.read(handle, 0, 10)).bytes.toString(), 'before')
+  assert.equal(await granted(directory), wanted)
+  assert.equal(await stage.write(handle, 0, Buffer.from('behind')), 'OK')
+})
+
+test('nobody is told of an export that nobody may mount', async () => {
+  const stage = await Stage.begin({ networks: [] })
+  const { mount } = stage.nodes[0]
+  assert.deepEqual(mount.export(), [])
+  assert.equal((await mount.mnt({ path: Buffer.from('/vms') }, root)).status, 'ACCES')
+})
+
+test('a container that is not allowed to a caller is that', async () => {
   const stage = await Stage.begin({ networks: ['10.0.0.0/8'] })
   assert.equal(await statusOf(stage.nfs.getattr({ handle: stage.rootHandle }, root)), 'ACCES')
   const { mount } = stage.nodes[0]

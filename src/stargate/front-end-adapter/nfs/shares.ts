@@ -31,6 +31,7 @@ export interface Share {
   /** The container's name; clients mount `/name`. */
   readonly name: string
   readonly namespace: Namespace
+  /** By the rules as they are now: an operator may change them at any time. */
   readonly export: Export
   readonly vdisks: FileVDisks
   /** On the disks, with all copies that the container asks for. */
