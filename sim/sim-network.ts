@@ -11,11 +11,13 @@
  *     a request whose connection broke before the answer came, and that its sender repeats on another; breaking
  *     connections (`reset`) is how that comes about. Bytes of different connections overtake one another freely.
  *
+ *  5. A datagram comes once or never: what would be sent again, or kept back, is lost. They overtake one another.
+ *
  * Cuts go by the nodes' names, whatever address a connection was made to. Unix sockets belong to a machine and are
  * never cut. Not here: one connection's bytes (sim-socket.ts).
  */
 import { placeOf, tcpAddress } from '../src/platform/address.ts'
-import type { Address, Listener, Socket, Sockets, Timer } from '../src/platform/platform.ts'
+import type { Address, DatagramSocket, Listener, Socket, Sockets, Timer } from '../src/platform/platform.ts'
 import type { Schedule } from './schedule.ts'
 import type { SeededChance } from './seeded-chance.ts'
 import { asError, never, systemError, type Host, type SimProcess } from './sim-process.ts'
@@ -49,6 +51,11 @@ interface SimListener extends Listener {
   readonly onConnection: (socket: Socket) => void
 }
 
+interface SimDatagrams extends DatagramSocket {
+  readonly process: SimProcess
+  readonly onDatagram: (bytes: Buffer, from: Address) => void
+}
+
 /** The first wait before a request to connect is sent again; doubled each time. */
 const connectAgainMs = 1000
 
@@ -61,6 +68,7 @@ export class SimNetwork implements Line<SimSocket> {
   /** Called with what one end of a connection has waiting to be sent, whenever it grows. */
   onWaiting: (from: string, to: string, bytes: number) => void = () => undefined
   readonly #listeners = new Map<string, SimListener>()
+  readonly #datagrams = new Map<Address, SimDatagrams>()
   /** Who listened there last, to know whether the machine is silent. */
   readonly #hosts = new Map<string, Host>()
   readonly #cuts = new Set<string>()
@@ -134,12 +142,15 @@ export class SimNetwork implements Line<SimSocket> {
     return {
       listen: (address, onConnection) => this.#listen(process, address, onConnection),
       connect: (address, timeoutMs) => this.#connect(process, address, timeoutMs),
+      bind: (address, onDatagram) => this.#bind(process, address, onDatagram),
     }
   }
 
   processEnded(process: SimProcess, silent: boolean): void {
     for (const [key, listener] of this.#listeners)
       if (listener.process === process) this.#listeners.delete(key)
+    for (const [address, bound] of this.#datagrams)
+      if (bound.process === process) this.#datagrams.delete(address)
     for (const socket of this.#sockets) if (socket.process === process) socket.processEnded(silent)
   }
 
@@ -292,6 +303,42 @@ export class SimNetwork implements Line<SimSocket> {
       listener.onConnection(server)
     })
     return client
+  }
+
+  #bind(
+    process: SimProcess,
+    address: Address,
+    onDatagram: (bytes: Buffer, from: Address) => void,
+  ): Promise<DatagramSocket> {
+    if (!process.alive) return never()
+    return this.#later(process, 'binding', () => {
+      const own = this.#withPort(address)
+      if (this.#datagrams.has(own)) throw systemError('EADDRINUSE', `address in use: ${address}`)
+      const bound: SimDatagrams = {
+        process,
+        onDatagram,
+        address: own,
+        send: (bytes, to) => this.#sendDatagram(bound, Buffer.from(bytes), to),
+        close: async () => {
+          if (this.#datagrams.get(own) === bound) this.#datagrams.delete(own)
+        },
+      }
+      this.#datagrams.set(own, bound)
+      return bound
+    })
+  }
+
+  #sendDatagram({ process, address }: SimDatagrams, bytes: Buffer, to: Address): void {
+    const target = this.#datagrams.get(to)
+    if (!process.alive || target === undefined) return
+    const [from, at] = [process.host, target.process.host]
+    if (at.power === 'off' || this.#isWayCut(from, at)) return
+    const isStalled = this.#stalled.has(wayOf(from.name, at.name))
+    if (isStalled) this.onTrouble('dropped', from.name, at.name)
+    if (isStalled || this.chance.happens(this.nature.lossShare)) return
+    this.schedule.inProcess(target.process, this.#latencyMs(from, at, false), 'datagram', () => {
+      if (this.#datagrams.get(to) === target) target.onDatagram(bytes, address)
+    })
   }
 
   #later<T>(process: SimProcess, kind: string, act: () => T): Promise<T> {

@@ -1,5 +1,5 @@
 /**
- * Sockets by Node.js: TCP and Unix. See node-socket.ts for what one connection does.
+ * Sockets by Node.js: TCP and Unix. See node-socket.ts for what one connection does, and node-datagrams.ts for UDP.
  */
 import { lstat, unlink } from 'node:fs/promises'
 import { connect as netConnect, createServer, Socket as NetSocket } from 'node:net'
@@ -7,6 +7,7 @@ import type { NetConnectOpts, Server } from 'node:net'
 import { placeOf, tcpAddress } from './address.ts'
 import type { Place } from './address.ts'
 import { lockPath } from './node-lock.ts'
+import { bindDatagrams } from './node-datagrams.ts'
 import { NodeSocket } from './node-socket.ts'
 import type { Address, Listener, Socket, Sockets } from './platform.ts'
 import { SocketReads } from './socket-reads.ts'
@@ -60,6 +61,8 @@ export const nodeSockets: Sockets = {
       })
     })
   },
+
+  bind: bindDatagrams,
 }
 
 /**

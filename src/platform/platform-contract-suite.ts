@@ -373,6 +373,40 @@ export function platformContract(
     await listener.close()
   })
 
+  it('a datagram comes whole or not at all, and is answered where it came from', async ({
+    platform: { clock, sockets },
+    address,
+  }) => {
+    if (address.startsWith('unix:')) return
+    const heard: Buffer[] = []
+    const server = await sockets.bind(address, (bytes, from) => {
+      server.send(Buffer.concat([Buffer.from('to '), bytes]), from)
+    })
+    const client = await sockets.bind(address, (bytes) => void heard.push(bytes))
+    assert.notEqual(client.address, server.address)
+    await assert.rejects(
+      sockets.bind(server.address, () => undefined),
+      { code: 'EADDRINUSE' },
+    )
+    const bytes = Buffer.from('one')
+    // One may be lost.
+    for (let tries = 0; heard.length === 0 && tries < 100; tries++) {
+      client.send(bytes, server.address)
+      await clock.sleep(10)
+    }
+    assert.deepEqual(heard[0], Buffer.from('to one'))
+    client.send(Buffer.alloc(0), server.address)
+    client.send(Buffer.alloc(60_000, 7), server.address)
+    await clock.sleep(20)
+    assert.ok(heard.slice(1).every(({ length }) => [3, 6, 60_003].includes(length)))
+    await server.close()
+    client.send(bytes, server.address)
+    await clock.sleep(10)
+    await client.close()
+    const again = await sockets.bind(server.address, () => undefined)
+    await again.close()
+  })
+
   it('a connection to where nobody listens is refused', async ({ platform: { sockets }, address }) => {
     const listener = await sockets.listen(address, () => undefined)
     await listener.close()

@@ -109,11 +109,26 @@ export interface Sockets {
   listen(address: Address, onConnection: (socket: Socket) => void): Promise<Listener>
   /** Resolves when connected; rejects on refusal, or after `timeoutMs`. */
   connect(address: Address, timeoutMs: number): Promise<Socket>
+  /**
+   * Datagrams (UDP) to and from this address. Resolves when they are taken; rejects as `listen` does. What comes faster than it is
+   * handled is lost.
+   */
+  bind(address: Address, onDatagram: (bytes: Buffer, from: Address) => void): Promise<DatagramSocket>
 }
 
 export interface Listener {
   readonly address: Address
   /** No new connection is accepted; those that stand go on. */
+  close(): Promise<void>
+}
+
+/** The most that a datagram can hold, by IPv4. */
+export const datagramBytesMax = 65_507
+
+export interface DatagramSocket {
+  readonly address: Address
+  /** One datagram, of at most `datagramBytesMax`. It may be lost, or come late, and nobody is told; the bytes may be changed after it. Nothing is sent once it was closed. */
+  send(bytes: Uint8Array, to: Address): void
   close(): Promise<void>
 }
 
