@@ -33,12 +33,16 @@ export interface NfsFixture {
 export async function startNfs(
   t: TestContext,
   platform: Platform,
-  options: { limits?: Partial<RpcLimits>; programs?: readonly Program[] } = {},
+  options: {
+    limits?: Partial<RpcLimits>
+    programs?: readonly Program[]
+    datagramPrograms?: ReadonlySet<number>
+  } = {},
 ): Promise<NfsFixture> {
   const tree = new MemoryTree()
   tree.add(tree.root, 'data', Buffer.alloc(300 * KiB, 'data'))
   const programs = [nfs3Program(tree.nfs), mount3Program(tree.mount), ...(options.programs ?? [])]
-  const server = createRpcServer({ platform, programs, limits: options.limits })
+  const server = createRpcServer({ ...options, platform, programs })
   const address = await server.listen('127.0.0.1:0')
   const ends: (() => void)[] = []
   t.after(async () => {

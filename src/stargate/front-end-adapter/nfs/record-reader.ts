@@ -21,11 +21,12 @@ import { XdrWriter } from './xdr.ts'
 
 /** A WRITE of the largest size, and what stands around its data. */
 export const recordBytesMax = 1 * MiB + 64 * KiB
+/** What stands before each fragment. */
+export const recordMarkBytes = 4
 /** Some clients send what their buffer holds, 4000 bytes and up, as a fragment; Linux, ESXi and libnfs send whole records. */
 export const fragmentsMax = 1024
 
 const nothing = Buffer.alloc(0)
-const markBytes = 4
 const lastFragment = 0x8000_0000
 const aheadFactor = 16
 const aheadBytesMin = 64 * KiB
@@ -43,7 +44,7 @@ export function encodeRecord(encode: (writer: XdrWriter) => void): Buffer[] {
   const writer = new XdrWriter()
   writer.uint32(0)
   encode(writer)
-  const mark = recordMark(writer.length - markBytes)
+  const mark = recordMark(writer.length - recordMarkBytes)
   const record = writer.finish()
   record[0].writeUInt32BE(mark)
   return record
@@ -112,7 +113,7 @@ export class RecordReader {
   }
 
   #readMark(): { length: number; isLast: boolean } | undefined {
-    while (this.#markBytes < markBytes) {
+    while (this.#markBytes < recordMarkBytes) {
       if (this.#next === this.#piece.length) return undefined
       this.#mark = ((this.#mark << 8) | this.#piece[this.#next++]) >>> 0
       this.#markBytes += 1

@@ -15,11 +15,11 @@
  *  any     → closed    it is gone, or what it sent can't be understood                    [closed]
  */
 import { assert } from '../../../base/assert.ts'
-import { messageOf, NdfsError } from '../../../base/errors.ts'
 import type { Clock, Log, Socket } from '../../../platform/platform.ts'
 import { AnswerQueue } from './answer-queue.ts'
 import type { DuplicateRequests } from './duplicate-requests.ts'
 import { encodeRecord, RecordError, RecordReader } from './record-reader.ts'
+import { serveCall, type CallCounters } from './rpc-call.ts'
 import type { RpcLimits } from './rpc-limits.ts'
 import {
   requestOf,
@@ -28,24 +28,22 @@ import {
   type RefusedRequest,
   type Request,
 } from './rpc-request.ts'
-import { encodeRefusal, encodeSuccess } from './rpc.ts'
+import { encodeRefusal } from './rpc.ts'
 import { XdrError } from './xdr.ts'
 
-export interface RpcCounters {
+export interface RpcCounters extends CallCounters {
   calls: number
-  /** Calls that were answered with the answer that they had had before, or that another was waiting for. */
-  repeated: number
   /** Calls that RPC itself refused: unknown programs, bytes that make no sense, credentials. */
   refused: number
-  /** Calls that a procedure could not answer in its own words: SYSTEM_ERR. */
-  failed: number
-  /** Of records that came whole. */
+  /** Of records that came whole, and of datagrams. */
   receivedBytes: number
   sentBytes: number
   /** Connections that were closed because nothing could be made of what they sent. */
   garbled: number
   /** Connections that were closed because they took no answers. */
   stalled: number
+  /** Datagrams that had no answer: they held no call, or came when too many were under way. */
+  dropped: number
 }
 
 /** What all connections hold together. */
@@ -237,57 +235,12 @@ export class RpcConnection {
   }
 
   #begin(call: AcceptedCall): void {
-    const { duplicates, counters } = this.#parts
     this.#underWay += 1
     this.#hold(call.bytes)
-    if (call.key !== undefined) {
-      const isNew = duplicates.begin(call.key, (answer) => {
-        if (answer !== undefined) this.#send([answer])
-        this.#finish(call)
-      })
-      if (!isNew) {
-        counters.repeated += 1
-        return
-      }
-    }
-    let outcome: unknown
-    try {
-      outcome = call.procedure.serve(call.args, call.caller)
-    } catch (error) {
-      this.#failed(call, error)
-      return
-    }
-    if (outcome instanceof Promise)
-      outcome.then(
-        (result) => this.#answer(call, result),
-        (error) => this.#failed(call, error),
-      )
-    else this.#answer(call, outcome)
-  }
-
-  #answer(call: AcceptedCall, result: unknown): void {
-    const record = encodeRecord((writer) => {
-      encodeSuccess(writer, call.xid)
-      call.procedure.encode(writer, result)
+    serveCall(call, this.#parts, (record) => {
+      if (record !== undefined) this.#send(record)
+      this.#finish(call)
     })
-    if (call.key !== undefined) this.#parts.duplicates.answered(call.key, record)
-    this.#send(record)
-    this.#finish(call)
-  }
-
-  #failed(call: AcceptedCall, error: unknown): void {
-    // Anything else is our bug. Thrown on, it stops the process.
-    if (!(error instanceof NdfsError)) throw error
-    this.#parts.counters.failed += 1
-    this.#parts.log.warn('A call failed in a way that its protocol has no word for', {
-      procedure: call.procedure.name,
-      code: error.code,
-      reason: messageOf(error),
-    })
-    const record = encodeRecord((writer) => encodeRefusal(writer, call.xid, { status: 'SYSTEM_ERR' }))
-    if (call.key !== undefined) this.#parts.duplicates.failed(call.key, record)
-    this.#send(record)
-    this.#finish(call)
   }
 
   #refuse({ xid, refusal, reason }: RefusedRequest): void {

@@ -23,6 +23,15 @@ export interface RpcLimits {
    * for an answer before it sends a call again.
    */
   readonly stallMs: number
+  /** Calls that came in datagrams and are under way. What comes beyond them is dropped, and sent again by who misses the answer. */
+  readonly datagramCallsMax: number
+  /** Bytes of a call in a datagram: a lock, with the longest names that it may have. A longer one is dropped. */
+  readonly datagramBytesMax: number
+  /**
+   * Bytes that the answer to a datagram may have beyond those of the call: some ports, or exports. Who sends calls in the name of another
+   * can't make us send him much more than that; a longer answer is to be asked for by TCP.
+   */
+  readonly datagramAnswerBytesMore: number
   /** What a connection that is closed from our side may take to finish its calls and take its answers. */
   readonly leaveMs: number
   /** Answers that are kept for who sends a call again: what some thousand changes a second leave in `keptMs`. */
@@ -40,6 +49,9 @@ export const rpcLimits: RpcLimits = {
   bytesMax: 512 * MiB,
   ownBytes: 512 * KiB,
   stallMs: 60_000,
+  datagramCallsMax: 256,
+  datagramBytesMax: 4 * KiB,
+  datagramAnswerBytesMore: 256,
   leaveMs: 5_000,
   keptAnswersMax: 65_536,
   keptBytesMax: 32 * MiB,

@@ -1,5 +1,5 @@
 /**
- * The server of ONC RPC over TCP (RFC 5531): all programs of the NFS datastore on one port.
+ * The server of ONC RPC (RFC 5531): all programs of the NFS datastore on one port by TCP, and those that are named also by UDP.
  *
  *  1. Each call is answered once, in whatever order the procedures say; one that must not be done twice is not, for as long as its answer is
  *     kept (duplicate-requests.ts). A restart forgets the answers.
@@ -10,12 +10,13 @@
  *
  * Asked of the caller: procedures that reject with NdfsErrors only (rpc-program.ts).
  *
- * Not here: what the programs do; who may connect (the network is trusted); UDP.
+ * Not here: what the programs do; who may connect (the network is trusted).
  */
 import { assert } from '../../../base/assert.ts'
 import type { Address, Listener, Platform, Socket } from '../../../platform/platform.ts'
 import { DuplicateRequests } from './duplicate-requests.ts'
 import { RpcConnection, type Held, type RpcCounters } from './rpc-connection.ts'
+import { RpcDatagrams } from './rpc-datagrams.ts'
 import { rpcLimits, type RpcLimits } from './rpc-limits.ts'
 import type { Program } from './rpc-program.ts'
 import type { CountedProcedure } from './rpc-request.ts'
@@ -26,6 +27,8 @@ export type { RpcLimits } from './rpc-limits.ts'
 export interface RpcServer {
   /** Resolves when it listens, to the address with the port that was picked. May be called for several addresses. */
   listen(address: Address): Promise<Address>
+  /** The same for datagrams. Who asks for a program that is not served by them hears that there is none. */
+  bind(address: Address): Promise<Address>
   /** Takes no more, answers what is under way, and resolves when each connection is over. */
   close(): Promise<void>
   statistics(): RpcStatistics
@@ -47,6 +50,8 @@ export interface RpcStatistics extends Readonly<RpcCounters> {
 export interface RpcServerParts {
   readonly platform: Pick<Platform, 'clock' | 'sockets' | 'log'>
   readonly programs: readonly Program[]
+  /** The numbers of those that are served by UDP, too; left out: none. */
+  readonly datagramPrograms?: ReadonlySet<number>
   readonly limits?: Partial<RpcLimits>
 }
 
@@ -65,6 +70,7 @@ class Server implements RpcServer {
   readonly #held: Held = { bytes: 0 }
   readonly #listeners: Listener[] = []
   readonly #connections = new Set<RpcConnection>()
+  readonly #datagrams: RpcDatagrams
   readonly #counters: RpcCounters = {
     calls: 0,
     repeated: 0,
@@ -74,6 +80,7 @@ class Server implements RpcServer {
     sentBytes: 0,
     garbled: 0,
     stalled: 0,
+    dropped: 0,
   }
   #turnedAway = 0
   #closing = false
@@ -84,6 +91,15 @@ class Server implements RpcServer {
     this.#limits = { ...rpcLimits, ...parts.limits }
     this.#duplicates = new DuplicateRequests(parts.platform.clock, this.#limits)
     for (const program of parts.programs) this.#add(program)
+    const { datagramPrograms } = parts
+    this.#datagrams = new RpcDatagrams({
+      ...parts.platform,
+      find: (call) => (datagramPrograms?.has(call.program) ? this.#find(call) : { status: 'PROG_UNAVAIL' }),
+      hostAndPort,
+      duplicates: this.#duplicates,
+      limits: this.#limits,
+      counters: this.#counters,
+    })
   }
 
   async listen(address: Address): Promise<Address> {
@@ -93,9 +109,14 @@ class Server implements RpcServer {
     return listener.address
   }
 
+  bind(address: Address): Promise<Address> {
+    assert(!this.#closing, 'a server that closes was to bind')
+    return this.#datagrams.bind(address)
+  }
+
   async close(): Promise<void> {
     this.#closing = true
-    await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()))
+    await Promise.all([this.#datagrams.close(), ...this.#listeners.splice(0).map((one) => one.close())])
     const over = new Promise<void>((resolve) => (this.#allOver = resolve))
     if (this.#connections.size === 0) return
     for (const connection of [...this.#connections]) connection.leave()
