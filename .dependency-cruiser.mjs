@@ -9,7 +9,7 @@ const rungs = [
   ['zeus'],
   ['medusa'],
   ['stargate/io'],
-  ['stargate/oplog', 'stargate/extent-store', 'stargate/extent-cache'],
+  ['stargate/oplog', 'stargate/extent-store', 'stargate/extent-cache', 'stargate/partition-changes'],
   ['stargate/vdisk-controller', 'stargate/namespace'],
   ['stargate/admission-control'],
   ['stargate/front-end-adapter', 'curator'],

@@ -9,7 +9,7 @@
 import { entriesEnd } from './cookies.ts'
 import { FileError, type InodeId } from './namespace.ts'
 import { asDirectory, changeRow, newGeneration, type Parts, putRow, readRow } from './parts.ts'
-import type { PartitionView } from './partition-changes.ts'
+import type { PartitionView } from '../partition-changes/partition-changes.ts'
 import { Again } from './retries.ts'
 import { decodeEntry, type DirectoryRow, type Entry, isLive, lists, partitionOf } from './rows.ts'
 import { type Current, settle } from './settle.ts'

@@ -8,7 +8,7 @@
 import { crc32c } from '../../base/crc32c.ts'
 import { type Around, FileError, type Inode, type InodeId, inlineBytesMax } from './namespace.ts'
 import { asFile, changeRow, damaged, modified, type Parts, putRow } from './parts.ts'
-import type { PartitionView } from './partition-changes.ts'
+import type { PartitionView } from '../partition-changes/partition-changes.ts'
 import {
   dataRowBytes,
   dataRowKey,

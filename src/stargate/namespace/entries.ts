@@ -18,7 +18,7 @@ import {
   putRow,
   stale,
 } from './parts.ts'
-import type { PartitionView } from './partition-changes.ts'
+import type { PartitionView } from '../partition-changes/partition-changes.ts'
 import {
   decodeInodeRow,
   decodeEntry,

@@ -9,7 +9,7 @@
 import { find } from './entries.ts'
 import type { Inode, InodeId } from './namespace.ts'
 import { checkName, dots, missing, type Parts, readRow, readLive } from './parts.ts'
-import { randomPause } from './retries.ts'
+import { randomPause } from '../partition-changes/partition-changes.ts'
 import { type DirectoryRow, type Entry, inodeOf, lists } from './rows.ts'
 import { asDirectory, checkDirectory } from './parts.ts'
 import type { Current } from './settle.ts'

@@ -11,7 +11,7 @@ import {
   isDirectoryId,
   nameBytesMax,
 } from './namespace.ts'
-import type { PartitionChanges, PartitionView } from './partition-changes.ts'
+import type { PartitionChanges, PartitionView } from '../partition-changes/partition-changes.ts'
 import {
   decodeInodeRow,
   type DirectoryRow,

@@ -1,6 +1,7 @@
 /** Trying again what met somebody else's work: bounded, with pauses that differ by chance. */
 import { NdfsError } from '../../base/errors.ts'
 import type { Chance, Clock } from '../../platform/platform.ts'
+import { randomPause } from '../partition-changes/partition-changes.ts'
 
 interface Around {
   readonly clock: Clock
@@ -12,12 +13,8 @@ export class Again extends Error {
   override name = 'Again'
 }
 
-const pauseMsMax = 128
 const attemptsMax = 40
 const forMs = 10_000
-
-export const randomPause = ({ clock, chance }: Around, attempt: number): Promise<void> =>
-  clock.sleep(chance.below(Math.min(2 ** attempt, pauseMsMax) + 1))
 
 /** Runs `attempt` until it doesn't throw `Again`. UNAVAILABLE where it goes on for too long. */
 export async function tryAgain<T>(platform: Around, what: string, attempt: () => Promise<T>): Promise<T> {

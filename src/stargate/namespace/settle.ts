@@ -13,7 +13,7 @@
 import { find } from './entries.ts'
 import type { Inode, InodeId } from './namespace.ts'
 import { changeRow, newGeneration, type Parts, putRow, readRow } from './parts.ts'
-import type { PartitionView } from './partition-changes.ts'
+import type { PartitionView } from '../partition-changes/partition-changes.ts'
 import { Again } from './retries.ts'
 import { changeTimeAfter } from './parts.ts'
 import {

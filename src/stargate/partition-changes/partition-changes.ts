@@ -21,7 +21,6 @@ import {
   type PartitionName,
 } from '../../medusa/medusa.ts'
 import type { Chance, Clock } from '../../platform/platform.ts'
-import { randomPause } from './retries.ts'
 
 /** Longer than a restart of a metadata node takes, shorter than what clients wait. */
 const knownWithinMs = 10_000
@@ -52,6 +51,12 @@ export interface PartitionTask<T> {
   readonly bytes?: number
   decide(view: PartitionView): T
 }
+
+const pauseMsMax = 128
+
+/** Before whatever is tried again: longer with each attempt, and by chance, so that those who met do not meet again. */
+export const randomPause = ({ clock, chance }: MedusaAccess['platform'], attempt: number): Promise<void> =>
+  clock.sleep(chance.below(Math.min(2 ** attempt, pauseMsMax) + 1))
 
 interface Waiting {
   readonly task: PartitionTask<unknown>
