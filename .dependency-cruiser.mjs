@@ -10,7 +10,7 @@ const rungs = [
   ['medusa'],
   ['stargate/io'],
   ['stargate/oplog', 'stargate/extent-store', 'stargate/extent-cache', 'stargate/partition-changes'],
-  ['stargate/vdisk-controller', 'stargate/namespace'],
+  ['stargate/vdisk-controller', 'stargate/namespace', 'stargate/file-locks'],
   ['stargate/admission-control'],
   ['stargate/front-end-adapter', 'curator'],
   ['management'],

@@ -35,6 +35,7 @@ const tables: ReadonlySet<string> = new Set<PartitionName['table']>([
   'groups-of',
   'inode',
   'directory',
+  'lock',
 ])
 
 export function checkPartition({ table, key }: PartitionName): void {

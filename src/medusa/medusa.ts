@@ -18,9 +18,9 @@ import type { Chance, Clock } from '../platform/platform.ts'
 
 /**
  * `vdisk`: a vDisk's state. `map`: a GiB of a layer's map. `group`: an extent group. `groups-of`: index, by vDisk. `inode`: a file, link or
- * special file. `directory`: a directory with its entries.
+ * special file. `directory`: a directory with its entries. `lock`: the locks of a file, or what is known of the clients at one address.
  */
-export type Table = 'vdisk' | 'map' | 'group' | 'groups-of' | 'inode' | 'directory'
+export type Table = 'vdisk' | 'map' | 'group' | 'groups-of' | 'inode' | 'directory' | 'lock'
 
 export interface PartitionName {
   readonly table: Table

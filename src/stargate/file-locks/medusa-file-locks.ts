@@ -1,0 +1,249 @@
+/**
+ * Locks in Medusa. To take one is:
+ *
+ *  1. the client's era is read;
+ *  2. the file's row is changed, on condition that nobody with a better right stands in the way. Whose era isn't known yet is read in between,
+ *     and the decision made anew: only what the request meets;
+ *  3. the client's era is read again: where it ended meanwhile the lock was void when it was taken, and nobody is told that he has it.
+ */
+import { NdfsError } from '../../base/errors.ts'
+import type { Medusa } from '../../medusa/medusa.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { PartitionChanges, type PartitionView } from '../partition-changes/partition-changes.ts'
+import { KnownEras, LockClients } from './clients.ts'
+import {
+  type ByteRange,
+  type FileLock,
+  type FileLocks,
+  type LockAnswer,
+  lockBytesMax,
+  type LockClient,
+  type LockOptions,
+  type LockOwner,
+  locksMax,
+  type OfferId,
+} from './file-locks.ts'
+import {
+  type HeldLock,
+  inTheWayOf,
+  isSameOwner,
+  overlap,
+  withAccepted,
+  withLock,
+  withOffer,
+  withoutOffer,
+  withoutRange,
+} from './lock-ranges.ts'
+import {
+  decodeLocksRow,
+  encodeLocksRow,
+  type LocksRow,
+  locksRowKey,
+  noLocks,
+  partitionOfFile,
+} from './rows.ts'
+
+export interface FileLocksOptions {
+  readonly medusa: Medusa
+  readonly platform: Pick<Platform, 'clock' | 'chance'>
+  readonly node: string
+  /** Has `freed` called on that node, which may be this one. Not waited for; may fail. */
+  readonly tell: (node: string, file: string) => void
+}
+
+export interface NodeFileLocks extends FileLocks {
+  /** Another node tells that something of the file got free. */
+  freed(file: string): void
+}
+
+/** Clients whose eras are read at once. */
+const askedAtOnce = 32
+/** More of them one after the other come only to a file that changes hands all the time. */
+const asksMax = 100
+
+/** Whose eras are needed before it can be decided. */
+interface Asks {
+  readonly outcome: 'asks'
+  readonly clients: readonly LockClient[]
+}
+
+export function createFileLocks(options: FileLocksOptions): NodeFileLocks {
+  return new MedusaFileLocks(options)
+}
+
+class MedusaFileLocks implements NodeFileLocks {
+  onFreed: (file: string) => void = () => undefined
+  readonly #options: FileLocksOptions
+  readonly #changes: PartitionChanges
+  readonly #clients: LockClients
+
+  constructor(options: FileLocksOptions) {
+    this.#options = options
+    this.#changes = new PartitionChanges(options)
+    this.#clients = new LockClients(options.medusa, this.#changes)
+  }
+
+  freed(file: string): void {
+    this.onFreed(file)
+  }
+
+  async test(file: string, wanted: FileLock): Promise<FileLock | undefined> {
+    const eras = new KnownEras()
+    const answer = await this.#decided(eras, async () => {
+      const { rows } = await this.#options.medusa.get(partitionOfFile(file), [locksRowKey])
+      const { locks } = decodeLocksRow(rows.at(0)?.value)
+      return obstacleIn(locks, wanted, eras) ?? { outcome: 'granted' as const }
+    })
+    return answer.outcome === 'denied' ? answer.holder : undefined
+  }
+
+  async lock(file: string, wanted: FileLock, options: LockOptions = {}): Promise<LockAnswer> {
+    const { client } = wanted.owner
+    const eras = new KnownEras()
+    const era = await this.#clients.eraOfAsking(client, options.state ?? 0)
+    eras.learn(client, era)
+    const answer = await this.#decided(eras, () =>
+      this.#change(file, (row) => this.#decide(row, { ...wanted, era }, options, eras)),
+    )
+    if (answer.outcome === 'granted' && (await this.#clients.eraOf(client)) !== era)
+      return { outcome: 'released' }
+    return answer
+  }
+
+  unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void> {
+    return this.#free(file, (locks) => withoutRange(locks, owner, range))
+  }
+
+  cancel(file: string, { owner, exclusive, range }: FileLock): Promise<void> {
+    return this.#free(file, (locks) =>
+      locks.filter(
+        (lock) =>
+          lock.offer === undefined ||
+          lock.exclusive !== exclusive ||
+          lock.range.start !== range.start ||
+          lock.range.end !== range.end ||
+          !isSameOwner(lock.owner, owner),
+      ),
+    )
+  }
+
+  accept(file: string, offer: OfferId): Promise<void> {
+    return this.#free(file, (locks) => withAccepted(locks, offer))
+  }
+
+  withdraw(file: string, offer: OfferId): Promise<void> {
+    return this.#free(file, (locks) => withoutOffer(locks, offer))
+  }
+
+  started(client: LockClient, state: number): Promise<void> {
+    return this.#clients.started(client, state)
+  }
+
+  release(client: LockClient): Promise<void> {
+    return this.#clients.release(client)
+  }
+
+  #decide(
+    row: LocksRow,
+    wanted: HeldLock,
+    { offer, waits = false }: LockOptions,
+    eras: KnownEras,
+  ): { readonly answer: LockAnswer | Asks; readonly row: LocksRow } {
+    const obstacle = obstacleIn(row.locks, wanted, eras)
+    if (obstacle?.outcome === 'denied' && waits && !row.waiting.includes(this.#options.node))
+      return { answer: obstacle, row: { ...row, waiting: [...row.waiting, this.#options.node] } }
+    if (obstacle !== undefined) return { answer: obstacle, row }
+    const locks = row.locks.filter((lock) => !eras.isVoid(lock))
+    const after: LocksRow = {
+      locks: offer === undefined ? withLock(locks, wanted) : withOffer(locks, { ...wanted, offer }),
+      // Who goes from exclusive to shared lets others in.
+      waiting: !wanted.exclusive && locks.some((lock) => isDowngraded(lock, wanted)) ? [] : row.waiting,
+    }
+    if (after.locks.length <= locksMax && encodeLocksRow(after).length <= lockBytesMax)
+      return { answer: { outcome: 'granted' }, row: after }
+    // Before the file is called full all that is void goes.
+    const clients = clientsToAsk(locks, eras)
+    return { answer: clients.length > 0 ? { outcome: 'asks', clients } : { outcome: 'full' }, row }
+  }
+
+  /** Decides again with the eras that were lacking. */
+  async #decided<T extends { readonly outcome: string }>(
+    eras: KnownEras,
+    decide: () => Promise<T | Asks>,
+  ): Promise<Exclude<T, Asks>> {
+    for (let asks = 0; asks < asksMax; asks++) {
+      const answer = await decide()
+      if (!('clients' in answer)) return answer as Exclude<T, Asks>
+      await Promise.all(
+        answer.clients.map(async (client) => eras.learn(client, await this.#clients.eraOf(client))),
+      )
+    }
+    throw new NdfsError('UNAVAILABLE', 'Cannot lock: the holders of the file change all the time. Try again')
+  }
+
+  async #free(file: string, left: (locks: readonly HeldLock[]) => HeldLock[]): Promise<void> {
+    await this.#change(file, (row) => ({ answer: undefined, row: { locks: left(row.locks), waiting: [] } }))
+  }
+
+  /** `waiting` is emptied where something may have got free, and whoever stood there is told. It counts only with a change of the locks. */
+  async #change<T>(
+    file: string,
+    decide: (row: LocksRow) => { readonly answer: T; readonly row: LocksRow },
+  ): Promise<T> {
+    const { answer, told } = await this.#changes.change(partitionOfFile(file), {
+      keys: [locksRowKey],
+      decide: (view) => {
+        const before = decodeLocksRow(view.get(locksRowKey))
+        const decided = decide(before)
+        const isFreed = decided.row.waiting.length < before.waiting.length
+        return isFreed && isSame(before.locks, decided.row.locks)
+          ? { answer: decided.answer, told: [] }
+          : { answer: decided.answer, told: put(view, before, decided.row) }
+      },
+    })
+    for (const node of told) this.#options.tell(node, file)
+    return answer
+  }
+}
+
+/** The nodes that stood there and do not any more. */
+function put(view: PartitionView, before: LocksRow, after: LocksRow): readonly string[] {
+  const bytes = after.locks.length + after.waiting.length === 0 ? undefined : encodeLocksRow(after)
+  const is = view.get(locksRowKey)
+  if (bytes === undefined) {
+    if (is !== undefined) view.remove(locksRowKey)
+  } else if (is === undefined || !bytes.equals(is)) view.put(locksRowKey, bytes)
+  return before.waiting.filter((node) => !after.waiting.includes(node))
+}
+
+const isSame = (a: readonly HeldLock[], b: readonly HeldLock[]): boolean =>
+  encodeLocksRow({ ...noLocks, locks: a }).equals(encodeLocksRow({ ...noLocks, locks: b }))
+
+const isDowngraded = (lock: HeldLock, { owner, range }: FileLock): boolean =>
+  lock.exclusive && overlap(lock.range, range) && isSameOwner(lock.owner, owner)
+
+/** What keeps it from being taken: another's lock, or that it isn't known whether that one is void. */
+function obstacleIn(
+  locks: readonly HeldLock[],
+  wanted: FileLock,
+  eras: KnownEras,
+): { readonly outcome: 'denied'; readonly holder: FileLock } | Asks | undefined {
+  const inTheWay = inTheWayOf(wanted, locks).filter((lock) => !eras.isVoid(lock))
+  const holder = inTheWay.find((lock) => eras.knows(lock))
+  if (holder !== undefined) {
+    const { owner, exclusive, range } = holder
+    return { outcome: 'denied', holder: { owner, exclusive, range } }
+  }
+  return inTheWay.length > 0 ? { outcome: 'asks', clients: clientsToAsk(inTheWay, eras) } : undefined
+}
+
+function clientsToAsk(locks: readonly HeldLock[], eras: KnownEras): LockClient[] {
+  const clients = new Map<string, LockClient>()
+  for (const lock of locks)
+    if (!eras.knows(lock)) {
+      const { client } = lock.owner
+      clients.set(`${client.host} ${client.name}`, client)
+      if (clients.size === askedAtOnce) break
+    }
+  return [...clients.values()]
+}
