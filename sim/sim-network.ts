@@ -297,7 +297,12 @@ export class SimNetwork implements Line<SimSocket> {
 
   #accept(process: SimProcess, address: Address, listener: SimListener, onMachine: boolean): SimSocket {
     const from = onMachine ? 'unix:' : `${process.host.name}:${this.#nextPort++}`
-    const [client, server] = connectPair(this, onMachine, [process, address], [listener.process, from])
+    const [client, server] = connectPair(
+      this,
+      onMachine,
+      [process, address, from],
+      [listener.process, from, address],
+    )
     this.schedule.inProcess(listener.process, this.latencyMs(client, server), 'accept', () => {
       server.taken()
       listener.onConnection(server)

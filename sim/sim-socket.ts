@@ -15,7 +15,7 @@ import { digestOf } from './schedule.ts'
 import type { Line } from './sim-line.ts'
 import { systemError, type SimProcess } from './sim-process.ts'
 
-type End = readonly [process: SimProcess, remoteAddress: Address]
+type End = readonly [process: SimProcess, remoteAddress: Address, localAddress: Address]
 
 /** The two ends of a new connection, the client's first. */
 export function connectPair(
@@ -75,6 +75,7 @@ export class SimSocket implements Socket {
   readonly process: SimProcess
   readonly onMachine: boolean
   readonly remoteAddress: Address
+  readonly localAddress: Address
   peer: SimSocket = this
   onData: (bytes: Buffer) => void = notSet
   room: () => Uint8Array | undefined = () => undefined
@@ -111,11 +112,18 @@ export class SimSocket implements Socket {
   #paused = false
   #deliveryDue = false
 
-  constructor(line: Line<SimSocket>, onMachine: boolean, process: SimProcess, remoteAddress: Address) {
+  constructor(
+    line: Line<SimSocket>,
+    onMachine: boolean,
+    process: SimProcess,
+    remoteAddress: Address,
+    localAddress: Address,
+  ) {
     this.#line = line
     this.onMachine = onMachine
     this.process = process
     this.remoteAddress = remoteAddress
+    this.localAddress = localAddress
   }
 
   write(buffers: readonly Uint8Array[]): boolean {

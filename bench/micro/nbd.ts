@@ -51,6 +51,7 @@ function session() {
   const clock: Clock = { ...platform.clock, soon: (callback) => void soon.push(callback) }
   const socket: Socket = {
     remoteAddress: 'unix:/bench',
+    localAddress: 'unix:/bench',
     onData: () => undefined,
     room: () => undefined,
     onFilled: () => undefined,

@@ -25,6 +25,7 @@ export class FuzzClock implements Clock {
 /** The server's side of a connection whose other side is the fuzzer. */
 export class FuzzSocket implements Socket {
   readonly remoteAddress: string
+  readonly localAddress = 'fuzzed'
   onData: (bytes: Buffer) => void = () => {}
   room: () => Uint8Array | undefined = () => undefined
   onFilled: (bytes: number) => void = () => {}

@@ -215,6 +215,25 @@ test('a connection that nobody accepts in time is given up', async () => {
   await assert.rejects(platform.sockets.connect('192.0.2.1:9', 50))
 })
 
+test('a connection comes from the address that was asked for, and both sides know both addresses', async () => {
+  const sides: Socket[] = []
+  const accepted = Promise.withResolvers<void>()
+  const listener = await platform.sockets.listen('127.0.0.1:0', (socket) => {
+    socket.onData = socket.onClose = () => undefined
+    sides.push(socket)
+    accepted.resolve()
+  })
+  const client = await platform.sockets.connect(listener.address, 1000, '127.0.0.9')
+  client.onData = client.onClose = () => undefined
+  await accepted.promise
+  const [server] = sides
+  assert.match(client.localAddress, /^127\.0\.0\.9:\d+$/)
+  assert.deepEqual([server.remoteAddress, server.localAddress], [client.localAddress, listener.address])
+  client.destroy()
+  server.destroy()
+  await listener.close()
+})
+
 test('addresses are read as they are written, and nonsense is refused with a sentence', () => {
   assert.deepEqual(placeOf('127.0.0.1:9440'), { kind: 'tcp', host: '127.0.0.1', port: 9440 })
   assert.deepEqual(placeOf('[::1]:0'), { kind: 'tcp', host: '::1', port: 0 })

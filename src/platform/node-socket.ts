@@ -22,6 +22,7 @@ const notSet = (): never => {
 
 export class NodeSocket implements Socket {
   readonly remoteAddress: Address
+  readonly localAddress: Address
   onData: (bytes: Buffer) => void = notSet
   room: () => Uint8Array | undefined = () => undefined
   onFilled: (bytes: number) => void = notSet
@@ -40,10 +41,11 @@ export class NodeSocket implements Socket {
   readonly #whenSent: { bytes: number; callback: () => void }[] = []
 
   /** `socket` was made to read with `reads`, and to stay half open. */
-  constructor(socket: NetSocket, reads: SocketReads, remoteAddress: Address) {
+  constructor(socket: NetSocket, reads: SocketReads, remoteAddress: Address, localAddress: Address) {
     this.#socket = socket
     this.#reads = reads
     this.remoteAddress = remoteAddress
+    this.localAddress = localAddress
     reads.reader = {
       room: () => this.room(),
       onFilled: (bytes) => this.onFilled(bytes),

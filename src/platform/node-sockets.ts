@@ -29,17 +29,18 @@ export const nodeSockets: Sockets = {
     const server = createServer({ ...socketOptions, pauseOnConnect: true }, (accepted) => {
       const reads = new SocketReads()
       const socket = readingInto(reads, accepted)
-      onConnection(new NodeSocket(socket, reads, remoteAddressOf(socket)))
+      onConnection(new NodeSocket(socket, reads, remoteAddressOf(socket), localAddressOf(socket)))
     })
     if (place.kind === 'unix') await listenOnPath(server, place.path)
     else await listening(server, place)
     return new NodeListener(server, place, address)
   },
 
-  connect(address, timeoutMs) {
+  connect(address, timeoutMs, fromHost) {
     const place = placeOf(address)
     const reads = new SocketReads()
-    const options: NetConnectOpts = { ...whereIs(place), ...socketOptions, onread: reads.onread }
+    const from = fromHost === undefined ? {} : { localAddress: fromHost }
+    const options: NetConnectOpts = { ...whereIs(place), ...from, ...socketOptions, onread: reads.onread }
     return new Promise<Socket>((resolve, reject) => {
       const socket = netConnect(options)
       const timer = setTimeout(() => {
@@ -57,7 +58,7 @@ export const nodeSockets: Sockets = {
       socket.once('connect', () => {
         clearTimeout(timer)
         socket.off('error', failed)
-        resolve(new NodeSocket(socket, reads, address))
+        resolve(new NodeSocket(socket, reads, address, localAddressOf(socket)))
       })
     })
   },
@@ -150,3 +151,8 @@ const remoteAddressOf = (socket: NetSocket): Address =>
   socket.remoteAddress === undefined || socket.remotePort === undefined
     ? 'unix:'
     : tcpAddress(socket.remoteAddress, socket.remotePort)
+
+const localAddressOf = (socket: NetSocket): Address =>
+  socket.localAddress === undefined || socket.localPort === undefined
+    ? 'unix:'
+    : tcpAddress(socket.localAddress, socket.localPort)

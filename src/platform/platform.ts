@@ -107,8 +107,8 @@ export type Address = string
 export interface Sockets {
   /** Resolves when it listens; rejects with the system's error (EADDRINUSE, …). Port 0 picks one: see `address`. */
   listen(address: Address, onConnection: (socket: Socket) => void): Promise<Listener>
-  /** Resolves when connected; rejects on refusal, or after `timeoutMs`. */
-  connect(address: Address, timeoutMs: number): Promise<Socket>
+  /** Resolves when connected; rejects on refusal, or after `timeoutMs`. `fromHost`: an address of this machine that the other side shall see. */
+  connect(address: Address, timeoutMs: number, fromHost?: string): Promise<Socket>
   /**
    * Datagrams (UDP) to and from this address. Resolves when they are taken; rejects as `listen` does. What comes faster than it is
    * handled is lost.
@@ -138,6 +138,8 @@ export const readIntoBytesMin = 16 * KiB
 /** A stream of bytes to another process. Set `onData`, `onClose` and `onDrain` in the turn in which you get it. */
 export interface Socket {
   readonly remoteAddress: Address
+  /** This side of it, as the other one sees it. */
+  readonly localAddress: Address
   /** Bytes that arrived. The buffer is the callee's to keep. */
   onData: (bytes: Buffer) => void
   /**

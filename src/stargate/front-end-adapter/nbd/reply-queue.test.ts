@@ -12,6 +12,7 @@ function fixture() {
   const ignore = (): void => {}
   const socket: Socket = {
     remoteAddress: 'test',
+    localAddress: 'tested',
     onData: ignore,
     room: () => undefined,
     onFilled: ignore,

@@ -6,7 +6,7 @@ import { rpcLimits } from './rpc-limits.ts'
 import type { Caller } from './rpc-program.ts'
 
 const credentials = { flavour: 'none' } as const
-const caller: Caller = { host: '10.0.0.7', port: 700, credentials }
+const caller: Caller = { host: '10.0.0.7', port: 700, localHost: '10.0.0.1', credentials }
 const call = { xid: 7, program: 100003, version: 3, procedure: 12, credentials }
 const args = Buffer.from('arguments')
 

@@ -10,7 +10,10 @@ import { encodePortMapping, portmap2Program } from './portmap2-protocol.ts'
 import type { Caller, Program } from './rpc-program.ts'
 import { XdrError, XdrReader, XdrWriter } from './xdr.ts'
 
-const caller: Caller = { host: '10.0.0.7', port: 700, credentials: { flavour: 'none' } }
+const caller: Caller = {
+  ...{ host: '10.0.0.7', port: 700, localHost: '10.0.0.1' },
+  credentials: { flavour: 'none' },
+}
 const plain = (text: string): string => text.replaceAll(/\s/g, '')
 
 const written = (write: (writer: XdrWriter) => void): string => {

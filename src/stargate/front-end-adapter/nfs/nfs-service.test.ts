@@ -18,7 +18,7 @@ import type { Caller } from './rpc-program.ts'
 import type { FileVDisk, FileVDisks, Share, Shares } from './shares.ts'
 
 const root: Caller = {
-  ...{ host: '127.0.0.1', port: 900 },
+  ...{ host: '127.0.0.1', port: 900, localHost: '127.0.0.1' },
   credentials: { flavour: 'sys', uid: 0, gid: 0, gids: [], machine: 'c' } as unknown as Caller['credentials'],
 }
 const user = (uid: number, gid = uid): Caller => ({

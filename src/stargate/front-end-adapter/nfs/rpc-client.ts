@@ -115,11 +115,14 @@ export async function connectRpc(
   platform: Pick<Platform, 'sockets' | 'clock' | 'chance'>,
   address: Address,
   timeoutMs: number,
-  credentials?: Credentials,
+  {
+    credentials,
+    fromHost,
+  }: { readonly credentials?: Credentials | undefined; readonly fromHost?: string | undefined } = {},
 ): Promise<RpcClient> {
   let socket: Socket
   try {
-    socket = await platform.sockets.connect(address, timeoutMs)
+    socket = await platform.sockets.connect(address, timeoutMs, fromHost)
   } catch (cause) {
     throw new NdfsError('PEER_UNREACHABLE', `Cannot connect to ${address} for a call`, {}, { cause })
   }

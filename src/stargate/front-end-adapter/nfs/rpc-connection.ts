@@ -55,6 +55,7 @@ export interface RpcConnectionParts {
   readonly socket: Socket
   readonly host: string
   readonly port: number
+  readonly localHost: string
   readonly find: FindProcedure
   readonly duplicates: DuplicateRequests
   readonly limits: RpcLimits
@@ -209,11 +210,11 @@ export class RpcConnection {
 
   /** Undefined: it is no call, and the connection is over. */
   #understand(record: Buffer[]): Request | undefined {
-    const { counters, find, host, port } = this.#parts
+    const { counters, find, host, port, localHost } = this.#parts
     for (const { length } of record) counters.receivedBytes += length
     counters.calls += 1
     try {
-      return requestOf(record, find, host, port)
+      return requestOf(record, find, host, port, localHost)
     } catch (error) {
       if (!(error instanceof XdrError)) throw error
       return this.#garbled(error.message)

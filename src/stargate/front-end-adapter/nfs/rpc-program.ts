@@ -9,6 +9,8 @@ export interface Caller {
   readonly host: string
   /** 0 over a Unix socket. Below 1024 only a client's root may have it. */
   readonly port: number
+  /** Our address to which it came, without the port: what is called back comes from there. '' where that isn't known. */
+  readonly localHost: string
   readonly credentials: Credentials
 }
 

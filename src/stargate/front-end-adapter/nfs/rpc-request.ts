@@ -38,6 +38,7 @@ export function requestOf(
   find: FindProcedure,
   host: string,
   port: number,
+  localHost: string,
 ): Request {
   const reader = new XdrReader(record)
   const bytes = reader.left
@@ -48,7 +49,7 @@ export function requestOf(
   if ('status' in found) return { xid, refusal: found, bytes }
   found.calls += 1
   const { procedure } = found
-  const caller = { host, port, credentials: call.credentials }
+  const caller = { host, port, localHost, credentials: call.credentials }
   const argsAt = bytes - reader.left
   let args: unknown
   try {

@@ -178,6 +178,7 @@ class Server implements RpcServer {
     const connection: RpcConnection = new RpcConnection({
       socket,
       ...hostAndPort(client),
+      localHost: hostAndPort(socket.localAddress).host,
       find: (call) => this.#find(call),
       duplicates: this.#duplicates,
       limits: this.#limits,
