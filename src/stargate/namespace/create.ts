@@ -35,7 +35,7 @@ import {
   wallTime,
 } from './parts.ts'
 import { Again, tryAgain } from './retries.ts'
-import { inodeOf, isLive, lists, type LiveRow, type Name } from './rows.ts'
+import { type Entry, inodeOf, isLive, lists, type LiveRow, type Name } from './rows.ts'
 import { type Current, settle } from './settle.ts'
 import { asDirectory } from './parts.ts'
 
@@ -75,16 +75,19 @@ async function existing(parts: Parts, { directory }: Name, { id, row }: Current)
   return { inode: inodeOf(id, row), directory: { before: as, after: as }, existed: true }
 }
 
-type EnteredNew = Extract<Entered, { state: 'entered' }> | { readonly current: Current }
+type EnteredNew =
+  /** `over`: what stood there before, and counted for nothing. */
+  | (Extract<Entered, { state: 'entered' }> & { readonly over: readonly InodeId[] })
+  | { readonly current: Current }
 
 /** Puts a candidate where nothing counts, or finds out what does. */
 async function enterNew(parts: Parts, at: Name, id: InodeId): Promise<EnteredNew> {
-  let over: number | undefined
+  let over: Entry | undefined
   let candidate = await enter(parts, at.directory, at.name, [id])
   for (;;)
     switch (candidate.state) {
       case 'entered':
-        return candidate
+        return { ...candidate, over: over?.candidates ?? [] }
       case 'closed':
         await reopen(parts, at.directory, candidate.directory)
         throw new Again('the directory was about to be replaced')
@@ -94,8 +97,8 @@ async function enterNew(parts: Parts, at: Name, id: InodeId): Promise<EnteredNew
         if (current) return { current }
         if ((await settle(parts, at, candidate.entry, id)) !== undefined)
           throw new Again('the name was just given')
-        over = candidate.entry.stamp
-        candidate = await enter(parts, at.directory, at.name, [id], over)
+        over = candidate.entry
+        candidate = await enter(parts, at.directory, at.name, [id], over.stamp)
         break
       }
       default:
@@ -198,7 +201,7 @@ export async function link(
       return { inode, directory: aroundBoth(entered.around, await leave(parts, directory, [])) }
     } catch (error) {
       if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE'))
-        await leave(parts, directory, [{ name, stamp: entered.stamp, stays: [] }])
+        await leave(parts, directory, [{ name, stamp: entered.stamp, stays: entered.over }])
       throw error
     }
   })

@@ -79,14 +79,13 @@ async function renameSettled(
     default:
       return entered satisfies never
   }
-  const stays = target ? [target.id] : []
   try {
     if (target) await hold(parts, source.current, target, to)
     await moveName(parts, id, row.generation, from, to)
   } catch (error) {
     if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE'))
       await leave(parts, to.directory, [
-        { name: to.name, stamp: entered.stamp, stays, restored: over?.stamp },
+        { name: to.name, stamp: entered.stamp, stays: over?.candidates ?? [], restored: over?.stamp },
       ])
     throw error
   }

@@ -41,6 +41,25 @@ test('namespace makes no circle of directories that are moved into each other at
   }
 })
 
+// A client that hears nothing sends the same to another node: only one of the two is done, and the other undoes nothing of it.
+for (const over of [false, true])
+  test(`namespace keeps the name that two nodes give the same file by rename${over ? ', over another' : ''}, or by link`, async () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const world = await newWorld(seed)
+      const { id } = (await world.node().create(root, name('a'), aFile)).inode
+      if (over) await world.node().create(root, name('b'), aFile)
+      world.delayMs = 8
+      const both = [world.node(), world.node()]
+      await Promise.all(both.map((node) => codeOf(node.rename(root, name('a'), root, name('b')))))
+      assert.deepEqual(await namesIn(world.node(), root), ['b'], `seed ${seed}`)
+      const slow = world.node({ slow: ({ table }) => (table === 'inode' ? 1 + world.roll(30) : 0) })
+      await Promise.all([slow, ...both].map((node) => codeOf(node.link(id, root, name('c')))))
+      assert.deepEqual(await namesIn(world.node(), root), ['b', 'c'], `seed ${seed}`)
+      assert.equal((await world.node().inode(id)).links, 2, `seed ${seed}`)
+      world.close()
+    }
+  })
+
 test('namespace lets only one of removing a directory and creating in it succeed', async () => {
   let removed = 0
   for (const seed of seeds) {
