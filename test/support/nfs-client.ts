@@ -25,7 +25,7 @@ export class NfsClient {
   static async connect(cluster: Cluster, node: string): Promise<NfsClient> {
     const address = cluster.node(node).nfs?.address
     assert(address !== undefined, `${node} serves no NFS`)
-    return new NfsClient(await connectRpc(platform, address, timeoutMs, root))
+    return new NfsClient(await connectRpc(platform, address, timeoutMs, { credentials: root }))
   }
 
   private constructor(rpc: RpcClient) {

@@ -379,7 +379,8 @@ test('rules that change hold from the next call on, for handles from before too'
   const { nfs, rootHandle: directory } = stage
   const handle = await stage.create('file')
   assert.equal(await stage.write(handle, 0, Buffer.from('before')), 'OK')
-  const reads = (): Promise<Nfs3Status> => statusOf(nfs.read({ handle, offset: 0, count: 10 }, root))
+  const reads = async (): Promise<Nfs3Status> =>
+    (await nfs.read({ handle, offset: 0, count: 10 }, root)).status
   const named = (name: string) => ({ directory, name: Buffer.from(name) })
   const device = { type: 'block', attributes: {}, device: { major: 8, minor: 1 } } as const
   const changing: (() => Promise<{ readonly status: Nfs3Status }>)[] = [

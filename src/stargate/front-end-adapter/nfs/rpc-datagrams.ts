@@ -52,7 +52,7 @@ export class RpcDatagrams {
     const { counters, limits, log } = this.#parts
     counters.receivedBytes += bytes.length
     const isTooMuch = bytes.length > limits.datagramBytesMax || this.#underWay >= limits.datagramCallsMax
-    const request = isTooMuch ? undefined : this.#understand(bytes, from)
+    const request = isTooMuch ? undefined : this.#understand(socket, bytes, from)
     if (request === undefined) {
       counters.dropped += 1
       return
@@ -77,10 +77,11 @@ export class RpcDatagrams {
   }
 
   /** Undefined: it is no call. */
-  #understand(bytes: Buffer, from: Address): Request | undefined {
-    const { host, port } = this.#parts.hostAndPort(from)
+  #understand(socket: DatagramSocket, bytes: Buffer, from: Address): Request | undefined {
+    const { find, hostAndPort } = this.#parts
+    const { host, port } = hostAndPort(from)
     try {
-      return requestOf([bytes], this.#parts.find, host, port)
+      return requestOf([bytes], find, host, port, hostAndPort(socket.address).host)
     } catch (error) {
       if (!(error instanceof XdrError)) throw error
       return undefined
