@@ -3,10 +3,11 @@
  *
  *   (none)  → queued    a record is ready: it leaves with all others that are, in one write   [add]
  *   queued  → written   handed to the socket                                                   [flush]
- *   written → (none)    the system has it                                                      (whenSent)
+ *   written → (none)    the system has it; memory that was taken for it is given back             (whenSent)
  *
  * A client that takes nothing for long, though something waits, is told by `stalled`.
  */
+import { giveBack } from '../../../base/large-buffers.ts'
 import type { Clock, Socket, Timer } from '../../../platform/platform.ts'
 
 export interface AnswerQueueParts {
@@ -62,7 +63,10 @@ export class AnswerQueue {
     this.#writtenBytes += bytes
     // What `write` answers is of no use here: answers are bounded by what a connection may hold.
     this.#parts.socket.write(buffers)
-    this.#parts.socket.whenSent(() => this.#sent(bytes))
+    this.#parts.socket.whenSent(() => {
+      for (const buffer of buffers) giveBack(buffer)
+      this.#sent(bytes)
+    })
     this.#watch()
   }
 

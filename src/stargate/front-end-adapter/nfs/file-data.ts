@@ -12,6 +12,7 @@
  */
 import { assert } from '../../../base/assert.ts'
 import { hasCode, NdfsError } from '../../../base/errors.ts'
+import { takeLarge } from '../../../base/large-buffers.ts'
 import type { VDiskId } from '../../../base/ids.ts'
 import type { VDiskOffset } from '../../../base/units.ts'
 import type { Clock, Log } from '../../../platform/platform.ts'
@@ -68,7 +69,7 @@ export class FileData {
     return after(this.#share.vdisks.open(content.vdisk), (vdisk) => {
       // What lies behind the end that was known last may be there by now.
       if (offset + count > vdisk.lastKnown.sizeBytes) return this.#readToEnd(vdisk, inode, offset, count)
-      const bytes = Buffer.allocUnsafe(count)
+      const bytes = takeLarge(count)
       const orShorter = (error: unknown): Promise<ReadBytes> => {
         if (!hasCode(error, 'REFUSED')) throw error
         return this.#readToEnd(vdisk, inode, offset, count)
@@ -93,7 +94,7 @@ export class FileData {
     for (let refusals = 0; ;)
       try {
         const { sizeBytes } = await vdisk.now()
-        const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(count, sizeBytes - offset)))
+        const bytes = takeLarge(Math.max(0, Math.min(count, sizeBytes - offset)))
         if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
         return readOf(vdisk, inode, offset, bytes)
       } catch (error) {

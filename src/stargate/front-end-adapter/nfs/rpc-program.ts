@@ -25,6 +25,7 @@ export interface Procedure<Args = unknown, Result = unknown> {
    * exception is a bug.
    */
   serve(args: Args, caller: Caller): Maybe<Result>
+  /** Memory of large-buffers.ts among the results is given back when the answer was sent: nobody keeps any of it. Not for `once`. */
   encode(writer: XdrWriter, result: Result): void
   /** Done twice it does something else than done once: its answer is kept for a client that sends it again (duplicate-requests.ts). */
   readonly once?: boolean
