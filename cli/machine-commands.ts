@@ -30,6 +30,8 @@ interface UpFlags {
   readonly httpPort?: number
   readonly nbdPort?: number
   readonly nfsPort?: number
+  readonly nfsEverywhere?: boolean
+  readonly portmap?: boolean
   readonly cache?: number
   readonly writeWait?: number
   readonly disk?: readonly DiskWish[]
@@ -51,7 +53,13 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
     .option('--blocks <n>', 'over how many blocks they are spread (one per node)', countArgument(1, nodesMax))
     .option('--http-port <port>', 'of the first node; the others follow (9440)', portArgument)
     .option('--nbd-port <port>', 'of the first node; the others follow (10809)', portArgument)
-    .option('--nfs-port <port>', 'of the first node; the others follow (2049)', portArgument)
+    .option(
+      '--nfs-port <port>',
+      'of the first node, and of each with an address of its own; the others follow (2049)',
+      portArgument,
+    )
+    .option('--nfs-everywhere', "NFS at all addresses of a node's machine: one may move from node to node")
+    .option('--portmap', 'clients find the ports of NFS at port 111, or by the rpcbind that runs there')
     .option('--cache <size>', 'extent cache of each node (2GiB)', sizeArgument)
     .option(
       '--write-wait <time>',
@@ -166,6 +174,7 @@ function restoredText({ from, position, files, kept }: Restored, dir: string): s
 async function runUp(flags: UpFlags, program: Program): Promise<void> {
   const { dir, nodes, blocks, httpPort, nbdPort, nfsPort, cache, writeWait, disk, listen, storeCopy, json } =
     flags
+  const { nfsEverywhere, portmap } = flags
   const output = consoleOutput(json)
   const options: UpOptions = {
     dir,
@@ -174,6 +183,8 @@ async function runUp(flags: UpFlags, program: Program): Promise<void> {
     ...(httpPort === undefined ? {} : { httpPort }),
     ...(nbdPort === undefined ? {} : { nbdPort }),
     ...(nfsPort === undefined ? {} : { nfsPort }),
+    ...(nfsEverywhere === undefined ? {} : { nfsEverywhere }),
+    ...(portmap === undefined ? {} : { portmap }),
     ...(cache === undefined ? {} : { cacheBytes: cache }),
     ...(writeWait === undefined ? {} : { writeWaitMaxMs: writeWait }),
     ...(disk === undefined ? {} : { disks: disk }),

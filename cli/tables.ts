@@ -129,6 +129,7 @@ export const nodeFacts = ({
   state,
   mode,
   addresses,
+  portMapper,
   cache,
   vdisks,
   startedAt,
@@ -144,6 +145,7 @@ export const nodeFacts = ({
     ['nbd', addresses.nbd.address],
     ['nbd socket', addresses.nbd.socket],
     ['nfs', addresses.nfs],
+    ['port mapper', portMapper && [portMapper.by, portMapper.reason].filter(Boolean).join(': ')],
     ['cache', cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : undefined],
     ['vdisks', vdisks],
   ])

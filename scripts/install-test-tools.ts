@@ -3,9 +3,10 @@
  * where that is possible, and named where it is not.
  */
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, globSync } from 'node:fs'
 import { join } from 'node:path'
 
+/** Programs of each package, or a file that comes with it, wherever this machine's architecture puts it. */
 const packages: Readonly<Record<string, readonly string[]>> = {
   busybox: ['busybox'],
   e2fsprogs: ['mkfs.ext4', 'e2fsck'],
@@ -16,8 +17,11 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   'libnbd-bin': ['nbdinfo', 'nbdcopy'],
   'libnfs-utils': ['nfs-ls', 'nfs-cp', 'nfs-cat'],
   nbdkit: ['nbdkit'],
+  'nfs-common': ['showmount'],
+  'qemu-block-extra': ['/usr/lib/*/qemu/block-nfs.so'],
   'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-utils': ['qemu-img', 'qemu-io'],
+  rpcbind: ['rpcbind', 'rpcinfo'],
   strace: ['strace'],
   'util-linux': ['unshare'],
   xfsprogs: ['mkfs.xfs'],
@@ -27,6 +31,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
 const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin']
 
 export const isInstalled = (command: string): boolean =>
+  (command.startsWith('/') && globSync(command).length > 0) ||
   folders.some((folder) => {
     try {
       accessSync(join(folder, command), constants.X_OK)

@@ -467,6 +467,10 @@ export class NodeManagement implements ManagementTarget {
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
       ...survival.unknown.map(({ vdisk, reason }) => `${vdisk}: what it survives is not known: ${reason}`),
     ]
+    // Nothing that is stored is in danger by it.
+    const portMapperProblems = nodes.flatMap(({ info }) =>
+      info.state === 'up' && info.portMapper?.reason !== undefined ? [portMapperSentence(info)] : [],
+    )
     const isCritical = offline.length > 0 || unreachable || survival.level === 'unreadable'
     const isDegraded = problems.length > 0 || survival.shortBytes > 0
     return {
@@ -474,7 +478,7 @@ export class NodeManagement implements ManagementTarget {
       version,
       health: isCritical ? 'critical' : isDegraded ? 'degraded' : 'ok',
       survival,
-      problems,
+      problems: [...problems, ...portMapperProblems],
       nodes: nodes.map(({ info }) => info),
       capacity: { flash: capacity('flash'), hdd: capacity('hdd') },
       containers: containers.length,
@@ -711,6 +715,7 @@ export class NodeManagement implements ManagementTarget {
             ...{ http: value.http, peer: value.peer, nbd: value.nbd },
             ...(value.nfs === undefined ? {} : { nfs: value.nfs }),
           },
+          ...(value.portMapper === undefined ? {} : { portMapper: value.portMapper }),
           ...(answer === undefined || limitBytes === undefined
             ? {}
             : { cache: { ...answer.cache, limitBytes } }),
@@ -874,6 +879,9 @@ const downSentence = ({ id, mode }: NodeInfo): string =>
   mode === 'maintenance'
     ? `${id} is down, in maintenance: what lies there lacks a copy until it is back, or its time is over. \`ndfs node start ${id}\``
     : `${id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${id}\``
+
+const portMapperSentence = ({ id, portMapper }: NodeInfo): string =>
+  `Clients that ask the port mapper of ${id} don't find all of NFS: ${portMapper?.reason}`
 
 const troubleOf = ({ id, node, state, reason }: DiskInfo): string =>
   state === 'slow'

@@ -68,7 +68,11 @@ export interface NodeOptions {
     readonly peer: Address
     readonly nbd: Address
     readonly nbdSocket: string
+    /** Where clients are told that NFS is. */
     readonly nfs?: Address
+    /** Where it is, if not there alone. */
+    readonly nfsEverywhere?: Address
+    readonly portMapper?: Address
   }
   readonly disks: readonly { readonly id: string; readonly path: string }[]
   readonly cacheBytes: number
@@ -427,7 +431,12 @@ export async function startNode(options: NodeOptions) {
   const peerAddress = await peers.listen(listen.peer)
   const nbdAddress = await nbd.listen(listen.nbd)
   await nbd.listen(`unix:${listen.nbdSocket}`)
-  const nfsAddress = listen.nfs === undefined ? undefined : await nfs.listen(listen.nfs)
+  const nfsBound = listen.nfs === undefined ? undefined : await nfs.listen(listen.nfsEverywhere ?? listen.nfs)
+  const nfsAddress = listen.nfsEverywhere === undefined ? nfsBound : listen.nfs
+  const portMapper =
+    nfsBound === undefined || listen.portMapper === undefined
+      ? undefined
+      : await nfs.announce(listen.portMapper)
   const addresses = {
     http: listen.http,
     peer: peerAddress,
@@ -441,6 +450,7 @@ export async function startNode(options: NodeOptions) {
     http: addresses.http,
     nbd: addresses.nbd,
     ...(nfsAddress === undefined ? {} : { nfs: nfsAddress }),
+    ...(portMapper === undefined ? {} : { portMapper }),
     disks: disks.map((disk) => ({
       id: disk.ref.disk,
       incarnation: disk.ref.incarnation,

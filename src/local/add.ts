@@ -26,7 +26,7 @@ import {
 } from './layout.ts'
 import type { DiskWish } from './local.ts'
 import { type NodeConfig, readNodeConfig } from './node-config.ts'
-import { loopback, portRange, type PortUse } from './ports.ts'
+import { loopback, portMapperPort, portRange, type PortUse } from './ports.ts'
 import { replaceJson } from './versioned-file.ts'
 
 export interface AddedNode {
@@ -187,13 +187,15 @@ async function configFor(
     taken.add(port)
     listen[use] = `${loopback}:${port}`
   }
+  const portMapper =
+    first.listen.portMapper === undefined ? {} : { portMapper: `${loopback}:${portMapperPort}` }
   const place = layout.node(id)
   return {
     ...first,
     node: id,
     block,
     dir: place.folder,
-    listen,
+    listen: { ...listen, ...portMapper },
     nbdSocket: place.nbdSocket,
     disks: disks.map((disk) => ({ ...disk, path: place.disk(disk.id) })),
   }

@@ -35,6 +35,10 @@ export interface UpOptions {
   readonly httpPort?: number
   readonly nbdPort?: number
   readonly nfsPort?: number
+  /** NFS is served at all addresses that a node's machine has, or gets: one may move from node to node. */
+  readonly nfsEverywhere?: boolean
+  /** Clients that know no ports find those of NFS at port 111. */
+  readonly portmap?: boolean
   readonly cacheBytes?: number
   readonly writeWaitMaxMs?: number
   /** A folder on another disk than the cluster's directory, for the copy of the store. */

@@ -34,6 +34,10 @@ export const nodeConfigSchema = Type.Object(
         nbd: Type.String(),
         /** Absent in the configuration of a node that was made before there was NFS, until its next `ndfs up`. */
         nfs: Type.Optional(Type.String()),
+        /** Where NFS is served in place of `nfs`, which clients are told: at all of the machine's addresses. */
+        nfsEverywhere: Type.Optional(Type.String()),
+        /** Where clients ask for the ports of NFS; absent where nobody asked for it. */
+        portMapper: Type.Optional(Type.String()),
       },
       closed,
     ),

@@ -8,6 +8,10 @@ import { NdfsError } from '../base/errors.ts'
 import type { Sockets } from '../platform/platform.ts'
 
 export const loopback = '127.0.0.1'
+/** All addresses that a machine has, or gets. */
+export const everywhere = '0.0.0.0'
+/** Where clients look for a port mapper, and nowhere else. */
+export const portMapperPort = 111
 export const firstPorts = { http: 9440, peer: 9640, nbd: 10809, nfs: 2049 } as const
 /** The ports for peers stand so far above those for HTTP: clusters that were kept apart there stay apart here. */
 export const peerPortsAboveHttp = firstPorts.peer - firstPorts.http

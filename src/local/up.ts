@@ -10,6 +10,8 @@ import { resolve } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
 import { GiB } from '../base/units.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { NodeInfo } from '../management/management.ts'
+import { ask } from './api-client.ts'
 import type { Child } from './child.ts'
 import { clusterFileNode, encodeClusterFile } from './cluster-file.ts'
 import { serveControl } from './control-socket.ts'
@@ -34,7 +36,7 @@ import {
   type NodeConfig,
   type StoreConfig,
 } from './node-config.ts'
-import { loopback, peerPortsAboveHttp, portRange, type PortUse } from './ports.ts'
+import { everywhere, loopback, peerPortsAboveHttp, portMapperPort, portRange, type PortUse } from './ports.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
 import { chooseCopyFolder, copySmallFiles } from './store/copy-folder.ts'
 import { Supervisor } from './supervisor.ts'
@@ -44,6 +46,7 @@ import { whenAborted } from './when-aborted.ts'
 
 export const cacheBytesUsual = 2 * GiB
 export const writeWaitMaxMsUsual = 60_000
+const nodesTimeoutMs = 5000
 
 export interface Up {
   readonly layout: Layout
@@ -85,6 +88,7 @@ export async function up(
     const nodes = await configure(cluster, layout, options, platform, output)
     undo.push(await announce(layout, nodes, platform))
     await startProcesses({ layout, nodes, program, platform, output, stopped, undo })
+    if (options.portmap) await warnOfPortMappers(nodes, output)
     printHowToUse(nodes, dir, output)
     return { layout, stop }
   } catch (error) {
@@ -168,6 +172,11 @@ async function configure(
       const node = layout.node(id)
       const before = await readNodeConfig(files, node.config).catch(absent)
       const ip = addressOf(id, options) ?? loopback
+      const isAlone = cluster.nodes.every(
+        (one) => one.id === id || (addressOf(one.id, options) ?? loopback) !== ip,
+      )
+      // Clients, and hypervisors above all, look for NFS at one port, which can be had once at each address.
+      const nfsPort = isAlone ? ports.nfs : ports.nfs + index
       const config: NodeConfig = {
         version: configVersion,
         cluster: member,
@@ -180,7 +189,11 @@ async function configure(
           http: `${ip}:${ports.http + index}`,
           peer: `${ip}:${ports.peer + index}`,
           nbd: `${ip}:${ports.nbd + index}`,
-          nfs: `${ip}:${ports.nfs + index}`,
+          nfs: `${ip}:${nfsPort}`,
+          ...(options.nfsEverywhere ? { nfsEverywhere: `${everywhere}:${nfsPort}` } : {}),
+          ...(options.portmap
+            ? { portMapper: `${options.nfsEverywhere ? everywhere : ip}:${portMapperPort}` }
+            : {}),
         },
         nbdSocket: node.nbdSocket,
         tokenFile: layout.token,
@@ -336,6 +349,15 @@ async function stoppedEarly(signal: AbortSignal): Promise<never> {
   throw new NdfsError('UNAVAILABLE', 'Cannot go on: stopped before the cluster was ready.')
 }
 
+/** Who asked for it hears where clients don't find the ports; all that knows them is served. */
+async function warnOfPortMappers(nodes: readonly NodeConfig[], output: Output): Promise<void> {
+  const answer = await ask(nodes[0].listen.http, '/api/v1/nodes', nodesTimeoutMs).catch(() => undefined)
+  if (answer?.status !== 200) return
+  for (const { id, portMapper } of answer.body as readonly NodeInfo[])
+    if (portMapper?.reason !== undefined)
+      output.line(`Warning: port mapper of ${id}: ${portMapper.by}, as ${portMapper.reason}.`)
+}
+
 function printHowToUse(nodes: readonly NodeConfig[], dir: string, output: Output): void {
   const [{ listen, nbdSocket }] = nodes
   const lines = [
@@ -348,7 +370,9 @@ function printHowToUse(nodes: readonly NodeConfig[], dir: string, output: Output
     `Faster, on this machine: nbd+unix:///vms/disk1?socket=${nbdSocket}`,
     `To outlive a node: npx ndfs connect vms/disk1 --dir ${dir} --socket PATH`,
     'Nodes:',
-    ...nodes.map(({ node, listen }) => `  ${node}: API http://${listen.http}, NBD ${listen.nbd}`),
+    ...nodes.map(
+      ({ node, listen }) => `  ${node}: API http://${listen.http}, NBD ${listen.nbd}, NFS ${listen.nfs}`,
+    ),
     '',
   ]
   for (const line of lines) output.line(line)

@@ -100,6 +100,15 @@ export const nodeInfoSchema = Type.Object(
       },
       closed,
     ),
+    portMapper: Type.Optional(
+      Type.Object(
+        {
+          by: Type.Union([Type.Literal('ndfs'), Type.Literal('rpcbind'), Type.Literal('nobody')]),
+          reason: Type.Optional(Type.String({ description: 'Why not, or what of it is missing.' })),
+        },
+        { ...closed, description: 'Who tells clients the ports of NFS; absent where nobody asked for it.' },
+      ),
+    ),
     cache: Type.Optional(
       Type.Object(
         { limitBytes: bytes('What it may take.'), usedBytes: bytes('What it holds now.') },

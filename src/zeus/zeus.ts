@@ -125,6 +125,8 @@ export interface NodeValue {
   readonly http: string
   readonly nbd: { readonly address: string; readonly socket: string }
   readonly nfs?: string
+  /** How clients find the ports of NFS; absent where nobody asked for it. */
+  readonly portMapper?: { readonly by: 'ndfs' | 'rpcbind' | 'nobody'; readonly reason?: string }
   readonly disks: readonly DiskValue[]
 }
 export interface DiskValue {

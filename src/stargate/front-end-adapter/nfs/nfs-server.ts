@@ -6,7 +6,6 @@
  */
 import { assert } from '../../../base/assert.ts'
 import { messageOf } from '../../../base/errors.ts'
-import { placeOf, tcpAddress } from '../../../platform/address.ts'
 import type { Address, Platform } from '../../../platform/platform.ts'
 import { mount3ProgramNumber } from './mount3-protocol.ts'
 import { nlm4ProgramNumber } from './nlm4-protocol.ts'
@@ -15,7 +14,7 @@ import { mappingsOf, PortMapper, type PortMapperState } from './port-mapper.ts'
 import { portmap2Program, portmap2ProgramNumber, type PortMapping } from './portmap2-protocol.ts'
 import type { RpcLimits } from './rpc-limits.ts'
 import type { Program } from './rpc-program.ts'
-import { createRpcServer, type RpcServer, type RpcStatistics } from './rpc-server.ts'
+import { createRpcServer, hostAndPort, type RpcServer, type RpcStatistics } from './rpc-server.ts'
 import { Rpcbind } from './rpcbind.ts'
 
 /** NFS itself is not among them: its calls are larger than datagrams may be here, and its clients have come by TCP for decades. */
@@ -54,7 +53,7 @@ export class RpcPrograms {
     const byUdp = await this.#bind(this.#server, own)
     this.#mappings = mappingsOf(
       this.#parts.programs,
-      portOfAddress(own),
+      hostAndPort(own).port,
       (program) => byUdp === undefined && datagramPrograms.has(program),
     )
     return own
@@ -81,7 +80,12 @@ export class RpcPrograms {
 
   /** Our own port mapper. Rejects where another one has the port, or we may not have it. */
   async #serve(address: Address): Promise<PortMapperState> {
-    const byUdp = { program: portmap2ProgramNumber, version: 2, protocol: 17, port: portOfAddress(address) }
+    const byUdp = {
+      program: portmap2ProgramNumber,
+      version: 2,
+      protocol: 17,
+      port: hostAndPort(address).port,
+    }
     const mappings = [...this.#mappings, byUdp, { ...byUdp, protocol: 6 }]
     const programs = [portmap2Program(new PortMapper(mappings))]
     const { platform, limits } = this.#parts
@@ -94,11 +98,10 @@ export class RpcPrograms {
 
   async #register(address: Address, whyNotOurs: unknown): Promise<PortMapperState> {
     const { platform, programs, rpcbindSocket = rpcbindSocketUsual } = this.#parts
-    const host = hostOfMachine(address)
     const rpcbind = new Rpcbind({
       platform,
-      addresses: [rpcbindSocket, tcpAddress(host, portOfAddress(address))],
-      addressOf: (port) => tcpAddress(host, port),
+      addresses: [rpcbindSocket, atThisMachine(address, hostAndPort(address).port)],
+      addressOf: (port) => atThisMachine(address, port),
     })
     this.#rpcbind = rpcbind
     try {
@@ -124,16 +127,9 @@ export class RpcPrograms {
   }
 }
 
-export function portOfAddress(address: Address): number {
-  const place = placeOf(address)
-  assert(place.kind === 'tcp', () => `${address} has no port`)
-  return place.port
-}
-
-/** Where this machine meets itself, if it is to listen at all of its addresses. */
-function hostOfMachine(address: Address): string {
-  const place = placeOf(address)
-  assert(place.kind === 'tcp', () => `${address} has no host`)
-  if (place.host === '0.0.0.0') return '127.0.0.1'
-  return place.host === '::' ? '::1' : place.host
+/** On this machine: where it is to listen at all of its addresses, it meets itself at one. */
+function atThisMachine(address: Address, port: number): Address {
+  const { host } = hostAndPort(address)
+  const own = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
+  return own.includes(':') ? `[${own}]:${port}` : `${own}:${port}`
 }

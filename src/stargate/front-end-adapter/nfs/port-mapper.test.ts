@@ -1,7 +1,7 @@
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
 import { nodePlatform } from '../../../platform/node-platform.ts'
-import { portOfAddress, RpcPrograms } from './nfs-server.ts'
+import { RpcPrograms } from './nfs-server.ts'
 import { MemoryTree } from './memory-tree-for-tests.ts'
 import { mount3Program, mount3ProgramNumber } from './mount3-protocol.ts'
 import { nfs3Program, nfs3ProgramNumber } from './nfs3-protocol.ts'
@@ -16,7 +16,7 @@ import {
   type PortMapping,
 } from './portmap2-protocol.ts'
 import { connectRpc } from './rpc-client.ts'
-import { createRpcServer } from './rpc-server.ts'
+import { createRpcServer, hostAndPort } from './rpc-server.ts'
 import type { XdrReader } from './xdr.ts'
 
 const platform = nodePlatform({ level: 'silent' })
@@ -31,7 +31,7 @@ function programs() {
 async function startPrograms(t: TestContext) {
   const server = new RpcPrograms({ platform, programs: programs(), rpcbindSocket: 'unix:/nobody/is/here' })
   t.after(() => server.close())
-  const port = portOfAddress(await server.listen('127.0.0.1:0'))
+  const port = hostAndPort(await server.listen('127.0.0.1:0')).port
   return { server, port }
 }
 
@@ -95,7 +95,7 @@ test('port mapper tells where our programs listen, and takes no orders', async (
   assert.equal(await at(mount3ProgramNumber, 3, tcp), port)
   assert.equal(await at(mount3ProgramNumber, 3, udp), port)
   assert.equal(await at(400_000, 1, tcp), 0)
-  assert.equal(await at(portmap2ProgramNumber, 2, udp), portOfAddress(probe.address))
+  assert.equal(await at(portmap2ProgramNumber, 2, udp), hostAndPort(probe.address).port)
   const stranger = { program: 400_000, version: 1, protocol: tcp, port: 99 }
   assert.equal((await ask(probe.address, 'set', stranger)).uint32(), 0)
   assert.equal((await ask(probe.address, 'unset', { ...nfsByTcp })).uint32(), 0)
@@ -127,7 +127,7 @@ test('the entry of a node that died is replaced; of two that live the first keep
   const address = await startRpcbind(t, mapper)
   const dead = await platform.sockets.listen('127.0.0.1:0', () => undefined)
   await dead.close()
-  mapper.set({ ...nfsByTcp, port: portOfAddress(dead.address) })
+  mapper.set({ ...nfsByTcp, port: hostAndPort(dead.address).port })
   const [first, second] = [await startPrograms(t), await startPrograms(t)]
   assert.deepEqual(await first.server.announce(address), { by: 'rpcbind' })
   assert.equal(mapper.getport(nfsByTcp), first.port)
@@ -141,7 +141,7 @@ test('the entry of a node that died is replaced; of two that live the first keep
 test('a program that another server has entered stays with it, and the others are ours', async (t) => {
   const mapper = new OpenMapper()
   const address = await startRpcbind(t, mapper)
-  mapper.set({ program: mount3ProgramNumber, version: 3, protocol: tcp, port: portOfAddress(address) })
+  mapper.set({ program: mount3ProgramNumber, version: 3, protocol: tcp, port: hostAndPort(address).port })
   const { server, port } = await startPrograms(t)
   const { by, reason } = await server.announce(address)
   assert.equal(by, 'rpcbind')
