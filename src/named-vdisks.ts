@@ -5,7 +5,7 @@ import type { Clock } from './platform/platform.ts'
 import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskNameValue, Versioned, Zeus } from './zeus/zeus.ts'
 
-/** CONFLICT where there is one of that name. `nameOf`: its name, `container/vdisk`, by its id. */
+/** CONFLICT where there is one of that name. `nameOf`: its name, `container/vdisk`, by its id. `file`: the inode that it is made for. */
 export async function createNamedVDisk(
   {
     zeus,
@@ -15,12 +15,14 @@ export async function createNamedVDisk(
   nameOf: (vdisk: VDiskId) => string,
   sizeBytes: number,
   copies: 1 | 2 | 3,
+  file?: number,
 ): Promise<VDiskNameValue> {
   const id = (await zeus.next('vdisk')) as VDiskId
   const name = nameOf(id)
   // The row first: a name never points to nothing. One without a name is a few bytes that nobody finds.
   await controller.create(id, name, sizeBytes, copies)
-  const value: VDiskNameValue = { id, createdAt: Math.round(clock.wallTime()) }
+  const createdAt = Math.round(clock.wallTime())
+  const value: VDiskNameValue = { id, createdAt, ...(file === undefined ? {} : { file }) }
   await zeus.set(`vdisk/${name}`, value, 0)
   return value
 }

@@ -6,6 +6,7 @@ import { createHmac } from 'node:crypto'
 import { hasCode, NdfsError } from './base/errors.ts'
 import type { VDiskId } from './base/ids.ts'
 import type { ClusterView } from './cluster-view.ts'
+import type { FileVDiskName } from './curator/forsaken-vdisks.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
@@ -69,6 +70,19 @@ export class NodeShares implements Shares {
     if (value === undefined || root === undefined) return false
     const { entries } = await this.#share(name, root, value).namespace.list(root, 0n, 1)
     return entries.length > 0
+  }
+
+  /** Deletes a vDisk that was made for a file, unless the file names it. True: it is gone. */
+  async clearForsaken({ name, vdisk, file }: FileVDiskName): Promise<boolean> {
+    const container = name.slice(0, name.indexOf('/'))
+    const root = this.#options.view.containers.get(container)?.root
+    // Whoever has deleted the container deletes its vDisks.
+    if (root === undefined) return false
+    const { namespace, vdisks } = this.#share(container, root as InodeId)
+    const said = await namespace.disown(file as InodeId, vdisk)
+    if (said !== 'never') return false
+    await vdisks.delete(vdisk)
+    return true
   }
 
   close(): void {
@@ -167,7 +181,7 @@ class ContainerFileVDisks implements FileVDisks {
     this.#options = options
   }
 
-  async create(): Promise<VDiskId> {
+  async create(file: InodeId): Promise<VDiskId> {
     const { zeus, controller, platform } = this.#options
     // As Zeus has it: this node may not have heard of the container yet, and fewer copies than asked for would be a broken promise (I1).
     const found = await zeus.get(`container/${this.#container}`)
@@ -177,7 +191,7 @@ class ContainerFileVDisks implements FileVDisks {
       })
     const { copies } = found.value as ContainerValue
     const parts = { zeus, controller, clock: platform.clock }
-    const { id } = await createNamedVDisk(parts, (vdisk) => this.#nameOf(vdisk), 0, copies)
+    const { id } = await createNamedVDisk(parts, (vdisk) => this.#nameOf(vdisk), 0, copies, file)
     return id
   }
 

@@ -16,6 +16,7 @@ import { ClusterChecks } from './cluster-check.ts'
 import { ClusterSurvey } from './cluster-survey.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
+import { ForsakenVDisks } from './curator/forsaken-vdisks.ts'
 import type { WatchedDisk } from './disk/disk.ts'
 import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
@@ -354,6 +355,7 @@ export async function startNode(options: NodeOptions) {
         new NdfsError('PEER_UNREACHABLE', `${name} is gone`, { node: name }),
       )
       curator.sweep()
+      forsaken.lookSoon()
     }
   }
 
@@ -382,6 +384,10 @@ export async function startNode(options: NodeOptions) {
   const shares = new NodeShares({
     ...{ platform: here, key, view, zeus, medusa, router, controller },
     space: (copies) => spaceOf(extents.candidates(), copies),
+  })
+  const forsaken = new ForsakenVDisks({
+    ...{ clock, log, node, names: () => view.vdisks, liveNodes: () => view.liveNodes() },
+    clear: (vdisk) => shares.clearForsaken(vdisk),
   })
   const nfs = createNfsServer({ platform: here, shares, key: secretFor(key, 'handles of files'), admission })
   const memory = new MemoryAtRest(clock, admission, () => {
@@ -524,6 +530,7 @@ export async function startNode(options: NodeOptions) {
   gone.begin()
   blocks.begin()
   curator.start()
+  forsaken.start()
   scrub.start()
 
   return {
@@ -540,6 +547,7 @@ export async function startNode(options: NodeOptions) {
       handOver.stop()
       memory.stop()
       curator.stop()
+      forsaken.stop()
       gone.stop()
       slow.stop()
       scrub.stop()

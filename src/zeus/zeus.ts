@@ -117,6 +117,8 @@ export interface ExportValue {
 export interface VDiskNameValue {
   readonly id: VDiskId
   readonly createdAt: number
+  /** Of one that was made for a file: the file's inode. */
+  readonly file?: number
 }
 /** `node/NODE`: what the node is, whether it runs or not. `session/NODE`: the same with its incarnation, while it runs. */
 export interface NodeValue {

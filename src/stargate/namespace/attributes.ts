@@ -101,6 +101,8 @@ export const beginPromotion = (parts: Parts, id: InodeId, vdisk: VDiskId): Promi
   changeContent(parts, id, (row) => {
     if (isBeingFilled(row, vdisk, 1)) return undefined
     if (row.content?.kind !== 'inline') throw otherwise(id, row)
+    if (vdisk <= (row.vdisksAbove ?? 0))
+      throw new FileError('CHANGED', `vDisk ${vdisk} was made for file ${id} so long ago that it may be gone`)
     return { ...row, content: { kind: 'promoting', vdisk, filler: 1 } }
   })
 
@@ -122,4 +124,16 @@ export const undoPromotion = (parts: Parts, id: InodeId, vdisk: VDiskId): Promis
     if (row.content?.kind === 'inline') return undefined
     if (!isFor(row, 'promoting', vdisk)) throw otherwise(id, row)
     return { ...row, content: { kind: 'inline' } }
+  })
+
+/** Numbers of vDisks rise: who is refused makes another one, whose number is higher. */
+export const disown = (parts: Parts, id: InodeId, vdisk: VDiskId): Promise<'named' | 'never' | 'missing'> =>
+  changeRow(parts, id, (row, view) => {
+    if (row === undefined) return 'missing'
+    if (row.type !== 'file') return 'never'
+    if (isFor(row, 'promoting', vdisk) || isFor(row, 'vdisk', vdisk)) return 'named'
+    // A file that is a vDisk stays the one that it is.
+    if (row.content?.kind !== 'vdisk' && vdisk > (row.vdisksAbove ?? 0))
+      putRow(view, { ...row, vdisksAbove: vdisk })
+    return 'never'
   })

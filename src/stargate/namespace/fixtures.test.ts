@@ -40,7 +40,11 @@ export class RestingClock implements Clock {
     const sleeper = { due: this.time + ms, order: this.#order++, wake: callback }
     this.#sleepers.push(sleeper)
     this.#arm()
-    return { cancel: () => void this.#sleepers.splice(this.#sleepers.indexOf(sleeper), 1) }
+    const cancel = (): void => {
+      const at = this.#sleepers.indexOf(sleeper)
+      if (at >= 0) this.#sleepers.splice(at, 1)
+    }
+    return { cancel }
   }
   sleep(ms: number): Promise<void> {
     return new Promise((wake) => this.after(ms, wake))

@@ -65,6 +65,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     takePromotion: (id, vdisk, filler) => limit.run(() => attributes.takePromotion(parts, id, vdisk, filler)),
     endPromotion: (id, vdisk, filler) => limit.run(() => attributes.endPromotion(parts, id, vdisk, filler)),
     undoPromotion: (id, vdisk) => limit.run(() => attributes.undoPromotion(parts, id, vdisk)),
+    disown: (id, vdisk) => limit.run(() => attributes.disown(parts, id, vdisk)),
   }
 }
 

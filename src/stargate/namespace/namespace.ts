@@ -210,4 +210,9 @@ export interface Namespace {
   /** CHANGED unless it is promoting to this vDisk by this filler. */
   endPromotion(id: InodeId, vdisk: VDiskId, filler: number): Promise<Inode>
   undoPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
+  /**
+   * Whether the inode names this vDisk. Where it doesn't (`never`), it never will: `beginPromotion` to that one, or to one of a lower
+   * number, is CHANGED from then on, however long ago it was sent. `missing`: there is no such inode, and no sign that there was.
+   */
+  disown(id: InodeId, vdisk: VDiskId): Promise<'named' | 'never' | 'missing'>
 }

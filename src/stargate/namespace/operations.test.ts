@@ -333,3 +333,58 @@ test('namespace finds names of one hash apart', async () => {
   assert.equal(await codeOf(one.create(root, name('g'), aFile)), 'REFUSED')
   assert.deepEqual(await namesIn(one, root, 1), ['c', 'd', 'e', 'f'])
 })
+
+test('namespace never names a vDisk that it has disowned, however late somebody wants it to', async () => {
+  const world = await newWorld()
+  const one = world.node()
+  const [v5, v6, v7, v8] = [5, 6, 7, 8] as VDiskId[]
+  const { id } = (await one.create(root, name('a'), aFile)).inode
+  assert.equal(await one.disown(id, v6), 'never')
+  assert.equal(await one.disown(id, v6), 'never')
+  const { changes } = world
+  assert.equal(await one.disown(id, v5), 'never', 'an older one as well')
+  assert.equal(world.changes, changes)
+  for (const late of [v5, v6]) assert.equal(await codeOf(one.beginPromotion(id, late)), 'CHANGED')
+  await one.beginPromotion(id, v7)
+  assert.equal(await one.disown(id, v7), 'named')
+  assert.equal(await one.disown(id, v8), 'never', 'while it goes to another one, which may be given up')
+  await one.undoPromotion(id, v7)
+  assert.equal(await one.disown(id, v7), 'never')
+  assert.equal(await codeOf(one.beginPromotion(id, v8)), 'CHANGED')
+  const v9 = 9 as VDiskId
+  await one.beginPromotion(id, v9)
+  await one.endPromotion(id, v9, 1)
+  assert.equal(await one.disown(id, v9), 'named')
+  assert.equal(await one.disown(id, v8), 'never')
+  await one.remove(root, name('a'))
+  assert.equal(await one.disown(id, v9), 'never', 'its file was removed')
+  assert.equal(await one.disown((id + 2) as InodeId, v9), 'missing')
+})
+
+test('namespace: a vDisk is disowned or named, never both, whatever becomes of messages', async () => {
+  const vdisk = 5 as VDiskId
+  const seen = new Set<string>()
+  for (let seed = 1; seed <= 300; seed++) {
+    const world = await newWorld(seed)
+    world.delayMs = 5
+    const { id } = (await world.node().create(root, name('a'), aFile)).inode
+    const unsure = () =>
+      world.roll(4) === 0
+        ? ('made, unknown' as const)
+        : world.roll(4) === 0
+          ? ('not made, unknown' as const)
+          : undefined
+    const promoter = world.node({ onChange: unsure, slow: () => world.roll(30) })
+    const clearer = world.node({ onChange: unsure, slow: () => world.roll(30) })
+    const late = world.clock.sleep(world.roll(20))
+    const [begun, said] = await Promise.all([
+      codeOf(promoter.beginPromotion(id, vdisk)),
+      late.then(() => clearer.disown(id, vdisk)),
+    ])
+    const { content } = await world.node().inode(id)
+    assert.equal(content?.kind, said === 'named' ? 'promoting' : 'inline', `seed ${seed}: ${begun}, ${said}`)
+    seen.add(said)
+    world.close()
+  }
+  assert.deepEqual([...seen].sort(), ['named', 'never'])
+})

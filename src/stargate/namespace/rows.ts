@@ -66,6 +66,8 @@ export interface FileRow extends Common {
   readonly checksums?: readonly (number | null)[]
   /** Of a vDisk's file: when the vDisk was changed last, by its owner's word, as a client set `modifyTime`. */
   readonly modifySetOver?: number
+  /** Only a vDisk of a higher number may become the file's: those up to this one may have been deleted, as the file did not name them. */
+  readonly vdisksAbove?: VDiskId
 }
 
 export interface DirectoryRow extends Common {

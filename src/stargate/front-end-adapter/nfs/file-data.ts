@@ -166,7 +166,7 @@ export class FileData {
 
   async #promote(inode: Inode): Promise<void> {
     const { namespace, vdisks } = this.#share
-    const vdisk = await vdisks.create()
+    const vdisk = await vdisks.create(inode.id)
     let promoting: Inode
     try {
       promoting = await namespace.beginPromotion(inode.id, vdisk)

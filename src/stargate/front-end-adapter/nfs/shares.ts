@@ -18,7 +18,8 @@ export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'write'> {
 
 /** The vDisks of one container's files. */
 export interface FileVDisks {
-  create(): Promise<VDiskId>
+  /** For that file, which is to name it: one that it doesn't name is deleted after some minutes. */
+  create(file: InodeId): Promise<VDiskId>
   /** For all clients of this node, and not to be closed. */
   open(vdisk: VDiskId): Maybe<FileVDisk>
   /** For one writer: whoever opens it by the same name under a higher number is the only one of that name who writes from then on. */
