@@ -1,5 +1,5 @@
 /**
- * `ndfs check`: all metadata and every copy of every extent group, now. It shows how far it is while it runs, then what is wrong, a line
+ * `ndfs check`: all metadata, every copy of every extent group and all small files, now. It shows how far it is while it runs, then what is wrong, a line
  * each, and last the sum.
  *
  * Exit codes: 0 every copy that the rows name was read and is right, 1 something is wrong, also where it was made anew, 2 it could
@@ -95,11 +95,12 @@ class Progress {
   }
 }
 
-export function checkText({ findings, counts, unfinished, summary }: CheckInfo): string {
+export function checkText({ findings, counts, leftOver, unfinished, summary }: CheckInfo): string {
   const all = counts.reduce((sum, { count }) => sum + count, 0)
   return [
     ...findings.map(({ kind, what }) => `${kind}: ${what}`),
     ...(all > findings.length ? [`and ${all - findings.length} more, which are not shown`] : []),
+    ...leftOver.told.map((what) => `left over: ${what}`),
     ...unfinished.map((what) => `not finished: ${what}`),
     summary,
   ].join('\n')

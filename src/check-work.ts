@@ -1,5 +1,5 @@
 /**
- * One node's part of a check of the whole cluster: the vDisks that it was given, and the files on its own disks. Whoever leads the check
+ * One node's part of a check of the whole cluster: the vDisks and the containers' files that it was given, and the files on its own disks. Whoever leads the check
  * asks now and then how far it is; one that is not asked about any more ends by itself.
  */
 import { atOnce } from './base/at-once.ts'
@@ -9,19 +9,16 @@ import type { VDiskId } from './base/ids.ts'
 import { Limit } from './base/limit.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Disk } from './disk/disk.ts'
-import { findingsMax } from './management/check.ts'
+import { findingsMax, leftOverToldMax, type WrongKind } from './management/check.ts'
 import type { Medusa } from './medusa/medusa.ts'
+import type { NodeShares } from './node-shares.ts'
 import type { Peers } from './peer/peer.ts'
 import type { Clock, Log, Timer } from './platform/platform.ts'
 import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
 import { checkFiles } from './stargate/vdisk-controller/file-check.ts'
 import { checkVDisk, type VDiskCheckContext } from './stargate/vdisk-controller/vdisk-check.ts'
-import {
-  type DiskPicture,
-  type Finding,
-  type FindingKind,
-  standings,
-} from './stargate/vdisk-controller/vdisk-controller.ts'
+import type { FileFinding, InodeId } from './stargate/namespace/namespace.ts'
+import { type DiskPicture, type Finding, standings } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import type { WrongCopies, WrongCopy } from './wrong-copies.ts'
 
@@ -35,6 +32,7 @@ export interface CheckWorkOptions {
   readonly disks: readonly Disk[]
   readonly controller: VDiskHost
   readonly wrongCopies: WrongCopies
+  readonly shares: Pick<NodeShares, 'check'>
   readonly admit: (work: 'scrub', bytes: number) => Promise<() => void>
 }
 
@@ -42,6 +40,8 @@ export interface CheckWorkOptions {
 export interface CheckOrder {
   readonly id: string
   readonly vdisks: readonly { readonly id: VDiskId; readonly name: string }[]
+  /** Whose files it is to check. */
+  readonly containers: readonly { readonly name: string; readonly root: InodeId }[]
   readonly picture: DiskPicture
   readonly repair: boolean
 }
@@ -52,9 +52,11 @@ export interface CheckReport {
   readonly vdisks: number
   readonly copies: number
   readonly bytes: number
+  readonly files: { readonly files: number; readonly directories: number; readonly bytes: number }
+  readonly leftOver: { readonly entries: number; readonly vdisks: number; readonly told: readonly string[] }
   readonly repaired: number
-  readonly counts: Readonly<Partial<Record<FindingKind, number>>>
-  readonly findings: readonly Finding[]
+  readonly counts: Readonly<Partial<Record<WrongKind, number>>>
+  readonly findings: readonly (Finding | FileFinding)[]
   readonly unfinished: readonly string[]
 }
 
@@ -111,8 +113,10 @@ class Part {
   readonly #options: CheckWorkOptions
   readonly #order: CheckOrder
   readonly #forget: () => void
-  readonly #findings: Finding[] = []
-  readonly #counts: Partial<Record<FindingKind, number>> = {}
+  readonly #findings: (Finding | FileFinding)[] = []
+  readonly #counts: Partial<Record<WrongKind, number>> = {}
+  readonly #files = { files: 0, directories: 0, bytes: 0 }
+  readonly #leftOver = { entries: 0, vdisks: 0, told: [] as string[] }
   readonly #unfinished: string[] = []
   readonly #repairs: Promise<void>[] = []
   readonly #repairing = new Limit(repairsAtOnce)
@@ -134,7 +138,7 @@ class Part {
   }
 
   async run(): Promise<void> {
-    await Promise.all([this.#checkVDisks(), this.#checkDisks()])
+    await Promise.all([this.#checkVDisks(), this.#checkDisks(), this.#checkFiles()])
     await Promise.all(this.#repairs)
     this.#done = true
   }
@@ -146,6 +150,8 @@ class Part {
       vdisks: this.#vdisks,
       copies: this.#copies,
       bytes: this.#bytes,
+      files: this.#files,
+      leftOver: this.#leftOver,
       repaired: this.#repaired,
       counts: this.#counts,
       findings: this.#findings.slice(from),
@@ -187,6 +193,27 @@ class Part {
     }
   }
 
+  async #checkFiles(): Promise<void> {
+    const { shares, admit } = this.#options
+    for (const { name, root } of this.#order.containers)
+      await this.#orUnfinished(`the files of container ${name}`, () =>
+        shares.check(name, root, {
+          admit: (bytes) => admit('scrub', bytes),
+          found: (finding) => this.#found(finding),
+          checked: (what, bytes) => {
+            this.#files[what === 'file' ? 'files' : 'directories']++
+            this.#files.bytes += bytes
+          },
+          leftOver: (what, sentence) => {
+            this.#leftOver[what === 'entry' ? 'entries' : 'vdisks']++
+            if (this.#leftOver.told.length < leftOverToldMax) this.#leftOver.told.push(sentence)
+          },
+          unfinished: (what) => this.#leaveUnfinished(what),
+          stopped: () => this.#stopped,
+        }),
+      )
+  }
+
   #context(): VDiskCheckContext {
     const { medusa, clock, extents, controller, view, admit } = this.#options
     const { picture } = this.#order
@@ -212,7 +239,7 @@ class Part {
     }
   }
 
-  #found(finding: Finding): void {
+  #found(finding: Finding | FileFinding): void {
     this.#counts[finding.kind] = (this.#counts[finding.kind] ?? 0) + 1
     if (this.#findings.length < findingsMax) this.#findings.push(finding)
   }

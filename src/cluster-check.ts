@@ -3,7 +3,8 @@
  *
  *  1. One picture of the cluster, read from Zeus at the beginning, is what all nodes check by.
  *  2. Each vDisk is checked by its owner, who knows what is on its way; one that has none by the node that its number points at. Each node
- *     looks through the files on its own disks besides. Copies are read where they lie.
+ *     looks through the files on its own disks besides. Copies are read where they lie. A container's files and directories are checked by
+ *     the node that the number of its root points at.
  *  3. Nothing is left out in silence: a node that dies, or doesn't answer, leaves its part unfinished, and that is said.
  *  4. A check changes nothing, but that with `repair` wrong copies are given to their owners.
  *
@@ -15,11 +16,18 @@ import type { NodeId, VDiskId } from './base/ids.ts'
 import type { CheckOrder, CheckReport } from './check-work.ts'
 import type { ClusterPicture, ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
-import { type CheckInfo, checkInfoOf, findingsMax, type NewCheck } from './management/check.ts'
+import {
+  type CheckInfo,
+  checkInfoOf,
+  findingsMax,
+  leftOverToldMax,
+  type NewCheck,
+  type WrongKind,
+} from './management/check.ts'
 import type { Peers } from './peer/peer.ts'
 import type { Chance, Clock } from './platform/platform.ts'
-import type { Finding, FindingKind } from './stargate/vdisk-controller/vdisk-controller.ts'
-import type { VDiskNameValue, Zeus } from './zeus/zeus.ts'
+import type { InodeId } from './stargate/namespace/namespace.ts'
+import type { ContainerValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 export interface ClusterCheckOptions {
   readonly clock: Clock
@@ -58,12 +66,20 @@ export class ClusterChecks {
     const check = new Check(this.#options, id, repair)
     this.#check = check
     try {
-      const [picture, names] = await Promise.all([survey.picture(), zeus.list('vdisk/')])
+      const [picture, names, containers] = await Promise.all([
+        survey.picture(),
+        zeus.list('vdisk/'),
+        zeus.list('container/'),
+      ])
       const vdisks = names.map(({ key, value }) => ({
         id: (value as VDiskNameValue).id,
         name: key.slice('vdisk/'.length),
       }))
-      void check.run(picture, vdisks)
+      const withFiles = containers.flatMap(({ key, value }) => {
+        const { root } = value as ContainerValue
+        return root === undefined ? [] : [{ name: key.slice('container/'.length), root: root as InodeId }]
+      })
+      void check.run(picture, vdisks, withFiles)
     } catch (error) {
       this.#check = undefined
       throw error
@@ -103,7 +119,7 @@ interface Named {
 /** What a node has told last. */
 interface PartSeen {
   report: CheckReport | undefined
-  readonly findings: Finding[]
+  readonly findings: CheckReport['findings'][number][]
 }
 
 class Check {
@@ -124,20 +140,26 @@ class Check {
     this.#startedAt = Math.round(options.clock.wallTime())
   }
 
-  async run(picture: ClusterPicture, vdisks: readonly Named[]): Promise<void> {
+  async run(
+    picture: ClusterPicture,
+    vdisks: readonly Named[],
+    containers: CheckOrder['containers'],
+  ): Promise<void> {
     const { survey, clock } = this.#options
     this.#vdisks = vdisks.length
     const ids = vdisks.map(({ id }) => id)
     const given = survey.partsOf(picture.nodes, ids)
     for (const node of picture.nodes) this.#parts.set(node, { report: undefined, findings: [] })
     await Promise.all(
-      picture.nodes.map((node) => {
+      picture.nodes.map((node, i) => {
         const mine = new Set(given.get(node))
-        return this.#runPart(
-          node,
-          picture,
-          vdisks.filter(({ id }) => mine.has(id)),
-        )
+        return this.#runPart(node, {
+          id: this.id,
+          vdisks: vdisks.filter(({ id }) => mine.has(id)),
+          containers: containers.filter(({ root }) => root % picture.nodes.length === i),
+          picture: { live: picture.live, failed: picture.failed },
+          repair: this.#repair,
+        })
       }),
     )
     this.#endedAt = Math.round(clock.wallTime())
@@ -152,9 +174,9 @@ class Check {
     const reports = [...this.#parts.values()].flatMap(({ report }) => report ?? [])
     const sum = (of: (report: CheckReport) => number): number =>
       reports.reduce((total, report) => total + of(report), 0)
-    const counts: Partial<Record<FindingKind, number>> = {}
+    const counts: Partial<Record<WrongKind, number>> = {}
     for (const { counts: more } of reports)
-      for (const [kind, count] of Object.entries(more) as [FindingKind, number][])
+      for (const [kind, count] of Object.entries(more) as [WrongKind, number][])
         counts[kind] = (counts[kind] ?? 0) + count
     return checkInfoOf({
       id: this.id,
@@ -165,6 +187,16 @@ class Check {
       vdisks: { total: this.#vdisks, checked: sum(({ vdisks }) => vdisks) },
       copies: sum(({ copies }) => copies),
       bytes: sum(({ bytes }) => bytes),
+      files: {
+        files: sum(({ files }) => files.files),
+        directories: sum(({ files }) => files.directories),
+        bytes: sum(({ files }) => files.bytes),
+      },
+      leftOver: {
+        entries: sum(({ leftOver }) => leftOver.entries),
+        vdisks: sum(({ leftOver }) => leftOver.vdisks),
+        told: reports.flatMap(({ leftOver }) => leftOver.told).slice(0, leftOverToldMax),
+      },
       repaired: sum(({ repaired }) => repaired),
       counts,
       findings: [...this.#parts.values()].flatMap(({ findings }) => findings).slice(0, findingsMax),
@@ -173,11 +205,10 @@ class Check {
     })
   }
 
-  async #runPart(node: NodeId, picture: ClusterPicture, vdisks: readonly Named[]): Promise<void> {
+  async #runPart(node: NodeId, order: CheckOrder): Promise<void> {
     const { peers, clock, view } = this.#options
-    const { live, failed } = picture
+    const { vdisks, containers } = order
     const process = view.sessions.get(node)?.incarnation
-    const order: CheckOrder = { id: this.id, vdisks, picture: { live, failed }, repair: this.#repair }
     const part = this.#parts.get(node)!
     let heardAt = clock.now()
     let begun = false
@@ -197,7 +228,7 @@ class Check {
         if (isOver || clock.now() - heardAt > silentMsMax) {
           const why = isOver ? `${node} ended while it checked` : messageOf(error)
           this.#unfinished.push(
-            `${node} did not finish its part, ${vdisks.length} vDisks and the files on its disks: ${why}`,
+            `${node} did not finish its part, ${vdisks.length} vDisks, the files of ${containers.length} containers and those on its disks: ${why}`,
           )
           break
         }

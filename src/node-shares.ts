@@ -6,19 +6,20 @@ import { createHmac } from 'node:crypto'
 import { hasCode, NdfsError } from './base/errors.ts'
 import type { VDiskId } from './base/ids.ts'
 import type { ClusterView } from './cluster-view.ts'
-import type { FileVDiskName } from './curator/forsaken-vdisks.ts'
+import { type FileVDiskName, youngMs } from './curator/forsaken-vdisks.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
-import type { Inode, InodeId } from './stargate/namespace/namespace.ts'
+import type { FileCheckContext, Inode, InodeId } from './stargate/namespace/namespace.ts'
 import { Export, type ExportRules, rulesOf } from './stargate/front-end-adapter/nfs/export-rules.ts'
 import { deleteVDiskOf } from './stargate/front-end-adapter/nfs/file-data.ts'
 import type { FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
 import type { RoutedVDisk, VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { ClientSession, Maybe } from './stargate/io/io.ts'
 import type { VDiskController } from './stargate/vdisk-controller/vdisk-controller.ts'
-import type { ContainerValue, Zeus } from './zeus/zeus.ts'
+import { VDiskRow } from './stargate/vdisk-controller/vdisk-row.ts'
+import type { ContainerValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 export interface NodeSharesOptions {
   readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
@@ -83,6 +84,36 @@ export class NodeShares implements Shares {
     if (said !== 'never') return false
     await vdisks.delete(vdisk)
     return true
+  }
+
+  /** Checks the files of a container. */
+  async check(
+    container: string,
+    root: InodeId,
+    context: Omit<FileCheckContext, 'faultOfVDisk' | 'vdisks'>,
+  ): Promise<void> {
+    const { view, platform } = this.#options
+    const isOld = ({ createdAt }: VDiskNameValue): boolean => platform.clock.wallTime() - createdAt >= youngMs
+    const vdisks = [...view.vdisks].flatMap(([name, value]) =>
+      name.startsWith(`${container}/`) && value.file !== undefined && isOld(value)
+        ? [{ name, vdisk: value.id, file: value.file as InodeId }]
+        : [],
+    )
+    const faultOfVDisk = (vdisk: VDiskId, file: InodeId): Promise<string | undefined> =>
+      this.#faultOfVDisk(`${container}/${nameOfFileVDisk(vdisk)}`, vdisk, file)
+    await this.#share(container, root).namespace.check({ ...context, vdisks, faultOfVDisk })
+  }
+
+  async #faultOfVDisk(name: string, vdisk: VDiskId, file: InodeId): Promise<string | undefined> {
+    const { view, zeus, medusa } = this.#options
+    // What is watched may be behind.
+    const named =
+      view.vdisks.get(name) ?? ((await zeus.get(`vdisk/${name}`))?.value as VDiskNameValue | undefined)
+    if (named === undefined) return 'nothing has its name'
+    if (named.file !== undefined && named.file !== file) return `it was made for the file ${named.file}`
+    const state = await VDiskRow.peek({ medusa }, vdisk)
+    if (state === undefined) return 'it has no row'
+    return state.state === 'deleted' ? 'it was deleted' : undefined
   }
 
   close(): void {

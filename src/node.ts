@@ -398,7 +398,7 @@ export async function startNode(options: NodeOptions) {
   const survey = new ClusterSurvey({ clock, node, view, zeus, peers, controller })
   const wrongCopies = new WrongCopies({ node, view, peers, medusa, controller })
   const checkWork = new CheckWork({
-    ...{ clock, log, view, peers, medusa, extents, disks, controller, wrongCopies },
+    ...{ clock, log, view, peers, medusa, extents, disks, controller, wrongCopies, shares },
     admit: admitMaintenance,
   })
   const scrub = new NodeScrub({

@@ -1,14 +1,16 @@
 /** `ndfs check`: what is right is said to be right, while guests write; what is wrong is found, and made anew where that was asked for. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, rmSync } from 'node:fs'
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { test } from 'node:test'
+import Database from 'better-sqlite3'
 import type { CheckInfo } from '../src/management/management.ts'
+import { decodeInodeRow, encodeInodeRow, type FileRow } from '../src/stargate/namespace/rows.ts'
 import { type Cluster, withCluster } from './support/cluster.ts'
 import { flipByte, groupFiles } from './support/group-files.ts'
 import { NbdClient } from './support/nbd-client.ts'
-import { until } from './support/run.ts'
+import { run, until } from './support/run.ts'
 import { WrittenSectors } from './support/written-sectors.ts'
 
 const MiB = 1024 * 1024
@@ -93,5 +95,115 @@ test(
       })
       client.close()
       guest.close()
+    }),
+)
+
+/** Changes rows of the store while nothing runs. */
+function changeStore(cluster: Cluster, change: (database: Database.Database) => void): void {
+  const database = new Database(join(cluster.dir, 'store/store.db'))
+  try {
+    change(database)
+  } finally {
+    database.close()
+  }
+}
+
+test(
+  'ndfs check reads all files of containers, finds what is wrong with them, and what a dead node left of them is cleared away',
+  { timeout: 240_000 },
+  () =>
+    withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
+      await cluster.ndfs('container', 'create', 'vms')
+      const copy = async (name: string, bytes: number, node: string): Promise<void> => {
+        const local = join(cluster.scratch, name)
+        writeFileSync(local, randomBytes(bytes))
+        const [host, port] = cluster.node(node).nfs!.address.split(':')
+        await run('nfs-cp', [local, `nfs://${host}/vms/${name}?nfsport=${port}&mountport=${port}`], {
+          seconds: 60,
+        })
+      }
+      for (const [name, bytes] of [
+        ['none', 0],
+        ['small', 100_000],
+        ['big', 600_000],
+        ['gone', 700_000],
+      ] as const)
+        await copy(name, bytes, 'n1')
+
+      let over = false
+      const copying = (async () => {
+        for (let i = 0; !over; i++) await copy(`busy${i}`, (i % 3) * 300_000, `n${1 + (i % 3)}`)
+      })()
+      for (let checks = 0; checks < 4; checks++) {
+        const right = await check(cluster)
+        assert.equal(right.code, 0, right.lines.join('\n'))
+        assert.match(right.lines.at(-1)!, / and \d+ files/)
+      }
+      over = true
+      await copying
+
+      await cluster.down()
+      changeStore(cluster, (database) => {
+        const inodes = database
+          .prepare<[], { id: number; key: string; value: Buffer }>(
+            `SELECT p.id, p.key, r.value FROM medusa_partitions p JOIN medusa_rows r ON r.partition = p.id
+             WHERE p.table_name = 'inode' AND r.key = 'inode'`,
+          )
+          .all()
+        const named = (
+          name: string,
+        ): { readonly id: number; readonly key: string; readonly row: FileRow } => {
+          for (const { id, key, value } of inodes) {
+            const row = decodeInodeRow(value)
+            if (row.type !== 'removed' && row.type !== 'directory' && row.names[0].name.toString() === name)
+              return { id, key, row }
+          }
+          throw new Error(`there is no ${name}`)
+        }
+        const rowOf = database.prepare<[number, string], { value: Buffer }>(
+          'SELECT value FROM medusa_rows WHERE partition = ? AND key = ?',
+        )
+        const put = database.prepare('UPDATE medusa_rows SET value = ? WHERE partition = ? AND key = ?')
+        const small = named('small')
+        const { value } = rowOf.get(small.id, 'd02')!
+        value[1000] ^= 0x10
+        put.run(value, small.id, 'd02')
+
+        const gone = named('gone')
+        assert(gone.row.content?.kind === 'vdisk')
+        const { vdisk } = gone.row.content
+        put.run(encodeInodeRow({ type: 'removed', never: false, vdisk }), gone.id, 'inode')
+        const name = `vdisk/vms/file-${vdisk}`
+        const { json } = database
+          .prepare<[string], { json: string }>('SELECT json FROM zeus_keys WHERE key = ?')
+          .get(name)!
+        const known = JSON.parse(json) as { id: number; file: number; createdAt: number }
+        assert.deepEqual([known.id, known.file], [vdisk, Number(gone.key)])
+        database
+          .prepare('UPDATE zeus_keys SET json = ? WHERE key = ?')
+          .run(JSON.stringify({ ...known, createdAt: 0 }), name)
+      })
+      await cluster.up()
+      const wrong = await check(cluster)
+      assert.equal(wrong.code, 1, wrong.lines.join('\n'))
+      assert.match(
+        wrong.lines[0],
+        /^damaged file: \/vms\/small: .* data row 2 has other bytes than were written$/,
+      )
+      assert(
+        wrong.lines.includes('left over: /vms/gone: its entry counts for nothing'),
+        wrong.lines.join('\n'),
+      )
+      assert.match(wrong.lines.at(-1)!, /^wrong: 1 damaged file; .*left over, and no damage: 1 entry/)
+      const files = async (): Promise<number> =>
+        (await cluster.json<{ name: string; sizeBytes: number }[]>('vdisk', 'list')).filter(
+          ({ sizeBytes }) => sizeBytes === 700_000,
+        ).length
+      await until(
+        'the vDisk of the file that was removed is deleted',
+        async () => (await files()) === 0,
+        60,
+        500,
+      )
     }),
 )

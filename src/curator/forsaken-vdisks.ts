@@ -38,7 +38,7 @@ export interface ForsakenVDisksContext {
 }
 
 /** Longer than whoever makes a vDisk for a file needs until the file names it, or than he who removes a file until its vDisk is gone. */
-const youngMs = 10 * 60_000
+export const youngMs = 10 * 60_000
 const lookEveryMs = 24 * 60 * 60_000
 /** Inodes read at once. */
 const looksAtOnceMax = 4

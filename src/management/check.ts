@@ -8,7 +8,8 @@
  */
 import Type, { type Static } from 'typebox'
 import { formatSize } from '../base/units.ts'
-import { type FindingKind, findingKinds } from '../stargate/vdisk-controller/vdisk-controller.ts'
+import type { FileFindingKind } from '../stargate/namespace/namespace.ts'
+import type { FindingKind } from '../stargate/vdisk-controller/vdisk-controller.ts'
 
 const closed = { additionalProperties: false } as const
 const count = (description: string) =>
@@ -18,7 +19,9 @@ const kind = Type.Union(
   [
     Type.Literal('lost pages'),
     Type.Literal('damaged metadata'),
+    Type.Literal('damaged file'),
     Type.Literal('dangling pointer'),
+    Type.Literal('wrong name'),
     Type.Literal('missing copy'),
     Type.Literal('bad copy'),
     Type.Literal('misplaced copies'),
@@ -28,7 +31,9 @@ const kind = Type.Union(
     description:
       '`bad copy`: its bytes are not what the row says; `missing copy`: a row names it, and it is not there, or its disk is not; ' +
       '`misplaced copies`: on fewer nodes or in fewer blocks than could be; `dangling pointer`: the map names what no row has; ' +
-      '`orphan`: nothing names it; `damaged metadata`: a row that must be there is missing or old; `lost pages`: no copy was good.',
+      '`orphan`: nothing names it; `damaged metadata`: a row that must be there is missing or old; `lost pages`: no copy was good; ' +
+      '`damaged file`: an inode, or bytes of a small file, are not what was written, or its vDisk is not there; ' +
+      '`wrong name`: a directory and what it holds do not name one another.',
   },
 )
 
@@ -37,6 +42,7 @@ export const findingSchema = Type.Object(
     kind,
     what: Type.String({ description: 'A sentence.' }),
     vdisk: Type.Optional(Type.Integer({ minimum: 1, description: "The vDisk's id." })),
+    inode: Type.Optional(Type.Integer({ minimum: 1, description: 'Of a file or a directory.' })),
     group: Type.Optional(Type.String({ description: 'An extent group.' })),
     node: Type.Optional(Type.String()),
     disk: Type.Optional(Type.String()),
@@ -64,6 +70,24 @@ export const checkInfoSchema = Type.Object(
     vdisks: Type.Object({ total: count('To check.'), checked: count('So far.') }, closed),
     copies: count('Copies of extent groups that were read, each held against its row.'),
     bytes: count('Read for that.'),
+    files: Type.Object(
+      {
+        files: count('Read, with what is no directory either.'),
+        directories: count('Read.'),
+        bytes: count('Of files that lie in the metadata.'),
+      },
+      { ...closed, description: 'In containers, so far.' },
+    ),
+    leftOver: Type.Object(
+      {
+        entries: count(
+          'Of directories, that count for nothing: the next that gives or takes the name clears one away.',
+        ),
+        vdisks: count('Made for files that do not name them: they are deleted within a day.'),
+        told: Type.Array(Type.String(), { description: 'The first of them.' }),
+      },
+      { ...closed, description: 'By nodes that died at work. It is no damage.' },
+    ),
     repaired: count('Of the wrong copies, those that were made anew meanwhile.'),
     counts: Type.Array(Type.Object({ kind, count: count('Of that kind.') }, closed), {
       description: 'All findings by kind, the gravest first.',
@@ -89,26 +113,35 @@ export const newCheckSchema = Type.Object(
 )
 export type NewCheck = Static<typeof newCheckSchema>
 
+export type WrongKind = FindingKind | FileFindingKind
+
 export type CheckSoFar = Omit<CheckInfo, 'summary' | 'state' | 'counts'> & {
-  readonly counts: Readonly<Partial<Record<FindingKind, number>>>
+  readonly counts: Readonly<Partial<Record<WrongKind, number>>>
   readonly stopped: boolean
 }
 
 /** Findings that are kept and shown. */
 export const findingsMax = 1000
-const plural: Record<FindingKind, string> = {
+/** Sentences of what is left over. */
+export const leftOverToldMax = 20
+/** The gravest first. */
+const plural: Record<WrongKind, string> = {
   'lost pages': 'vDisks with lost pages',
   'damaged metadata': 'damaged rows',
+  'damaged file': 'damaged files',
   'dangling pointer': 'dangling pointers',
+  'wrong name': 'wrong names',
   'missing copy': 'missing copies',
   'bad copy': 'bad copies',
   'misplaced copies': 'groups with misplaced copies',
   orphan: 'orphans',
 }
-const singular: Record<FindingKind, string> = {
+const singular: Record<WrongKind, string> = {
   'lost pages': 'vDisk with lost pages',
   'damaged metadata': 'damaged row',
+  'damaged file': 'damaged file',
   'dangling pointer': 'dangling pointer',
+  'wrong name': 'wrong name',
   'missing copy': 'missing copy',
   'bad copy': 'bad copy',
   'misplaced copies': 'group with misplaced copies',
@@ -116,7 +149,7 @@ const singular: Record<FindingKind, string> = {
 }
 
 export function checkInfoOf({ stopped, ...check }: CheckSoFar): CheckInfo {
-  const counts = findingKinds.flatMap((kind) => {
+  const counts = (Object.keys(plural) as WrongKind[]).flatMap((kind) => {
     const found = check.counts[kind] ?? 0
     return found === 0 ? [] : [{ kind, count: found }]
   })
@@ -139,6 +172,8 @@ function summaryOf({
   vdisks,
   copies,
   bytes,
+  files,
+  leftOver,
   counts,
   unfinished,
   repaired,
@@ -147,15 +182,24 @@ function summaryOf({
   const found = counts
     .map(({ kind, count: times }) => `${times} ${times === 1 ? singular[kind] : plural[kind]}`)
     .join(', ')
+  const things = [
+    countOf(vdisks.total, 'vDisk'),
+    ...(files.files > 0 ? [countOf(files.files, 'file')] : []),
+  ].join(' and ')
+  const leftBehind = [
+    ...(leftOver.entries > 0 ? [`${leftOver.entries} ${leftOver.entries === 1 ? 'entry' : 'entries'}`] : []),
+    ...(leftOver.vdisks > 0 ? [countOf(leftOver.vdisks, 'vDisk')] : []),
+  ].join(' and ')
+  const over = leftBehind === '' ? '' : `; left over, and no damage: ${leftBehind}`
   const made = repaired > 0 ? `, ${repaired} made anew` : ''
   const left = unfinished.length > 0 ? `; not finished: ${unfinished[0]}` : ''
   switch (state) {
     case 'running':
       return `${vdisks.checked} of ${countOf(vdisks.total, 'vDisk')} checked, ${read} read${found === '' ? '' : `; wrong so far: ${found}${made}`}`
     case 'right':
-      return `all is right: ${read} read, of ${countOf(vdisks.total, 'vDisk')}`
+      return `all is right: ${read} read, of ${things}${over}`
     case 'wrong':
-      return `wrong: ${found}${made}; ${read} read, of ${countOf(vdisks.total, 'vDisk')}${left}`
+      return `wrong: ${found}${made}; ${read} read, of ${things}${over}${left}`
     case 'unfinished':
       return `not finished: ${unfinished[0]}${unfinished.length > 1 ? `, and ${unfinished.length - 1} more` : ''}; nothing wrong in ${read}`
     case 'stopped':

@@ -247,6 +247,8 @@ export class MemoryTarget implements ManagementTarget {
       ...this.checkEnds,
       ...{ id: 'c4ec', node: 'n1', repair, startedAt: 1, endedAt: 2 },
       ...{ vdisks: { total: 1, checked: 1 }, copies: 2, bytes: 8192, repaired: 0 },
+      files: { files: 1, directories: 1, bytes: 5 },
+      leftOver: { entries: 0, vdisks: 0, told: [] },
     }
     return { ...this.#check, state: 'running', summary: '0 of 1 vDisk checked' }
   }

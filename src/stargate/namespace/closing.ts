@@ -6,7 +6,7 @@
  * name, which is the moment; then it goes. Who wants to enter something in a closed directory finds out whether that moment was, and if it
  * was not, makes it impossible and opens the directory again.
  */
-import { entriesEnd } from './cookies.ts'
+import { entriesBegin, entriesEnd } from './cookies.ts'
 import { FileError, type InodeId } from './namespace.ts'
 import { asDirectory, changeRow, newGeneration, type Parts, putRow, readRow } from './parts.ts'
 import type { PartitionView } from '../partition-changes/partition-changes.ts'
@@ -47,7 +47,7 @@ type Ending = (view: PartitionView, row: DirectoryRow) => void
 async function endWhileEmpty(parts: Parts, { id, row: seen }: Current, then: Ending): Promise<void> {
   for (;;) {
     const { static: at, rows } = await parts.medusa.scan(partitionOf(id), {
-      after: 'e',
+      after: entriesBegin,
       before: entriesEnd,
       limit: entriesAtOnce,
     })

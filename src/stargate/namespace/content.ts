@@ -6,6 +6,7 @@
  * get a right checksum.
  */
 import { crc32c } from '../../base/crc32c.ts'
+import type { Row } from '../../medusa/medusa.ts'
 import { type Around, FileError, type Inode, type InodeId, inlineBytesMax } from './namespace.ts'
 import { asFile, changeRow, damaged, modified, type Parts, putRow } from './parts.ts'
 import type { PartitionView } from '../partition-changes/partition-changes.ts'
@@ -18,6 +19,8 @@ import {
   inodeRowKey,
   partitionOf,
 } from './rows.ts'
+
+const dataRowsMax = inlineBytesMax / dataRowBytes
 
 /** The data rows that hold the bytes from `offset` to `end`. */
 function rowsOf(offset: number, end: number): number[] {
@@ -34,6 +37,23 @@ function checkedRow(id: InodeId, row: FileRow, index: number, bytes: Buffer | un
   if (bytes === undefined) return Buffer.alloc(0)
   if (crc32c(bytes) !== checksum) throw damaged(id, `data row ${index} has other bytes than were written`)
   return bytes
+}
+
+/** Compares all data rows of a file with its row, as they were read together. How many bytes they are; DAMAGED_METADATA. */
+export function checkData(id: InodeId, row: FileRow, rows: readonly Row[]): number {
+  const values = new Map(rows.map(({ key, value }) => [key, value]))
+  values.delete(inodeRowKey)
+  let sum = 0
+  for (let index = 0; index < dataRowsMax; index++) {
+    const key = dataRowKey(index)
+    const { length } = checkedRow(id, row, index, values.get(key))
+    if (length > 0 && index * dataRowBytes + length > row.sizeBytes)
+      throw damaged(id, `data row ${index} ends behind the file, which has ${row.sizeBytes} bytes`)
+    sum += length
+    values.delete(key)
+  }
+  for (const key of values.keys()) throw damaged(id, `it has a row ${key}, and should not`)
+  return sum
 }
 
 function checkInline(id: InodeId, row: FileRow): void {
@@ -99,7 +119,7 @@ export function write(parts: Parts, id: InodeId, offset: number, bytes: Buffer):
 }
 
 const checksumsOf = (row: FileRow): (number | null)[] =>
-  Array.from({ length: inlineBytesMax / dataRowBytes }, (_, i) => row.checksums?.[i] ?? null)
+  Array.from({ length: dataRowsMax }, (_, i) => row.checksums?.[i] ?? null)
 
 /** A data row after bytes were written at `at` in it, which may begin before it and end behind it. */
 function overwritten(old: Buffer | undefined, at: number, bytes: Buffer): Buffer {

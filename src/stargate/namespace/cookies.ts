@@ -29,5 +29,6 @@ export function cookiesOf(hash: bigint): readonly bigint[] {
 
 export const entryKey = (cookie: bigint): string => `e${cookie.toString(16).padStart(16, '0')}`
 export const cookieOf = (key: string): bigint => BigInt(`0x${key.slice(1)}`)
-/** Above the keys of all entries. */
+/** Below the keys of all entries, and above them. */
+export const entriesBegin = 'e'
 export const entriesEnd = 'f'

@@ -9,6 +9,7 @@ import {
   aDirectory,
   aFile,
   bytesOf,
+  checked,
   codeOf,
   type Faults,
   namesIn,
@@ -145,6 +146,7 @@ for (const [what, operation] of Object.entries(operations)) {
       const is = same(now, before) ? 'before' : same(now, after) ? 'after' : now.join('\n')
       assert.ok(is === 'before' || is === 'after', `after ${dies} changes:\n${is}`)
       states.push(is)
+      assert.deepEqual((await checked(other)).found, [], `after ${dies} changes`)
       // The next node does the same, or finds it done.
       const code = await codeOf(operation(other, made))
       if (is === 'before' || code === 'done')

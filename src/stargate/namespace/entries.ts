@@ -35,7 +35,8 @@ import { partitionOf } from './rows.ts'
 const entryBytes = 700
 
 /** The keys under which a name's entry may stand. */
-const keysOf = ({ hash }: Parts, name: Buffer): readonly string[] => cookiesOf(hash(name)).map(entryKey)
+export const keysOf = ({ hash }: Parts, name: Buffer): readonly string[] =>
+  cookiesOf(hash(name)).map(entryKey)
 
 interface Place {
   readonly key?: string

@@ -7,7 +7,14 @@ import type { Change, ChangeResult, Medusa, Partition, PartitionName } from '../
 import { medusaSchema, SqliteMedusa } from '../../medusa/sqlite-medusa.ts'
 import type { Chance, Clock, Log } from '../../platform/platform.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './medusa-namespace.ts'
-import { FileError, type Inode, type InodeId, type Namespace, type NewInode } from './namespace.ts'
+import {
+  type FileCheckContext,
+  FileError,
+  type Inode,
+  type InodeId,
+  type Namespace,
+  type NewInode,
+} from './namespace.ts'
 
 export const root = 1 as InodeId
 export const secret = Buffer.alloc(32, 9)
@@ -224,4 +231,41 @@ export async function namesIn(namespace: Namespace, directory: InodeId, limit = 
     if (done) return names.sort()
     after = entries[entries.length - 1].cookie
   }
+}
+
+/** What a check tells, each finding as `kind: what`. */
+export async function checked(
+  namespace: Namespace,
+  more: Partial<FileCheckContext> = {},
+): Promise<{
+  found: string[]
+  leftOver: string[]
+  unfinished: string[]
+  files: number
+  directories: number
+  bytes: number
+}> {
+  const told = {
+    found: [] as string[],
+    leftOver: [] as string[],
+    unfinished: [] as string[],
+    files: 0,
+    directories: 0,
+    bytes: 0,
+  }
+  await namespace.check({
+    faultOfVDisk: () => Promise.resolve(undefined),
+    vdisks: [],
+    admit: () => Promise.resolve(() => undefined),
+    found: ({ kind, what }) => told.found.push(`${kind}: ${what}`),
+    checked: (what, bytes) => {
+      told[what === 'file' ? 'files' : 'directories']++
+      told.bytes += bytes
+    },
+    leftOver: (_, sentence) => told.leftOver.push(sentence),
+    unfinished: (what) => told.unfinished.push(what),
+    stopped: () => false,
+    ...more,
+  })
+  return told
 }

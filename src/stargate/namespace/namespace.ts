@@ -136,6 +136,36 @@ export interface DirectoryEntry {
   readonly inode: Inode
 }
 
+/**
+ *   damaged file   an inode or its bytes are not what was written, or the vDisk that holds them is not there
+ *   wrong name     an entry and an inode that must name one another do not; nothing leads from the root to an inode; a count is wrong
+ */
+export type FileFindingKind = 'damaged file' | 'wrong name'
+
+export interface FileFinding {
+  readonly kind: FileFindingKind
+  /** A sentence, with the path where one is known. */
+  readonly what: string
+  readonly inode: InodeId
+}
+
+/** What a check of a container's files is given, and whom it tells. */
+export interface FileCheckContext {
+  /** What is wrong with a vDisk that this inode names, or was made for it; undefined: it is there. */
+  readonly faultOfVDisk: (vdisk: VDiskId, file: InodeId) => Promise<string | undefined>
+  /** Those that were made for files of this container, and for which, some minutes ago at least. */
+  readonly vdisks: readonly { readonly name: string; readonly vdisk: VDiskId; readonly file: InodeId }[]
+  /** Before so many bytes are read. */
+  readonly admit: (bytes: number) => Promise<() => void>
+  readonly found: (finding: FileFinding) => void
+  /** A file that was read, and its bytes that lie here; or a directory. */
+  readonly checked: (what: 'file' | 'directory', bytes: number) => void
+  /** What somebody left who died at work, or is at work now: it does no harm, and is cleared away. */
+  readonly leftOver: (what: 'entry' | 'vdisk', sentence: string) => void
+  readonly unfinished: (what: string) => void
+  readonly stopped: () => boolean
+}
+
 export interface Namespace {
   readonly root: InodeId
   /** STALE where there is none. */
@@ -215,4 +245,9 @@ export interface Namespace {
    * number, is CHANGED from then on, however long ago it was sent. `missing`: there is no such inode, and no sign that there was.
    */
   disown(id: InodeId, vdisk: VDiskId): Promise<'named' | 'never' | 'missing'>
+  /**
+   * Reads everything that can be reached from the root and holds it against each other; changes nothing. What changes meanwhile is no
+   * finding, and may be passed by. Memory: some KiB for each directory on the way from the root to where it is.
+   */
+  check(context: FileCheckContext): Promise<void>
 }

@@ -1,5 +1,5 @@
 /** What the operations stand on, and small things that they share. */
-import { NdfsError } from '../../base/errors.ts'
+import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { NameHash } from './cookies.ts'
@@ -40,6 +40,32 @@ export const stale = (id: InodeId): FileError => new FileError('STALE', `There i
 export async function readRow({ medusa }: Parts, id: InodeId): Promise<InodeRow | undefined> {
   const { rows } = await medusa.get(partitionOf(id), [inodeRowKey])
   return rows.length === 0 ? undefined : decodeInodeRow(rows[0].value)
+}
+
+/** An inode's row as a check finds it: `none`, its partition was never changed. */
+export type FoundRow =
+  | { readonly state: 'found'; readonly row: InodeRow }
+  | { readonly state: 'none' }
+  | { readonly state: 'damaged'; readonly why: string }
+
+export async function findRow({ medusa }: Parts, id: InodeId): Promise<FoundRow> {
+  const { static: at, rows } = await medusa.get(partitionOf(id), [inodeRowKey])
+  if (rows.length > 0) {
+    const read = soundly(() => decodeInodeRow(rows[0].value))
+    return 'why' in read ? { state: 'damaged', why: read.why } : { state: 'found', row: read.value }
+  }
+  // What was once there leaves a tombstone.
+  return at.version === 0 ? { state: 'none' } : { state: 'damaged', why: 'its row is not there' }
+}
+
+/** What a row holds, or why that can't be read. */
+export function soundly<T>(read: () => T): { readonly value: T } | { readonly why: string } {
+  try {
+    return { value: read() }
+  } catch (error) {
+    if (hasCode(error, 'DAMAGED_METADATA')) return { why: error.message }
+    throw error
+  }
 }
 
 export async function readLive(parts: Parts, id: InodeId): Promise<LiveRow> {

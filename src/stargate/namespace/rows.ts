@@ -23,6 +23,16 @@ import {
   isDirectoryId,
 } from './namespace.ts'
 
+const types: ReadonlySet<string> = new Set<InodeType>([
+  'file',
+  'directory',
+  'link',
+  'block',
+  'character',
+  'socket',
+  'fifo',
+])
+
 /** Rises when a row's shape changes so that older code can't read it. */
 const rowVersion = 1
 
@@ -117,9 +127,27 @@ type Encoded<Row> = Omit<Row, 'names'> & { readonly names?: readonly (readonly [
 export const encodeInodeRow = (row: InodeRow): Buffer =>
   wrap('names' in row ? { ...row, names: row.names.map(({ directory, name }) => [directory, name]) } : row)
 
-export function decodeInodeRow(bytes: Buffer): InodeRow {
-  const row = unwrap<Encoded<InodeRow>>(bytes, "an inode's row")
+/** DAMAGED_METADATA where the bytes are none that were ever written. */
+function readable<T>(what: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (error) {
+    if (error instanceof NdfsError) throw error
+    throw new NdfsError(
+      'DAMAGED_METADATA',
+      `Cannot read ${what}: it holds something else`,
+      {},
+      { cause: error },
+    )
+  }
+}
+
+export const decodeInodeRow = (bytes: Buffer): InodeRow =>
+  readable("an inode's row", () => decodeInode(unwrap<Encoded<InodeRow>>(bytes, "an inode's row")))
+
+function decodeInode(row: Encoded<InodeRow>): InodeRow {
   if (row.type === 'removed') return row as Tombstone
+  if (!types.has(row.type)) throw new Error(`there is no type ${row.type}`)
   const live = row as Encoded<LiveRow> & Common
   const times = {
     accessTime: BigInt(live.accessTime),
@@ -148,10 +176,14 @@ const bufferOf = <K extends string>(row: { readonly [key in K]?: Uint8Array }, k
 
 export const encodeEntry = ({ name, candidates, stamp }: Entry): Buffer => wrap([name, candidates, stamp])
 
-export function decodeEntry(bytes: Buffer): Entry {
-  const [name, candidates, stamp] = unwrap<[Uint8Array, InodeId[], number]>(bytes, 'an entry of a directory')
-  return { name: Buffer.from(name), candidates, stamp }
-}
+export const decodeEntry = (bytes: Buffer): Entry =>
+  readable('an entry of a directory', () => {
+    const [name, candidates, stamp] = unwrap<[Uint8Array, InodeId[], number]>(
+      bytes,
+      'an entry of a directory',
+    )
+    return { name: Buffer.from(name), candidates: Array.from(candidates), stamp }
+  })
 
 declare const listing: unique symbol
 /** A live row may well not list a name: without this the compiler would take what doesn't for no live row. */

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { noise, pick, type Roll } from '../../base/dice-for-tests.ts'
 import { hasCode } from '../../base/errors.ts'
-import { aDirectory, aFile, bytesOf, newWorld, root, type World } from './fixtures.test.ts'
+import { aDirectory, aFile, bytesOf, checked, newWorld, root, type World } from './fixtures.test.ts'
 import { lineOf, Model, type Operation } from './model-for-tests.ts'
 import { FileError, type InodeId, type Namespace } from './namespace.ts'
 
@@ -143,6 +143,7 @@ async function tell(
   })
   const nodes = [world.node(faults()), world.node(faults()), world.node(faults())]
   world.delayMs = delayMs
+  const checking = new Checking(world)
   let model = new Model(root)
   const known: InodeId[] = [root]
   for (let round = 0; round < rounds; round++) {
@@ -163,6 +164,35 @@ async function tell(
     )
     model = fitting
     for (const { answer } of done) if (answer.made !== undefined) known.push(answer.made)
+  }
+  await checking.end()
+}
+
+/** Checks one after the other, from another node, while the story goes on: whatever it does, nothing is wrong. */
+class Checking {
+  readonly #world: World
+  readonly #done: Promise<void>
+  #over = false
+
+  constructor(world: World) {
+    this.#world = world
+    this.#done = this.#check()
+  }
+
+  async #check(): Promise<void> {
+    const node = this.#world.node()
+    let checks = 0
+    for (; !this.#over; checks++) {
+      const { found, unfinished } = await checked(node)
+      assert.deepEqual([...found, ...unfinished], [], `check ${checks}`)
+      await this.#world.clock.sleep(10 * this.#world.delayMs)
+    }
+    assert.ok(checks > 3, `${checks} checks`)
+  }
+
+  end(): Promise<void> {
+    this.#over = true
+    return this.#done
   }
 }
 

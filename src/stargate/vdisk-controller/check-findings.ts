@@ -11,16 +11,14 @@
  */
 import type { CopyNumber, DiskRef, GroupId, VDiskId } from '../../base/ids.ts'
 
-export const findingKinds = [
-  'lost pages',
-  'damaged metadata',
-  'dangling pointer',
-  'missing copy',
-  'bad copy',
-  'misplaced copies',
-  'orphan',
-] as const
-export type FindingKind = (typeof findingKinds)[number]
+export type FindingKind =
+  | 'lost pages'
+  | 'damaged metadata'
+  | 'dangling pointer'
+  | 'missing copy'
+  | 'bad copy'
+  | 'misplaced copies'
+  | 'orphan'
 
 export interface Finding {
   readonly kind: FindingKind
