@@ -649,6 +649,7 @@ export class NodeManagement implements ManagementTarget {
     add('counter', 'nbd_errors_total', 'NBD requests that were answered with an error.', front.errors)
     const files = nfs.statistics()
     add('gauge', 'nfs_connections', 'NFS clients that are connected.', files.connections)
+    add('gauge', 'nfs_lock_waiters', 'Clients that wait for locks of files at this node.', files.lockWaiters)
     add(
       'counter',
       'nfs_repeated_calls_total',

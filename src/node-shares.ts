@@ -76,10 +76,10 @@ export class NodeShares implements Shares {
   /** Deletes a vDisk that was made for a file, unless the file names it. True: it is gone. */
   async clearForsaken({ name, vdisk, file }: FileVDiskName): Promise<boolean> {
     const container = name.slice(0, name.indexOf('/'))
-    const root = this.#options.view.containers.get(container)?.root
+    const known = this.#options.view.containers.get(container)
     // Whoever has deleted the container deletes its vDisks.
-    if (root === undefined) return false
-    const { namespace, vdisks } = this.#share(container, root as InodeId)
+    if (known?.root === undefined) return false
+    const { namespace, vdisks } = this.#share(container, known.root as InodeId, known)
     const said = await namespace.disown(file as InodeId, vdisk)
     if (said !== 'never') return false
     await vdisks.delete(vdisk)
@@ -101,7 +101,7 @@ export class NodeShares implements Shares {
     )
     const faultOfVDisk = (vdisk: VDiskId, file: InodeId): Promise<string | undefined> =>
       this.#faultOfVDisk(`${container}/${nameOfFileVDisk(vdisk)}`, vdisk, file)
-    await this.#share(container, root).namespace.check({ ...context, vdisks, faultOfVDisk })
+    await createNamespace(this.#namespaceOf(container, root)).check({ ...context, vdisks, faultOfVDisk })
   }
 
   async #faultOfVDisk(name: string, vdisk: VDiskId, file: InodeId): Promise<string | undefined> {

@@ -38,6 +38,7 @@ import { createExtentCache } from './stargate/extent-cache/page-cache.ts'
 import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
 import { createExtentStore } from './stargate/extent-store/replicated-extent-store.ts'
 import { createSpaceView, type KnownDisk } from './stargate/extent-store/space-view.ts'
+import { createFileLocks } from './stargate/file-locks/medusa-file-locks.ts'
 import { createNbdServer } from './stargate/front-end-adapter/nbd/nbd.ts'
 import { createNfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
 import { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
@@ -389,7 +390,18 @@ export async function startNode(options: NodeOptions) {
     ...{ clock, log, node, names: () => view.vdisks, liveNodes: () => view.liveNodes() },
     clear: (vdisk) => shares.clearForsaken(vdisk),
   })
-  const nfs = createNfsServer({ platform: here, shares, key: secretFor(key, 'handles of files'), admission })
+  const locks = createFileLocks({
+    ...{ medusa, platform: here, node },
+    // Whoever waits looks by itself, too.
+    tell: (to, file) =>
+      void peers.call(to as NodeId, 'locks.freed', [Buffer.from(file)]).catch(() => undefined),
+  })
+  peers.handle('locks.freed', 'terminal', ({ body }) => {
+    locks.freed(body.toString())
+    return []
+  })
+  const handlesKey = secretFor(key, 'handles of files')
+  const nfs = createNfsServer({ platform: here, shares, locks, key: handlesKey, admission })
   const memory = new MemoryAtRest(clock, admission, () => {
     nbd.rest()
     dropKept()

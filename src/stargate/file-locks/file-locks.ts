@@ -43,6 +43,22 @@ export interface FileLock {
   readonly range: ByteRange
 }
 
+export const isSameClient = (a: LockClient, b: LockClient): boolean => a.host === b.host && a.name === b.name
+
+export const isSameOwner = (a: LockOwner, b: LockOwner): boolean =>
+  a.svid === b.svid && isSameClient(a.client, b.client) && a.owner.equals(b.owner)
+
+export const isSameRange = (a: ByteRange, b: ByteRange): boolean => a.start === b.start && a.end === b.end
+
+export const isSameLock = (a: FileLock, b: FileLock): boolean =>
+  a.exclusive === b.exclusive && isSameRange(a.range, b.range) && isSameOwner(a.owner, b.owner)
+
+export const overlap = (a: ByteRange, b: ByteRange): boolean => a.start < b.end && b.start < a.end
+
+/** Not both can be had. */
+export const excludeEachOther = (a: FileLock, b: FileLock): boolean =>
+  (a.exclusive || b.exclusive) && overlap(a.range, b.range) && !isSameOwner(a.owner, b.owner)
+
 /** Of one file, offers among them. More than the processes of a busy database have. */
 export const locksMax = 1000
 /** Of their row: each change of a file's locks writes all of it. */
@@ -81,7 +97,7 @@ export interface FileLocks {
   /** Who has what stands in the way of a lock. */
   test(file: string, wanted: FileLock): Promise<FileLock | undefined>
   lock(file: string, wanted: FileLock, options?: LockOptions): Promise<LockAnswer>
-  /** Nothing happens to what it does not have. */
+  /** Nothing happens to what it does not have. What was asked for before, and may still be under way, is made impossible; so by `cancel` and `withdraw`. */
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void>
   /** Takes back what was offered to that owner for just that range. */
   cancel(file: string, wanted: FileLock): Promise<void>

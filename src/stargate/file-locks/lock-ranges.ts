@@ -1,5 +1,12 @@
 /** What becomes of the locks of a file: values in, values out. */
-import type { ByteRange, FileLock, LockOwner, OfferId } from './file-locks.ts'
+import {
+  type ByteRange,
+  type FileLock,
+  isSameOwner,
+  type LockOwner,
+  type OfferId,
+  overlap,
+} from './file-locks.ts'
 
 export interface HeldLock extends FileLock {
   /** The client's, when it was taken: void once the client has a newer one. */
@@ -7,15 +14,6 @@ export interface HeldLock extends FileLock {
   /** Taken for an owner that waited. */
   readonly offer?: OfferId
 }
-
-/** Those of others that can't be held beside it. */
-export const inTheWayOf = (wanted: FileLock, locks: readonly HeldLock[]): HeldLock[] =>
-  locks.filter(
-    (lock) =>
-      (lock.exclusive || wanted.exclusive) &&
-      overlap(lock.range, wanted.range) &&
-      !isSameOwner(lock.owner, wanted.owner),
-  )
 
 /** The owner has it from now on, in place of whatever it had there. */
 export function withLock(locks: readonly HeldLock[], taken: HeldLock): HeldLock[] {
@@ -70,11 +68,3 @@ export function withoutRange(
     return left
   })
 }
-
-export const isSameOwner = (a: LockOwner, b: LockOwner): boolean =>
-  a.svid === b.svid &&
-  a.client.host === b.client.host &&
-  a.client.name === b.client.name &&
-  a.owner.equals(b.owner)
-
-export const overlap = (a: ByteRange, b: ByteRange): boolean => a.start < b.end && b.start < a.end

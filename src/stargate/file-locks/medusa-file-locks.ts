@@ -13,8 +13,11 @@ import { PartitionChanges, type PartitionView } from '../partition-changes/parti
 import { KnownEras, LockClients } from './clients.ts'
 import {
   type ByteRange,
+  excludeEachOther,
   type FileLock,
   type FileLocks,
+  isSameLock,
+  isSameOwner,
   type LockAnswer,
   lockBytesMax,
   type LockClient,
@@ -22,12 +25,10 @@ import {
   type LockOwner,
   locksMax,
   type OfferId,
+  overlap,
 } from './file-locks.ts'
 import {
   type HeldLock,
-  inTheWayOf,
-  isSameOwner,
-  overlap,
   withAccepted,
   withLock,
   withOffer,
@@ -114,21 +115,17 @@ class MedusaFileLocks implements NodeFileLocks {
     return this.#free(file, (locks) => withoutRange(locks, owner, range))
   }
 
-  cancel(file: string, { owner, exclusive, range }: FileLock): Promise<void> {
+  cancel(file: string, wanted: FileLock): Promise<void> {
     return this.#free(file, (locks) =>
-      locks.filter(
-        (lock) =>
-          lock.offer === undefined ||
-          lock.exclusive !== exclusive ||
-          lock.range.start !== range.start ||
-          lock.range.end !== range.end ||
-          !isSameOwner(lock.owner, owner),
-      ),
+      locks.filter((lock) => lock.offer === undefined || !isSameLock(lock, wanted)),
     )
   }
 
-  accept(file: string, offer: OfferId): Promise<void> {
-    return this.#free(file, (locks) => withAccepted(locks, offer))
+  async accept(file: string, offer: OfferId): Promise<void> {
+    await this.#change(file, (row) => ({
+      answer: undefined,
+      row: { ...row, locks: withAccepted(row.locks, offer) },
+    }))
   }
 
   withdraw(file: string, offer: OfferId): Promise<void> {
@@ -181,24 +178,27 @@ class MedusaFileLocks implements NodeFileLocks {
     throw new NdfsError('UNAVAILABLE', 'Cannot lock: the holders of the file change all the time. Try again')
   }
 
+  /** Writes the row also where nothing is left to be changed: what comes late is on condition of the version that was. */
   async #free(file: string, left: (locks: readonly HeldLock[]) => HeldLock[]): Promise<void> {
-    await this.#change(file, (row) => ({ answer: undefined, row: { locks: left(row.locks), waiting: [] } }))
+    await this.#change(file, (row) => {
+      const locks = left(row.locks)
+      const isFreed = !isSame(locks, row.locks)
+      return { answer: undefined, row: { locks, waiting: isFreed ? [] : row.waiting }, write: true }
+    })
   }
 
-  /** `waiting` is emptied where something may have got free, and whoever stood there is told. It counts only with a change of the locks. */
+  /** Whoever stood in `waiting` and does not any more is told that something may have got free. */
   async #change<T>(
     file: string,
-    decide: (row: LocksRow) => { readonly answer: T; readonly row: LocksRow },
+    decide: (row: LocksRow) => { readonly answer: T; readonly row: LocksRow; readonly write?: true },
   ): Promise<T> {
     const { answer, told } = await this.#changes.change(partitionOfFile(file), {
       keys: [locksRowKey],
       decide: (view) => {
         const before = decodeLocksRow(view.get(locksRowKey))
-        const decided = decide(before)
-        const isFreed = decided.row.waiting.length < before.waiting.length
-        return isFreed && isSame(before.locks, decided.row.locks)
-          ? { answer: decided.answer, told: [] }
-          : { answer: decided.answer, told: put(view, before, decided.row) }
+        const { answer, row, write = false } = decide(before)
+        put(view, row, write)
+        return { answer, told: before.waiting.filter((node) => !row.waiting.includes(node)) }
       },
     })
     for (const node of told) this.#options.tell(node, file)
@@ -206,14 +206,14 @@ class MedusaFileLocks implements NodeFileLocks {
   }
 }
 
-/** The nodes that stood there and do not any more. */
-function put(view: PartitionView, before: LocksRow, after: LocksRow): readonly string[] {
-  const bytes = after.locks.length + after.waiting.length === 0 ? undefined : encodeLocksRow(after)
+function put(view: PartitionView, row: LocksRow, always: boolean): void {
   const is = view.get(locksRowKey)
-  if (bytes === undefined) {
-    if (is !== undefined) view.remove(locksRowKey)
-  } else if (is === undefined || !bytes.equals(is)) view.put(locksRowKey, bytes)
-  return before.waiting.filter((node) => !after.waiting.includes(node))
+  if (row.locks.length + row.waiting.length === 0) {
+    if (is !== undefined || always) view.remove(locksRowKey)
+    return
+  }
+  const bytes = encodeLocksRow(row)
+  if (always || is === undefined || !bytes.equals(is)) view.put(locksRowKey, bytes)
 }
 
 const isSame = (a: readonly HeldLock[], b: readonly HeldLock[]): boolean =>
@@ -228,7 +228,7 @@ function obstacleIn(
   wanted: FileLock,
   eras: KnownEras,
 ): { readonly outcome: 'denied'; readonly holder: FileLock } | Asks | undefined {
-  const inTheWay = inTheWayOf(wanted, locks).filter((lock) => !eras.isVoid(lock))
+  const inTheWay = locks.filter((lock) => excludeEachOther(lock, wanted) && !eras.isVoid(lock))
   const holder = inTheWay.find((lock) => eras.knows(lock))
   if (holder !== undefined) {
     const { owner, exclusive, range } = holder

@@ -8,8 +8,8 @@
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { PartitionName } from '../../medusa/medusa.ts'
-import { endOfFile, type LockClient, type OfferId } from './file-locks.ts'
-import { type HeldLock, isSameOwner } from './lock-ranges.ts'
+import { endOfFile, isSameOwner, type LockClient, type OfferId } from './file-locks.ts'
+import type { HeldLock } from './lock-ranges.ts'
 
 /** Rises when a row's shape changes so that older code can't read it. */
 const rowVersion = 1

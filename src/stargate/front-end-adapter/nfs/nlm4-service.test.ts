@@ -1,0 +1,340 @@
+/** Locks as clients have them: two servers over one store, real connections, and clients with lock managers and port mappers of their own. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { nodePlatform } from '../../../platform/node-platform.ts'
+import { LockWorld } from '../../file-locks/fixtures.test.ts'
+import { type Faults, aDirectory, aFile, bytesOf } from '../../namespace/fixtures.test.ts'
+import { createNamespace, createRoot } from '../../namespace/medusa-namespace.ts'
+import type { InodeId, Namespace } from '../../namespace/namespace.ts'
+import { defaultExportRules, Export, type ExportRules } from './export-rules.ts'
+import { FileHandles } from './file-handle.ts'
+import { LockManagers } from './lock-managers.ts'
+import { LockWaiters } from './lock-waiters.ts'
+import { createNfsServer, type NfsServer } from './nfs.ts'
+import {
+  decodeNlm4Result,
+  decodeTestResult,
+  type Nlm4Lock,
+  type Nlm4Result,
+  type Nlm4Status,
+  type Nlm4TestArguments,
+} from './nlm4-messages.ts'
+import { nlm4Procedure, nlm4Program, nlm4ProgramNumber, type Nlm4Service } from './nlm4-protocol.ts'
+import { clientOf, LockService } from './nlm4-service.ts'
+import { encodeNsmNotice, nsm1Procedure, nsm1ProgramNumber } from './nsm1-protocol.ts'
+import { StatusService } from './nsm1-service.ts'
+import { portmap2Program } from './portmap2-protocol.ts'
+import { connectRpc, type RpcClient } from './rpc-client.ts'
+import type { Caller } from './rpc-program.ts'
+import { createRpcServer } from './rpc-server.ts'
+import type { Credentials } from './rpc.ts'
+import type { Share, Shares } from './shares.ts'
+import type { XdrReader, XdrWriter } from './xdr.ts'
+
+const platform = nodePlatform({ level: 'silent' })
+const key = Buffer.alloc(32, 'k')
+const timeoutMs = 5000
+const sys = (uid: number): Credentials => ({ flavour: 'sys', machine: 'c', uid, gid: uid, gids: [] })
+const from = (host: string, uid = 0): Caller => ({
+  ...{ host, port: 700, localHost: '127.0.0.1' },
+  credentials: sys(uid),
+})
+
+class Stage {
+  readonly locks = new LockWorld(5)
+  readonly handles = new FileHandles(key)
+  readonly namespace: Namespace
+  readonly shares: Shares
+  readonly #root: InodeId
+
+  static async begin(rules: Partial<ExportRules> = {}): Promise<Stage> {
+    const stage = new Stage({ ...defaultExportRules, ...rules })
+    await createRoot(stage.locks.world.options())
+    return stage
+  }
+
+  private constructor(rules: ExportRules) {
+    const options = this.locks.world.options()
+    this.#root = options.root
+    this.namespace = createNamespace(options)
+    const share = { name: 'vms', namespace: this.namespace, export: new Export(rules) } as unknown as Share
+    this.shares = {
+      exports: () => [{ name: 'vms', rules }],
+      named: () => share,
+      ofRoot: (root) => (root === this.#root ? share : undefined),
+    }
+  }
+
+  async make(name: string, what = aFile): Promise<Buffer> {
+    const { inode } = await this.namespace.create(this.#root, bytesOf(name), what)
+    return this.handles.encode(this.#root, inode.id)
+  }
+
+  /** Without a server around it. */
+  service(faults?: Faults): LockService & { readonly waiters: LockWaiters; readonly status: StatusService } {
+    const { shares, handles } = this
+    const locks = this.locks.node('n1', faults)
+    const { clock, chance, log } = platform
+    const waiters = new LockWaiters({ ...{ locks, clock, chance, log }, tell: async () => 'later' })
+    const managers = new LockManagers({ platform })
+    const status = new StatusService({ locks, waiters, shares })
+    return Object.assign(new LockService({ locks, shares, handles, waiters, managers }), { waiters, status })
+  }
+
+  async server(t: TestContext, node: string, portMapperPort: number): Promise<[NfsServer, string]> {
+    const { shares } = this
+    const server = createNfsServer({ platform, shares, locks: this.locks.node(node), key, portMapperPort })
+    t.after(() => server.close())
+    return [server, await server.listen('127.0.0.9:0')]
+  }
+}
+
+const lockOf = (handle: Buffer, caller = 'vm1', svid = 1, offset = 0n, length = 0n): Nlm4Lock => ({
+  ...{ caller, handle, svid, offset, length },
+  owner: Buffer.from(`${svid}@${caller}`),
+})
+const cookie = Buffer.of(7, 7)
+const exclusive = true
+const locking = (lock: Nlm4Lock, block = false, state = 0) => ({
+  ...{ cookie, exclusive, lock, block, state, reclaim: false },
+})
+
+function writeLock(writer: XdrWriter, lock: Nlm4Lock): void {
+  writer.text(lock.caller)
+  writer.opaque(lock.handle)
+  writer.opaque(lock.owner)
+  writer.int32(lock.svid)
+  writer.bigUint64(lock.offset)
+  writer.bigUint64(lock.length)
+}
+
+/** A client's machine: it calls from its address, on which its lock manager and its port mapper listen. */
+class Machine {
+  readonly host: string
+  readonly granted: { readonly args: Nlm4TestArguments; readonly from: string }[] = []
+  readonly results: [kind: string, status: Nlm4Status][] = []
+  answer: Nlm4Status = 'GRANTED'
+
+  static async start(t: TestContext, host: string, portMapperPort = 0): Promise<[Machine, number]> {
+    const machine = new Machine(host)
+    const program = nlm4Program({
+      granted: (args: Nlm4TestArguments, caller: Caller): Nlm4Result => {
+        machine.granted.push({ args, from: caller.host })
+        return { cookie: args.cookie, status: machine.answer }
+      },
+      answered: (kind: string, { status }: Nlm4Result) => void machine.results.push([kind, status]),
+    } as unknown as Nlm4Service)
+    const manager = createRpcServer({ platform, programs: [program] })
+    const port = Number((await manager.listen(`${host}:0`)).split(':').at(-1))
+    const ports = portmap2Program({
+      set: () => false,
+      unset: () => false,
+      dump: () => [],
+      getport: ({ program, version, protocol }) =>
+        program === nlm4ProgramNumber && version === 4 && protocol === 6 ? port : 0,
+    })
+    const mapper = createRpcServer({ platform, programs: [ports] })
+    const mapped = Number((await mapper.listen(`${host}:${portMapperPort}`)).split(':').at(-1))
+    t.after(() => Promise.all([manager.close(), mapper.close()]))
+    return [machine, mapped]
+  }
+
+  private constructor(host: string) {
+    this.host = host
+  }
+
+  async connect(t: TestContext, address: string): Promise<RpcClient> {
+    const client = await connectRpc(platform, address, timeoutMs, {
+      fromHost: this.host,
+      credentials: sys(0),
+    })
+    t.after(() => client.close())
+    return client
+  }
+}
+
+const call = (
+  client: RpcClient,
+  procedure: keyof typeof nlm4Procedure,
+  encode: (writer: XdrWriter) => void,
+): Promise<XdrReader> => {
+  const target = { program: nlm4ProgramNumber, version: 4, procedure: nlm4Procedure[procedure] }
+  return client.call(
+    target,
+    (writer) => {
+      writer.opaque(cookie)
+      encode(writer)
+    },
+    timeoutMs,
+  )
+}
+
+const lock = (client: RpcClient, wanted: Nlm4Lock, block = false, procedure: 'lock' | 'lockMsg' = 'lock') =>
+  call(client, procedure, (writer) => {
+    writer.bool(block)
+    writer.bool(true)
+    writeLock(writer, wanted)
+    writer.bool(false)
+    writer.int32(3)
+  })
+
+async function statusOf(results: Promise<XdrReader>): Promise<Nlm4Status> {
+  const result = decodeNlm4Result(await results)
+  assert.deepEqual(result.cookie, cookie)
+  return result.status
+}
+
+async function until(isSo: () => boolean, what: string): Promise<void> {
+  for (let tries = 0; !isSo(); tries++) {
+    assert.ok(tries < 500, `not in 5 s: ${what}`)
+    await sleep(10)
+  }
+}
+
+test('clients of two servers have the same locks, and who waits is told by a call from where it has mounted', async (t) => {
+  const stage = await Stage.begin()
+  const [one, mapperPort] = await Machine.start(t, '127.0.0.2')
+  const [two] = await Machine.start(t, '127.0.0.3', mapperPort)
+  const [, near] = await stage.server(t, 'near', mapperPort)
+  const [far, farAddress] = await stage.server(t, 'far', mapperPort)
+  const handle = await stage.make('disk')
+  const [ones, twos] = [await one.connect(t, near), await two.connect(t, farAddress)]
+
+  const held = lockOf(handle, 'vm1', 1, 10n, 20n)
+  assert.equal(await statusOf(lock(ones, held)), 'GRANTED')
+  const wanted = lockOf(handle, 'vm2.example.com', 5, 15n)
+  const tested = await call(twos, 'test', (writer) => {
+    writer.bool(false)
+    writeLock(writer, wanted)
+  })
+  assert.deepEqual(decodeTestResult(tested), {
+    ...{ cookie, status: 'DENIED' },
+    holder: { exclusive: true, svid: 1, owner: Buffer.from('1@vm1'), offset: 10n, length: 20n },
+  })
+  assert.equal(await statusOf(lock(twos, wanted)), 'DENIED')
+  assert.equal(await statusOf(lock(twos, wanted, true)), 'BLOCKED')
+  assert.equal(far.statistics().lockWaiters, 1)
+  assert.equal(await statusOf(call(ones, 'unlock', (writer) => writeLock(writer, held))), 'GRANTED')
+  await until(() => two.granted.length > 0, 'GRANTED')
+  const [{ args, from: server }] = two.granted
+  assert.deepEqual([args.lock, args.exclusive, server], [wanted, true, '127.0.0.9'])
+  assert.equal(args.cookie.length, 8)
+  await until(() => far.statistics().lockWaiters === 0, 'the waiter is gone')
+  assert.equal(await statusOf(lock(ones, held)), 'DENIED')
+
+  // The other form: the answer is a call.
+  await lock(ones, lockOf(handle, 'vm1', 1, 0n, 2n), false, 'lockMsg')
+  await until(() => one.results.length > 0, 'LOCK_RES')
+  assert.deepEqual(one.results, [['lockRes', 'GRANTED']])
+
+  // One that denies has nothing.
+  one.answer = 'DENIED'
+  assert.equal(await statusOf(lock(ones, held, true)), 'BLOCKED')
+  assert.equal(await statusOf(call(twos, 'unlock', (writer) => writeLock(writer, wanted))), 'GRANTED')
+  await until(() => one.granted.length > 0, 'GRANTED to the other')
+  await sleep(100)
+  assert.equal(await statusOf(lock(twos, wanted)), 'GRANTED')
+
+  // It starts again, and says so.
+  const notice = { name: 'VM2', state: 5 }
+  const target = { program: nsm1ProgramNumber, version: 1, procedure: nsm1Procedure.notify }
+  await ones.call(target, (writer) => encodeNsmNotice(writer, notice), timeoutMs)
+  assert.equal(await statusOf(lock(ones, held)), 'DENIED')
+  await twos.call(target, (writer) => encodeNsmNotice(writer, notice), timeoutMs)
+  assert.equal(await statusOf(lock(ones, held)), 'GRANTED')
+  assert.ok(far.statistics().callsByProcedure['NSM1.NOTIFY'] === 1)
+})
+
+test('a lock is for files that are there, and for who may read or write them', async () => {
+  const stage = await Stage.begin()
+  const service = stage.service()
+  const file = await stage.make('file')
+  const status = async (handle: Buffer, caller = from('127.0.0.2')): Promise<Nlm4Status> =>
+    (await service.lock(locking(lockOf(handle)), caller)).status
+  assert.equal(await status(Buffer.from('nonsense')), 'STALE_FH')
+  assert.equal(await status(stage.handles.encode(77 as InodeId, 4 as InodeId)), 'STALE_FH')
+  assert.equal(await status(await stage.make('dir', aDirectory)), 'FAILED')
+  const secret = await stage.make('secret', { ...aFile, mode: 0o600 })
+  assert.equal(await status(secret, from('127.0.0.2', 9)), 'FAILED')
+  assert.equal(await status(secret, from('127.0.0.2', 1)), 'GRANTED')
+  assert.equal(await status(file, from('10.0.0.1')), 'FAILED')
+  assert.equal(await status(file), 'GRANTED')
+  await stage.namespace.remove(1 as InodeId, bytesOf('file'))
+  assert.equal(await status(file), 'STALE_FH')
+  const unlocked = await service.unlock({ cookie, lock: lockOf(file) }, from('127.0.0.2'))
+  assert.deepEqual(unlocked, { cookie, status: 'GRANTED' })
+  const readOnly = await Stage.begin({ readOnly: true })
+  const there = readOnly.handles.encode(
+    1 as InodeId,
+    (await readOnly.namespace.create(1 as InodeId, bytesOf('f'), aFile)).inode.id,
+  )
+  const tested = (exclusively: boolean) =>
+    readOnly.service().test({ cookie, exclusive: exclusively, lock: lockOf(there) }, from('127.0.0.2'))
+  assert.deepEqual([(await tested(true)).status, (await tested(false)).status], ['ROFS', 'GRANTED'])
+})
+
+test('what clients may ask for, and is not there, is refused', async () => {
+  const stage = await Stage.begin()
+  const service = stage.service()
+  const handle = await stage.make('file')
+  const shared = { cookie, caller: 'pc', handle, owner: cookie, mode: 0, access: 3, reclaim: false }
+  assert.deepEqual(service.share(shared), { cookie, status: 'FAILED', sequence: 0 })
+  assert.equal(service.unshare(shared).status, 'GRANTED')
+  assert.equal(service.granted(locking(lockOf(handle))).status, 'DENIED')
+  const { status } = service
+  assert.deepEqual(
+    [status.stat(), status.mon()],
+    [
+      { done: false, state: 1 },
+      { done: false, state: 1 },
+    ],
+  )
+  assert.deepEqual([status.unmon(), status.unmonAll()], [1, 1])
+})
+
+test('a client without a status monitor loses all by FREE_ALL, from its own address only', async () => {
+  const stage = await Stage.begin()
+  const service = stage.service()
+  const handle = await stage.make('file')
+  const [pc, other] = [from('127.0.0.2'), from('127.0.0.3')]
+  assert.equal((await service.nmLock(locking(lockOf(handle, 'pc')), pc)).status, 'GRANTED')
+  const waits = locking(lockOf(handle, 'vm'), true, 3)
+  assert.equal((await service.lock(waits, other)).status, 'BLOCKED')
+  await service.freeAll({ name: 'pc', state: 0 }, other)
+  await service.freeAll({ name: 'vm', state: 0 }, pc)
+  await service.freeAll({ name: 'pc', state: 0 }, from('10.1.1.1'))
+  assert.equal((await service.nmLock(locking(lockOf(handle, 'pc2')), pc)).status, 'DENIED')
+  assert.equal(service.waiters.count, 1)
+  // A notice of the state in which it waits ends nothing.
+  await service.status.notify({ name: 'vm', state: 3 }, other)
+  assert.equal(service.waiters.count, 1)
+  await service.status.notify({ name: 'vm', state: 5 }, other)
+  assert.equal(service.waiters.count, 0)
+  await service.freeAll({ name: 'pc.example', state: 0 }, pc)
+  assert.equal((await service.nmLock(locking(lockOf(handle, 'pc2')), pc)).status, 'GRANTED')
+  service.waiters.close()
+})
+
+test('while metadata is out of reach clients are told to ask again, in the words that make them do so', async () => {
+  const stage = await Stage.begin()
+  const service = stage.service({ onChange: () => 'not made, unknown' })
+  const handle = await stage.make('file')
+  const caller = from('127.0.0.2')
+  const lock = lockOf(handle)
+  assert.equal((await service.lock(locking(lock), caller)).status, 'DENIED_GRACE_PERIOD')
+  assert.equal((await service.unlock({ cookie, lock }, caller)).status, 'DENIED_GRACE_PERIOD')
+  assert.equal((await service.cancel(locking(lock, true), caller)).status, 'DENIED_NOLOCKS')
+})
+
+test('a client is its address and its name without the domain', () => {
+  const at = { host: '10.0.0.7' }
+  for (const [name, own] of [
+    ['vm1', 'vm1'],
+    ['VM1.example.com', 'vm1'],
+    ['10.0.0.7', '10.0.0.7'],
+    ['x'.repeat(1024), 'x'.repeat(255)],
+    ['', ''],
+  ])
+    assert.deepEqual(clientOf(name, at), { host: '10.0.0.7', name: own })
+})
