@@ -35,12 +35,16 @@ export interface ClusterOptions {
   readonly capacityBytes?: Partial<Record<Tier, number>>
   /** Left out: each node is a block of its own. */
   readonly blockOf?: (node: NodeId) => string
+  /** Each node listens for NFS, on `nfsPort`. */
+  readonly nfs?: boolean
 }
 
 const clusterId = '5113ba5eba11c0de'
 const key = Buffer.alloc(32, 'simulated')
 /** The store's machine, beside the nodes'. */
 export const storeName = 'store'
+/** Of each node, where they listen for NFS. */
+export const nfsPort = 7004
 const storeAddress = `${storeName}:7000` as const
 /** How long guests' writes wait for copies. */
 const writeWaitMaxMs = 10_000
@@ -152,7 +156,7 @@ export class Cluster {
     const machine = this.#machine(name)
     if (machine.lost || machine.running?.alive === true) return
     machine.wanted = true
-    const { oplogSegmentBytes, cacheBytes, pace } = this.#options
+    const { oplogSegmentBytes, cacheBytes, pace, nfs } = this.#options
     const running = this.world.start(name, async (platform) => {
       for (const tier of machine.blank) {
         const names = await platform.files.list(pathOfDisk(tier))
@@ -171,6 +175,7 @@ export class Cluster {
           peer: `${name}:7002`,
           nbd: `${name}:7003`,
           nbdSocket: '/run/nbd.sock',
+          ...(nfs === true ? { nfs: `${name}:${nfsPort}` as const } : {}),
         },
         disks: disksOfNode.map((tier) => ({ id: diskIdOf(name, tier), path: pathOfDisk(tier) })),
         cacheBytes,

@@ -32,13 +32,13 @@ import { type Cluster, disksOfNode, pathOfDisk } from './cluster.ts'
 import type { Damage } from './faults/damage.ts'
 import type { SimNode } from './sim-disk.ts'
 
-interface StoredRow {
+export interface StoredRow {
   readonly partition: string
   readonly key: string
   readonly value: Buffer
 }
 
-const rowsOf = (database: Database.Database, table: string): StoredRow[] =>
+export const rowsOf = (database: Database.Database, table: string): StoredRow[] =>
   database
     .prepare<[string], StoredRow>(
       `SELECT p.key AS partition, r.key AS key, r.value AS value FROM medusa_partitions p

@@ -22,6 +22,8 @@ import type { NodePace } from '../src/node.ts'
 import { findCheckFaults, findWrongCopies } from './check-agrees.ts'
 import { Cluster, type Tier } from './cluster.ts'
 import { allTroubles, Faults, type Trouble } from './faults.ts'
+import { findFileFaults, vDisksWithoutFile } from './files/files-at-rest.ts'
+import { FileClients } from './files/file-clients.ts'
 import { findViolation, initialValue, type PageOperation } from './linearizable-pages.ts'
 import { type DamageTrouble } from './faults/damage.ts'
 import { findMetadataFaults, vDiskStates } from './metadata-check.ts'
@@ -38,6 +40,7 @@ import {
 import { findOnDisks } from './drained.ts'
 import { Operator } from './operators.ts'
 import { OrderlyOperator } from './orderly-operator.ts'
+import { inlineBytesMax } from '../src/stargate/namespace/namespace.ts'
 import type { VDiskState } from '../src/stargate/vdisk-controller/rows.ts'
 import { SeededChance } from './seeded-chance.ts'
 import { Client, requestBytesMax } from './workload.ts'
@@ -68,6 +71,8 @@ export interface Plan {
   readonly operator: boolean
   /** Somebody takes nodes and disks out of use, and back. */
   readonly orderly: boolean
+  /** Containers whose files clients use by NFS. */
+  readonly shares: number
   readonly oplogSegmentBytes: number
   /** Left out: as large as disks of the cluster are (cluster.ts). */
   readonly capacityBytes?: Record<Tier, number>
@@ -81,6 +86,8 @@ export interface Outcome {
   readonly virtualMs: number
   readonly writes: number
   readonly reads: number
+  /** Calls of NFS, sent for the first time or again. */
+  readonly calls: number
   readonly reconnects: number
   readonly errors: Readonly<Record<string, number>>
   readonly troubles: Readonly<Record<string, number>>
@@ -88,6 +95,10 @@ export interface Outcome {
   readonly operations: Readonly<Record<string, number>>
   /** vDisks whose history only a repeated write explains. */
   readonly repeated: number
+  /** vDisks that hold no file's bytes, and are left: what a crash leaves, and nobody looks for (docs/nfs.md). */
+  readonly vDisksWithoutFile: number
+  /** Trees of files whose histories took too long to judge. */
+  readonly undecided: number
 }
 
 export interface SimulateOptions {
@@ -135,13 +146,28 @@ export function planOf(seed: number): Plan {
     beyondPromise: false,
     operator: chance.happens(0.2),
     orderly: new SeededChance(seed, 'orderly').happens(0.1),
+    shares: 0,
   }
-  const themed = { ...plan, ...themeOf(chance, plan) }
+  const theme = themeOf(chance, plan)
+  const themed = { ...plan, ...(theme ?? filesOf(seed)) }
   return { ...themed, orderly: themed.orderly && !themed.beyondPromise && nodes > copies }
 }
 
+/** One run in eight is about files: of vDisks there is little else in it. */
+function filesOf(seed: number): Partial<Plan> {
+  const chance = new SeededChance(seed, 'files')
+  if (!chance.happens(1 / 8)) return {}
+  return { shares: 1 + chance.below(2), ...besideFiles }
+}
+
+/** The operator is sure of all vDisks. A log takes what a file has in it when it becomes a vDisk as one record. */
+export const besideFiles: Partial<Plan> = {
+  ...{ vdisks: 1, clientsPerVDisk: 1, readersPerVDisk: 0, handsMost: 1, operator: false },
+  oplogSegmentBytes: 1 * MiB,
+}
+
 /** One run in sixteen is about something that would be met too seldom. */
-function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
+function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> | undefined {
   const draw = chance.below(100)
   // Much goes straight to extent groups.
   if (draw < 1) return { streamShare: 0.04, sectors: 4096, vdisks: 1, operator: false }
@@ -157,7 +183,7 @@ function themeOf(chance: SeededChance, plan: Plan): Partial<Plan> {
       ...{ oplogSegmentBytes: 512 * KiB, capacityBytes: { flash: 8 * MiB, hdd: 4 * MiB } },
     }
   }
-  return {}
+  return undefined
 }
 
 /** What destroys bytes, but not whole machines. */
@@ -220,10 +246,12 @@ class Run {
   readonly #trace: ((line: string) => void) | undefined
   readonly #histories = new Map<string, SectorHistory>()
   readonly #clients: Client[] = []
+  readonly #files: FileClients[] = []
   /** For the last reads, which come one after the other. */
   readonly #readInto = Buffer.alloc(readAtOnceBytes)
   #cluster: Cluster | undefined
   #lastStamp = 0
+  #withoutFile = 0
 
   constructor(seed: number, plan: Plan, trace: ((line: string) => void) | undefined) {
     this.#seed = seed
@@ -244,7 +272,7 @@ class Run {
         .controller.all()
         .map((vdisk) => `${name} owns ${JSON.stringify(vdisk.describe())}`),
     )
-    return [...owned, ...this.#clients.map((client) => client.does)].join('\n')
+    return [...owned, ...[...this.#clients, ...this.#files].map(({ does }) => does)].join('\n')
   }
 
   end(): void {
@@ -260,13 +288,20 @@ class Run {
       oplogSegmentBytes,
       cacheBytes,
       pace,
+      nfs: this.#plan.shares > 0,
       ...(capacityBytes === undefined ? {} : { capacityBytes }),
       ...(this.#trace === undefined ? {} : { trace: this.#trace }),
     })
     this.#cluster = cluster
     const { world } = cluster
-    const checkers = new Checkers(cluster, { copies: this.#plan.copies, oplogSegmentBytes, requestBytesMax })
+    const checkers = new Checkers(cluster, {
+      copies: this.#plan.copies,
+      oplogSegmentBytes,
+      requestBytesMax: this.#plan.shares > 0 ? inlineBytesMax : requestBytesMax,
+    })
     await world.play(() => this.#createVDisks(cluster, checkers))
+    for (let i = 1; i <= this.#plan.shares; i++)
+      await world.play(() => this.#createShare(cluster, checkers, i))
     check()
 
     const badMachines = this.#plan.beyondPromise ? nodes : this.#plan.copies - 1
@@ -284,7 +319,7 @@ class Run {
     const operator = this.#operatorOf(cluster)
     const orderly = this.#orderlyOf(cluster)
     const operators = [operator, orderly].filter((one) => one !== undefined)
-    const atWork = [...this.#clients, ...operators]
+    const atWork = [...this.#clients, ...this.#files, ...operators]
     const working = Promise.all(atWork.map((one) => one.run())).catch((error: unknown) => {
       failure = error
     })
@@ -314,7 +349,13 @@ class Run {
         await world.play(() => this.#readAll(cluster, node, vdisk, history), quietLimitMs)
         checkAll()
       }
+    for (const node of cluster.notLost())
+      for (const files of this.#files) {
+        await world.play(() => files.lookThrough(node), quietLimitMs)
+        checkAll()
+      }
     const repeated = this.#checkHistories(operator?.histories ?? [])
+    for (const files of this.#files) files.check()
     if (!this.#plan.beyondPromise) await this.#heal(cluster, faults, checkAll, orderly?.drained)
     for (const node of cluster.notLost()) await world.play(() => cluster.stop(node), quietLimitMs)
     checkAll()
@@ -326,6 +367,7 @@ class Run {
       troubles: Object.fromEntries(faults.counts),
       operations: Object.fromEntries(operators.flatMap(({ counts }) => [...counts])),
       repeated,
+      vDisksWithoutFile: this.#withoutFile,
     }
   }
 
@@ -345,6 +387,7 @@ class Run {
       () => [
         ...findOwnerFaults(cluster, this.#usedVDisks(cluster)),
         ...findMetadataFaults(cluster, faults.damage),
+        ...findFileFaults(cluster.database),
         ...(drained === undefined ? [] : findOnDisks(cluster, ({ node }) => node === drained)),
       ],
       checkAll,
@@ -378,11 +421,15 @@ class Run {
       () => findMetadataFaults(cluster, faults.damage),
       checkAll,
     )
+    this.#withoutFile = vDisksWithoutFile(
+      cluster.database,
+      this.#files.map(({ container }) => container),
+    ).length
   }
 
   get #pauseMsMost(): number {
     const { vdisks, clientsPerVDisk, handsMost } = this.#plan
-    const pauseMs = pauseMsMostOfOne * vdisks * clientsPerVDisk * handsMost
+    const pauseMs = pauseMsMostOfOne * (vdisks * clientsPerVDisk * handsMost + this.#files.length)
     return this.#operations < operationsMin ? pauseMs : laterPausesLongerBy * pauseMs
   }
 
@@ -390,6 +437,7 @@ class Run {
     let operations = 0
     for (const { counts } of this.#clients)
       operations += counts.writes + counts.zeroes + counts.streams + counts.reads
+    for (const { counts } of this.#files) operations += counts.calls
     return operations
   }
 
@@ -428,6 +476,24 @@ class Run {
         )
       }
     }
+  }
+
+  async #createShare(cluster: Cluster, checkers: Checkers, number: number): Promise<void> {
+    const container = `files${number}`
+    await cluster
+      .node(cluster.names[0])!
+      .management.createContainer({ name: container, copies: this.#plan.copies })
+    this.#files.push(
+      await FileClients.mount(cluster, {
+        container,
+        host: `127.0.0.${1 + number}`,
+        treeHands: 4,
+        contentHands: 3,
+        pauseMsMost: () => this.#pauseMsMost,
+        nextStamp: () => ++this.#lastStamp,
+        observer: (history) => checkers.clientObserver(history),
+      }),
+    )
   }
 
   #operatorOf(cluster: Cluster): Operator | undefined {
@@ -506,9 +572,11 @@ class Run {
       await opened.zero(vDiskOffset(0), sectorBytes, false)
       opened.close()
     }
+    for (const files of this.#files) await files.touch()
   }
 
   async #deleteAll(cluster: Cluster): Promise<void> {
+    for (const files of this.#files) await files.removeAll()
     const { management } = cluster.node(cluster.serving()[0])!
     for (const name of this.#histories.keys())
       await management.deleteVDisk({ container: 'c', name: name.split('/')[1] }, { force: true })
@@ -553,14 +621,22 @@ class Run {
 
   #sums() {
     const errors = new Map<string, number>()
-    let [writes, reads, reconnects] = [0, 0, 0]
+    let [writes, reads, calls, reconnects, undecided] = [0, 0, 0, 0, 0]
     for (const { counts } of this.#clients) {
       writes += counts.writes + counts.zeroes + counts.streams
       reads += counts.reads
       reconnects += counts.reconnects
       for (const [code, count] of counts.errors) errors.set(code, (errors.get(code) ?? 0) + count)
     }
-    return { writes, reads, reconnects, errors: Object.fromEntries(errors) }
+    for (const { counts, undecided: trees } of this.#files) {
+      calls += counts.calls
+      reconnects += counts.reconnects
+      undecided += trees
+      for (const status of ['JUKEBOX', 'NOSPC'])
+        if (counts.statuses.has(status))
+          errors.set(status, counts.statuses.get(status)! + (errors.get(status) ?? 0))
+    }
+    return { writes, reads, calls, reconnects, undecided, errors: Object.fromEntries(errors) }
   }
 }
 

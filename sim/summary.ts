@@ -21,6 +21,8 @@ export class Summary {
   readonly #errors = new Map<string, number>()
   readonly #marks = new Map<string, number>()
   readonly #beganAt = performance.now()
+  #calls = 0
+  #undecided = 0
   #reconnects = 0
   #repeated = 0
   runs = 0
@@ -29,8 +31,10 @@ export class Summary {
     this.runs++
     addAll(this.#marks, marks)
     if (outcome === undefined) return
-    const { writes, reads, troubles, virtualMs, errors, reconnects, repeated } = outcome
-    this.#perRun.operations.push(writes + reads)
+    const { writes, reads, calls, troubles, virtualMs, errors, reconnects, repeated, undecided } = outcome
+    this.#perRun.operations.push(writes + reads + calls)
+    this.#calls += calls
+    this.#undecided += undecided
     this.#perRun.troubles.push(sum(Object.values(troubles)))
     this.#perRun.virtualMs.push(virtualMs)
     addAll(this.#troubles, troubles)
@@ -57,7 +61,7 @@ export class Summary {
     const lines = [
       `${this.runs} runs in ${minutes.toFixed(1)} minutes (${Math.round(this.runs / minutes)} a minute), ${this.#virtualHours()} virtual hours`,
       `medians of a run: ${median(operations)} guest operations, ${median(troubles)} faults, ${Math.round(median(virtualMs) / 1000)} virtual seconds`,
-      `${sum(operations)} guest operations, ${this.#reconnects} reconnects, ${this.#repeated} histories with a repeated write`,
+      `${sum(operations)} guest operations, ${this.#calls} of them NFS calls, ${this.#reconnects} reconnects, ${this.#repeated} histories with a repeated write, ${this.#undecided} not judged`,
       `errors that guests were told: ${counted(this.#errors)}`,
       `faults: ${counted(withZeroes(this.#troubles, expectedTroubles))}`,
     ]
@@ -82,7 +86,7 @@ export function describeRun({ seed, ms, outcome }: RunResult): string {
   return (
     `seed ${seed}: ${plan.nodes} nodes, ${plan.copies} copies, ${plan.vdisks} vDisks, ` +
     `${Math.round(outcome.virtualMs / 1000)} s in ${(ms / 1000).toFixed(1)} s; ` +
-    `${outcome.writes} writes, ${outcome.reads} reads, ${outcome.reconnects} reconnects; ` +
+    `${outcome.writes} writes, ${outcome.reads} reads, ${outcome.calls > 0 ? `${outcome.calls} NFS calls, ` : ''}${outcome.reconnects} reconnects; ` +
     `faults: ${counted(new Map(Object.entries(outcome.troubles)))}; ` +
     `errors: ${counted(new Map(Object.entries(outcome.errors)))}; ` +
     `${outcome.repeated > 0 ? `${outcome.repeated} histories with a repeated write; ` : ''}${outcome.hash}`

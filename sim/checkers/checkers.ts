@@ -9,7 +9,10 @@
  */
 import { decodeControl } from '../../src/base/control.ts'
 import type { NodeId, VDiskId } from '../../src/base/ids.ts'
+import type { Change } from '../../src/medusa/medusa.ts'
 import type { MedusaCalls } from '../../src/medusa/medusa-requests.ts'
+import type { InodeId } from '../../src/stargate/namespace/namespace.ts'
+import { decodeInodeRow, inodeRowKey } from '../../src/stargate/namespace/rows.ts'
 import type { ZeusCalls } from '../../src/zeus/zeus-requests.ts'
 import { type Cluster, disksOfNode, pathOfDisk } from '../cluster.ts'
 import type { SectorHistory, SectorWrite } from '../sector-history.ts'
@@ -27,6 +30,7 @@ import { MetadataShadow } from './metadata-shadow.ts'
 import { namedCopiesFault } from './named-copies.ts'
 import { OneOwner } from './one-owner.ts'
 import { tierFault } from './one-tier.ts'
+import { PromotedOnce } from './promoted-once.ts'
 import { SpaceReserve } from './space-reserve.ts'
 
 export interface CheckersOptions {
@@ -46,6 +50,7 @@ export class Checkers {
   readonly #durableFirst: DurableFirst
   readonly #failedDisks = new FailedDisks()
   readonly #deletionFirst: DeletionFirst
+  readonly #promotedOnce = new PromotedOnce()
 
   constructor(cluster: Cluster, options: CheckersOptions) {
     this.#cluster = cluster
@@ -133,6 +138,7 @@ export class Checkers {
     const result = decodeControl<MedusaCalls['medusa.change']['answer']>(answer)
     if (result.outcome !== 'applied') return
     const { partition, change } = decodeControl<MedusaCalls['medusa.change']['asks']>(body)
+    if (partition.table === 'inode') this.#inodeChanged(Number(partition.key) as InodeId, change)
     const made = this.#metadata.read(partition, change, result.static)
     this.#judge('I1', namedCopiesFault(made, this.#metadata))
     this.#judge('I4', this.#oneOwner.changed(made))
@@ -148,6 +154,13 @@ export class Checkers {
     if (made.map.length > 0) this.#lookAtLogs(made.map[0].vdisk)
     this.#metadata.apply(made)
     if (partition.table === 'vdisk') this.#lookAtOwners()
+  }
+
+  #inodeChanged(id: InodeId, { put = [] }: Change): void {
+    const bytes = put.find(({ key }) => key === inodeRowKey)?.value
+    if (bytes === undefined) return
+    const row = decodeInodeRow(bytes)
+    this.#judge('I3', this.#promotedOnce.changed(id, row.type === 'file' ? row.content : undefined))
   }
 
   #lookAtOwners(): void {
