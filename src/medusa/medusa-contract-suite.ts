@@ -51,6 +51,27 @@ export function medusaContract(
     })
   })
 
+  it('one row of many partitions is read at once, in the order that was asked for, however much it is', async ({
+    client,
+    chance,
+  }) => {
+    const [here, there] = [client(), client()]
+    const long = 'x'.repeat(600 * 1024)
+    const keys = Array.from({ length: 12 }, (_, i) => `${i}`)
+    for (const key of keys)
+      await here.change(
+        { table: 'inode', key },
+        change(chance, 0, 0, { put: rowsOf({ a: key + long, b: '' }) }),
+      )
+    const asked = ['7', 'never', ...keys, '7']
+    const found = await there.getOfMany('inode', asked, 'a')
+    const texts = found.map((value) => value?.toString().replace(long, ''))
+    assert.deepEqual(texts, ['7', undefined, ...keys, '7'])
+    assert.deepEqual(await there.getOfMany('inode', ['1', '2'], 'c'), [undefined, undefined])
+    assert.deepEqual(await there.getOfMany('directory', ['1'], 'a'), [undefined])
+    assert.deepEqual(await there.getOfMany('inode', [], 'a'), [])
+  })
+
   it('C2, I4: a change on another epoch or another version changes nothing', async ({ client, chance }) => {
     const medusa = client()
     const made = change(chance, 0, 0, { epoch: epoch(2), put: rowsOf({ a: 'kept' }) })

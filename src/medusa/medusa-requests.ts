@@ -3,7 +3,7 @@
  */
 import { NdfsError } from '../base/errors.ts'
 import { KiB, MiB } from '../base/units.ts'
-import type { Change, ChangeResult, Partition, PartitionName } from './medusa.ts'
+import type { Change, ChangeResult, Partition, PartitionName, Table } from './medusa.ts'
 import { changeBytesMax } from './medusa.ts'
 
 /** An answer holds about this many bytes of rows at most; where there are more, `more` is set, and the rest is asked for. */
@@ -20,6 +20,11 @@ export interface MedusaCalls {
   'medusa.scan': {
     asks: { partition: PartitionName; after?: string; before?: string; limit: number }
     answer: PartOfPartition
+  }
+  /** Fewer values than keys where the answer was full: the rest is asked for. Null: there is no such row. */
+  'medusa.get-of-many': {
+    asks: { table: Table; keys: readonly string[]; rowKey: string }
+    answer: { readonly values: readonly (Buffer | null)[] }
   }
   'medusa.change': { asks: { partition: PartitionName; change: Change }; answer: ChangeResult }
 }

@@ -5,8 +5,8 @@
  *     bytes. A partition that was never changed has epoch 0, version 0 and no rows.
  *  2. `change` is one conditional batch in one partition: all of it or nothing, on condition of epoch and version as
  *     given; it raises the version by one. It is the only way to change anything (C2, I4).
- *  3. `get` and `scan` are serial reads: they see every change that resolved before they began, and one partition
- *     at one version.
+ *  3. `get`, `scan` and `getOfMany` are serial reads: they see every change that resolved before they began, and one
+ *     partition at one version.
  *  4. When `change` resolves with `applied` it is durable. When it rejects with PEER_UNREACHABLE, TIMED_OUT or
  *     UNAVAILABLE its outcome is unknown: `changeForCertain` (below) finds it out; never a new change before that.
  *
@@ -74,6 +74,11 @@ export interface Medusa {
     partition: PartitionName,
     options?: { readonly after?: string; readonly before?: string; readonly limit?: number },
   ): Promise<Partition>
+  /**
+   * One row of each of many partitions of a table, in the order of their keys; undefined where there is none. Each is read as `get` reads
+   * it, all of them after the call: but not at one moment.
+   */
+  getOfMany(table: Table, keys: readonly string[], rowKey: string): Promise<readonly (Buffer | undefined)[]>
   change(partition: PartitionName, change: Change): Promise<ChangeResult>
   close(): Promise<void>
 }

@@ -72,6 +72,19 @@ export class SqliteMedusa {
           : this.#sql.rowsBetween.iterate(found.id, after, before, limit)
       return partOf(found, rows)
     },
+    'medusa.get-of-many': ({ table, keys, rowKey }) => {
+      const values: (Buffer | null)[] = []
+      let bytes = 0
+      for (const key of keys) {
+        checkPartition({ table, key })
+        const value = this.#sql.rowOf.get(table, key, rowKey)?.value
+        bytes += value?.length ?? 0
+        // The first always fits, so that whoever asks for the rest gets on.
+        if (values.length > 0 && bytes > answerBytesMax) break
+        values.push(value ?? null)
+      }
+      return { values }
+    },
     'medusa.change': ({ partition, change }) => {
       checkChange(change)
       const found = this.#find(partition)
@@ -148,6 +161,10 @@ function prepare(database: Database.Database) {
     deletePartition: database.prepare<[number]>('DELETE FROM medusa_partitions WHERE id = ?'),
     row: database.prepare<[number, string], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key = ?',
+    ),
+    rowOf: database.prepare<[string, string, string], { readonly value: Buffer }>(
+      `SELECT value FROM medusa_partitions p CROSS JOIN medusa_rows r ON r.partition = p.id
+       WHERE p.table_name = ? AND p.key = ? AND r.key = ?`,
     ),
     rowsAfter: database.prepare<[number, string, number], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key > ? ORDER BY key LIMIT ?',

@@ -6,7 +6,7 @@ import { decodeControl, encodeControl } from '../base/control.ts'
 import { NdfsError } from '../base/errors.ts'
 import type { NodeId } from '../base/ids.ts'
 import type { Peers } from '../peer/peer.ts'
-import type { Change, ChangeResult, Medusa, Partition, PartitionName, Row } from './medusa.ts'
+import type { Change, ChangeResult, Medusa, Partition, PartitionName, Row, Table } from './medusa.ts'
 import type { MedusaAnswer, MedusaAsks, MedusaKind, PartOfPartition } from './medusa-requests.ts'
 import { checkChange, checkPartition } from './medusa-requests.ts'
 
@@ -48,6 +48,21 @@ export class StoreMedusa implements Medusa {
         limit: limit - rows.length,
       }),
     )
+  }
+
+  async getOfMany(
+    table: Table,
+    keys: readonly string[],
+    rowKey: string,
+  ): Promise<readonly (Buffer | undefined)[]> {
+    for (const key of keys) checkPartition({ table, key })
+    const values: (Buffer | undefined)[] = []
+    while (values.length < keys.length) {
+      const rest = values.length === 0 ? keys : keys.slice(values.length)
+      const answer = await this.#call('medusa.get-of-many', { table, keys: rest, rowKey })
+      for (const value of answer.values) values.push(value ?? undefined)
+    }
+    return values
   }
 
   async change(partition: PartitionName, change: Change): Promise<ChangeResult> {

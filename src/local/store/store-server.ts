@@ -25,6 +25,7 @@ const forwarded: readonly (ZeusKind | MedusaKind)[] = [
   'zeus.update-session',
   'medusa.get',
   'medusa.scan',
+  'medusa.get-of-many',
   'medusa.change',
 ]
 

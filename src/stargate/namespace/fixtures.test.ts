@@ -133,6 +133,12 @@ export class World {
         ),
       scan: (partition, { after, before, limit = 1000 } = {}) =>
         alive((): Partition => this.engine.run('medusa.scan', { partition, after, before, limit })),
+      getOfMany: (table, keys, rowKey) =>
+        alive(() =>
+          this.engine
+            .run('medusa.get-of-many', { table, keys, rowKey })
+            .values.map((value) => value ?? undefined),
+        ),
       change: async (partition, change): Promise<ChangeResult> => {
         await wait()
         await this.clock.sleep(faults.slow?.(partition) ?? 0)

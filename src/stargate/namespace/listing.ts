@@ -5,12 +5,19 @@
 import { KiB } from '../../base/units.ts'
 import { cookieOf, entriesEnd, entryKey } from './cookies.ts'
 import { currentOf } from './lookup.ts'
-import type { DirectoryEntry, InodeId } from './namespace.ts'
+import { type DirectoryEntry, type InodeId, isDirectoryId } from './namespace.ts'
 import { asDirectory, checkDirectory, type Parts, readRow } from './parts.ts'
-import { decodeEntry, type Entry, inodeOf, type InodeRow, lists, partitionOf } from './rows.ts'
+import {
+  decodeEntry,
+  decodeInodeRow,
+  type Entry,
+  inodeOf,
+  inodeRowKey,
+  type InodeRow,
+  lists,
+  partitionOf,
+} from './rows.ts'
 
-/** Inodes that one listing reads at once: enough to hide the way to the metadata store, few enough that others get their turn. */
-const readsAtOnce = 64
 const rowsPerScanMax = 1 * KiB
 
 export async function list(
@@ -48,32 +55,36 @@ async function withInodes(
   directory: InodeId,
   read: readonly ReadEntry[],
 ): Promise<readonly DirectoryEntry[]> {
+  const rows = await readRows(
+    parts,
+    read.map(({ entry }) => entry.candidates[0]),
+  )
   const entries: DirectoryEntry[] = []
-  for (let from = 0; from < read.length; from += readsAtOnce) {
-    const some = read.slice(from, from + readsAtOnce)
-    const rows = await readRows(
-      parts,
-      some.map(({ entry }) => entry.candidates[0]),
-    )
-    const shown = await Promise.all(some.map((one, i) => shownEntry(parts, directory, one, rows[i])))
-    entries.push(...shown.filter((entry) => entry !== undefined))
+  for (const [i, { cookie, entry }] of read.entries()) {
+    const [first] = entry.candidates
+    const { name } = entry
+    const row = rows[i]
+    if (lists(row, directory, name)) entries.push({ name, cookie, inode: inodeOf(first, row) })
+    else {
+      const current = await currentOf(parts, directory, name)
+      if (current) entries.push({ name, cookie, inode: inodeOf(current.id, current.row) })
+    }
   }
   return entries
 }
 
-/** The rows of many inodes. Here a read of several partitions at once would go in, once Medusa has one. */
-const readRows = (parts: Parts, ids: readonly InodeId[]): Promise<readonly (InodeRow | undefined)[]> =>
-  Promise.all(ids.map((id) => readRow(parts, id)))
-
-async function shownEntry(
-  parts: Parts,
-  directory: InodeId,
-  { cookie, entry }: ReadEntry,
-  row: InodeRow | undefined,
-): Promise<DirectoryEntry | undefined> {
-  const [first] = entry.candidates
-  const { name } = entry
-  if (lists(row, directory, name)) return { name, cookie, inode: inodeOf(first, row) }
-  const current = await currentOf(parts, directory, name)
-  return current && { name, cookie, inode: inodeOf(current.id, current.row) }
+/** Of files and of directories, which lie in tables of their own. */
+async function readRows(parts: Parts, ids: readonly InodeId[]): Promise<readonly (InodeRow | undefined)[]> {
+  const found = new Map<InodeId, Buffer>()
+  const read = async (table: 'inode' | 'directory', some: readonly InodeId[]): Promise<void> => {
+    if (some.length === 0) return
+    const rows = await parts.medusa.getOfMany(table, some.map(String), inodeRowKey)
+    for (const [i, row] of rows.entries()) if (row !== undefined) found.set(some[i], row)
+  }
+  const files = ids.filter((id) => !isDirectoryId(id))
+  await Promise.all([read('inode', files), read('directory', ids.filter(isDirectoryId))])
+  return ids.map((id) => {
+    const row = found.get(id)
+    return row && decodeInodeRow(row)
+  })
 }

@@ -560,6 +560,12 @@ export class TestNode {
             ...(before === undefined ? {} : { before }),
           }),
         ),
+      getOfMany: (table, keys, rowKey) =>
+        lossy(() =>
+          world.engine
+            .run('medusa.get-of-many', { table, keys, rowKey })
+            .values.map((value) => value ?? undefined),
+        ),
       change: (partition, change) =>
         lossy(async (): Promise<ChangeResult> => {
           await this.beforeChange(partition, change)
