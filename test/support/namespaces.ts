@@ -93,6 +93,14 @@ export class Namespaces {
   get storeAddress(): string {
     return this.#address(253)
   }
+  /** One that nodes have in turn: see `moveServiceAddress`. */
+  get serviceAddress(): string {
+    return this.#address(200)
+  }
+  /** All of them, as an export's rules name them. */
+  get network(): string {
+    return `${this.#net}.0/24`
+  }
 
   /** From all others, from clients, and from the store. */
   cut(node: string): void {
@@ -110,6 +118,15 @@ export class Namespaces {
 
   mendWay(node: string, address: string): void {
     ip('-n', this.namespaceOf(node), 'neighbour', 'delete', address, 'dev', 'eth0')
+  }
+
+  /** From now on the node has it, and no other; whoever has met it elsewhere is told by an ARP message that nobody asked for. */
+  moveServiceAddress(to: string): void {
+    const own = `${this.serviceAddress}/24`
+    for (const node of this.nodes) gone('-n', this.namespaceOf(node), 'address', 'delete', own, 'dev', 'eth0')
+    ip('-n', this.namespaceOf(to), 'address', 'add', own, 'dev', 'eth0')
+    const tell = ['busybox', 'arping', '-q', '-U', '-c', '1', '-I', 'eth0', this.serviceAddress]
+    ip('netns', 'exec', this.namespaceOf(to), ...tell)
   }
 
   /** After the last process in them has ended. */
