@@ -12,25 +12,14 @@ import { FileHandles } from './file-handle.ts'
 import { LockManagers } from './lock-managers.ts'
 import { LockWaiters } from './lock-waiters.ts'
 import { createNfsServer, type NfsServer } from './nfs.ts'
-import {
-  decodeNlm4Result,
-  decodeTestResult,
-  type Nlm4Lock,
-  type Nlm4Result,
-  type Nlm4Status,
-  type Nlm4TestArguments,
-} from './nlm4-messages.ts'
-import { nlm4Procedure, nlm4Program, nlm4ProgramNumber, type Nlm4Service } from './nlm4-protocol.ts'
+import { decodeTestResult, type Nlm4Lock, type Nlm4Status } from './nlm4-messages.ts'
+import { asking, call, cookie, LockingMachine, lockOf, statusOf, writeLock } from './nlm4-client-for-tests.ts'
 import { clientOf, LockService } from './nlm4-service.ts'
 import { encodeNsmNotice, nsm1Procedure, nsm1ProgramNumber } from './nsm1-protocol.ts'
 import { StatusService } from './nsm1-service.ts'
-import { portmap2Program } from './portmap2-protocol.ts'
-import { connectRpc, type RpcClient } from './rpc-client.ts'
 import type { Caller } from './rpc-program.ts'
-import { createRpcServer } from './rpc-server.ts'
 import type { Credentials } from './rpc.ts'
 import type { Share, Shares } from './shares.ts'
-import type { XdrReader, XdrWriter } from './xdr.ts'
 
 const platform = nodePlatform({ level: 'silent' })
 const key = Buffer.alloc(32, 'k')
@@ -90,100 +79,10 @@ class Stage {
   }
 }
 
-const lockOf = (handle: Buffer, caller = 'vm1', svid = 1, offset = 0n, length = 0n): Nlm4Lock => ({
-  ...{ caller, handle, svid, offset, length },
-  owner: Buffer.from(`${svid}@${caller}`),
-})
-const cookie = Buffer.of(7, 7)
 const exclusive = true
 const locking = (lock: Nlm4Lock, block = false, state = 0) => ({
   ...{ cookie, exclusive, lock, block, state, reclaim: false },
 })
-
-function writeLock(writer: XdrWriter, lock: Nlm4Lock): void {
-  writer.text(lock.caller)
-  writer.opaque(lock.handle)
-  writer.opaque(lock.owner)
-  writer.int32(lock.svid)
-  writer.bigUint64(lock.offset)
-  writer.bigUint64(lock.length)
-}
-
-/** A client's machine: it calls from its address, on which its lock manager and its port mapper listen. */
-class Machine {
-  readonly host: string
-  readonly granted: { readonly args: Nlm4TestArguments; readonly from: string }[] = []
-  readonly results: [kind: string, status: Nlm4Status][] = []
-  answer: Nlm4Status = 'GRANTED'
-
-  static async start(t: TestContext, host: string, portMapperPort = 0): Promise<[Machine, number]> {
-    const machine = new Machine(host)
-    const program = nlm4Program({
-      granted: (args: Nlm4TestArguments, caller: Caller): Nlm4Result => {
-        machine.granted.push({ args, from: caller.host })
-        return { cookie: args.cookie, status: machine.answer }
-      },
-      answered: (kind: string, { status }: Nlm4Result) => void machine.results.push([kind, status]),
-    } as unknown as Nlm4Service)
-    const manager = createRpcServer({ platform, programs: [program] })
-    const port = Number((await manager.listen(`${host}:0`)).split(':').at(-1))
-    const ports = portmap2Program({
-      set: () => false,
-      unset: () => false,
-      dump: () => [],
-      getport: ({ program, version, protocol }) =>
-        program === nlm4ProgramNumber && version === 4 && protocol === 6 ? port : 0,
-    })
-    const mapper = createRpcServer({ platform, programs: [ports] })
-    const mapped = Number((await mapper.listen(`${host}:${portMapperPort}`)).split(':').at(-1))
-    t.after(() => Promise.all([manager.close(), mapper.close()]))
-    return [machine, mapped]
-  }
-
-  private constructor(host: string) {
-    this.host = host
-  }
-
-  async connect(t: TestContext, address: string): Promise<RpcClient> {
-    const client = await connectRpc(platform, address, timeoutMs, {
-      fromHost: this.host,
-      credentials: sys(0),
-    })
-    t.after(() => client.close())
-    return client
-  }
-}
-
-const call = (
-  client: RpcClient,
-  procedure: keyof typeof nlm4Procedure,
-  encode: (writer: XdrWriter) => void,
-): Promise<XdrReader> => {
-  const target = { program: nlm4ProgramNumber, version: 4, procedure: nlm4Procedure[procedure] }
-  return client.call(
-    target,
-    (writer) => {
-      writer.opaque(cookie)
-      encode(writer)
-    },
-    timeoutMs,
-  )
-}
-
-const lock = (client: RpcClient, wanted: Nlm4Lock, block = false, procedure: 'lock' | 'lockMsg' = 'lock') =>
-  call(client, procedure, (writer) => {
-    writer.bool(block)
-    writer.bool(true)
-    writeLock(writer, wanted)
-    writer.bool(false)
-    writer.int32(3)
-  })
-
-async function statusOf(results: Promise<XdrReader>): Promise<Nlm4Status> {
-  const result = decodeNlm4Result(await results)
-  assert.deepEqual(result.cookie, cookie)
-  return result.status
-}
 
 async function until(isSo: () => boolean, what: string): Promise<void> {
   for (let tries = 0; !isSo(); tries++) {
@@ -194,15 +93,15 @@ async function until(isSo: () => boolean, what: string): Promise<void> {
 
 test('clients of two servers have the same locks, and who waits is told by a call from where it has mounted', async (t) => {
   const stage = await Stage.begin()
-  const [one, mapperPort] = await Machine.start(t, '127.0.0.2')
-  const [two] = await Machine.start(t, '127.0.0.3', mapperPort)
+  const [one, mapperPort] = await LockingMachine.start(platform, t, '127.0.0.2')
+  const [two] = await LockingMachine.start(platform, t, '127.0.0.3', mapperPort)
   const [, near] = await stage.server(t, 'near', mapperPort)
   const [far, farAddress] = await stage.server(t, 'far', mapperPort)
   const handle = await stage.make('disk')
-  const [ones, twos] = [await one.connect(t, near), await two.connect(t, farAddress)]
+  const [ones, twos] = [await one.connect(near), await two.connect(farAddress)]
 
   const held = lockOf(handle, 'vm1', 1, 10n, 20n)
-  assert.equal(await statusOf(lock(ones, held)), 'GRANTED')
+  assert.equal(await statusOf(asking(ones, held)), 'GRANTED')
   const wanted = lockOf(handle, 'vm2.example.com', 5, 15n)
   const tested = await call(twos, 'test', (writer) => {
     writer.bool(false)
@@ -212,8 +111,8 @@ test('clients of two servers have the same locks, and who waits is told by a cal
     ...{ cookie, status: 'DENIED' },
     holder: { exclusive: true, svid: 1, owner: Buffer.from('1@vm1'), offset: 10n, length: 20n },
   })
-  assert.equal(await statusOf(lock(twos, wanted)), 'DENIED')
-  assert.equal(await statusOf(lock(twos, wanted, true)), 'BLOCKED')
+  assert.equal(await statusOf(asking(twos, wanted)), 'DENIED')
+  assert.equal(await statusOf(asking(twos, wanted, true)), 'BLOCKED')
   assert.equal(far.statistics().lockWaiters, 1)
   assert.equal(await statusOf(call(ones, 'unlock', (writer) => writeLock(writer, held))), 'GRANTED')
   await until(() => two.granted.length > 0, 'GRANTED')
@@ -221,28 +120,28 @@ test('clients of two servers have the same locks, and who waits is told by a cal
   assert.deepEqual([args.lock, args.exclusive, server], [wanted, true, '127.0.0.9'])
   assert.equal(args.cookie.length, 8)
   await until(() => far.statistics().lockWaiters === 0, 'the waiter is gone')
-  assert.equal(await statusOf(lock(ones, held)), 'DENIED')
+  assert.equal(await statusOf(asking(ones, held)), 'DENIED')
 
   // The other form: the answer is a call.
-  await lock(ones, lockOf(handle, 'vm1', 1, 0n, 2n), false, 'lockMsg')
+  await asking(ones, lockOf(handle, 'vm1', 1, 0n, 2n), false, 'lockMsg')
   await until(() => one.results.length > 0, 'LOCK_RES')
   assert.deepEqual(one.results, [['lockRes', 'GRANTED']])
 
   // One that denies has nothing.
   one.answer = 'DENIED'
-  assert.equal(await statusOf(lock(ones, held, true)), 'BLOCKED')
+  assert.equal(await statusOf(asking(ones, held, true)), 'BLOCKED')
   assert.equal(await statusOf(call(twos, 'unlock', (writer) => writeLock(writer, wanted))), 'GRANTED')
   await until(() => one.granted.length > 0, 'GRANTED to the other')
   await sleep(100)
-  assert.equal(await statusOf(lock(twos, wanted)), 'GRANTED')
+  assert.equal(await statusOf(asking(twos, wanted)), 'GRANTED')
 
   // It starts again, and says so.
   const notice = { name: 'VM2', state: 5 }
   const target = { program: nsm1ProgramNumber, version: 1, procedure: nsm1Procedure.notify }
   await ones.call(target, (writer) => encodeNsmNotice(writer, notice), timeoutMs)
-  assert.equal(await statusOf(lock(ones, held)), 'DENIED')
+  assert.equal(await statusOf(asking(ones, held)), 'DENIED')
   await twos.call(target, (writer) => encodeNsmNotice(writer, notice), timeoutMs)
-  assert.equal(await statusOf(lock(ones, held)), 'GRANTED')
+  assert.equal(await statusOf(asking(ones, held)), 'GRANTED')
   assert.ok(far.statistics().callsByProcedure['NSM1.NOTIFY'] === 1)
 })
 
