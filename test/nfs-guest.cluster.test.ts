@@ -6,22 +6,15 @@ import { type Cluster, withCluster } from './support/cluster.ts'
 import {
   debianKernel,
   guestNetwork,
-  hostOfGuest,
   makeInitramfs,
   networkGuestWords,
   nfsModules,
+  nfsMount,
 } from './support/guest.ts'
 import { figure } from './support/run.ts'
 import { without } from './support/tools.ts'
 
 const skip = without('qemu-system-x86_64', 'busybox', 'depmod', 'apt-get', 'ldd')
-
-function mountOf(cluster: Cluster, node: string, folder: string, more = ''): string {
-  const port = cluster.node(node).nfs?.address.split(':')[1]
-  assert(port !== undefined, `${node} serves no NFS`)
-  const options = `vers=3,nolock,proto=tcp,mountproto=tcp,addr=${hostOfGuest},port=${port},mountport=${port}${more}`
-  return `mkdir -p ${folder}; mount -t nfs -o ${options} ${hostOfGuest}:/vms ${folder}`
-}
 
 const processes = 10
 const filesOfEach = 20
@@ -30,8 +23,8 @@ const filesOfEach = 20
 const working = (cluster: Cluster): string => `
 set -e
 ${guestNetwork}
-${mountOf(cluster, 'n1', '/mnt/a')}
-${mountOf(cluster, 'n2', '/mnt/b', ',noac')}
+${nfsMount(cluster, 'n1', '/mnt/a')}
+${nfsMount(cluster, 'n2', '/mnt/b', ',noac')}
 echo MOUNTED
 cd /mnt/a
 mkdir -p tree/inner

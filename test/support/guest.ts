@@ -1,6 +1,6 @@
 /**
  * A guest: Debian's kernel under QEMU's own emulation, with an initramfs made here of busybox and what a test adds. Its
- * console is its only output. The kernel's package is fetched once, and kept in the user's cache folder.
+ * console is its only output. Debian's packages are fetched once, and kept in the user's cache folder.
  *
  * The initramfs is a cpio archive ("newc"), a header of text, a name and the bytes for each file:
  *
@@ -8,10 +8,12 @@
  *   │ 070701 │ 13 fields of 8 hex digits   │ name │ zeroes, to 4    │ bytes │ zeroes, to 4    │ … TRAILER!!!
  *   └────────┴─────────────────────────────┴──────┴─────────────────┴───────┴─────────────────┘
  */
+import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import type { Cluster } from './cluster.ts'
 import { run } from './run.ts'
 
 const cacheFolder = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ndfs-test')
@@ -25,7 +27,7 @@ export interface Kernel {
   readonly modules: readonly string[]
 }
 
-/** Debian's kernel, from its package; `apt-get download` needs no rights. `modules`: those that the guest loads. */
+/** Debian's kernel, from its package. `modules`: those that the guest loads. */
 export async function debianKernel(modules: readonly string[] = blockModules): Promise<Kernel> {
   const folder = join(cacheFolder, 'kernel')
   if (!existsSync(folder)) await fetchKernel(folder)
@@ -40,19 +42,38 @@ export async function debianKernel(modules: readonly string[] = blockModules): P
 }
 
 async function fetchKernel(folder: string): Promise<void> {
-  const making = `${folder}.${process.pid}`
-  rmSync(making, { recursive: true, force: true })
-  mkdirSync(making, { recursive: true })
   const depends = await run('apt-cache', ['depends', 'linux-image-amd64'])
   const [name] = /linux-image-\d\S*/.exec(depends) ?? []
   if (name === undefined) throw new Error(`apt-cache names no kernel. Run apt-get update.\n${depends}`)
-  await run('apt-get', ['-qq', 'download', name], { cwd: making, seconds: 240 })
-  const [archive] = readdirSync(making)
-  await run('dpkg', ['-x', archive, '.'], { cwd: making })
-  rmSync(join(making, archive))
-  const [version] = readdirSync(join(making, 'lib/modules'))
-  // Debian keeps /lib in /usr by now: depmod is told where this one is.
-  await run('/usr/sbin/depmod', ['-b', making, version])
+  await unpack([name], folder, async (making) => {
+    const [version] = readdirSync(join(making, 'lib/modules'))
+    // Debian keeps /lib in /usr by now: depmod is told where this one is.
+    await run('/usr/sbin/depmod', ['-b', making, version])
+  })
+}
+
+/** A folder with the files of Debian's packages, which need not be installed. */
+export async function debianFiles(...packages: string[]): Promise<string> {
+  const folder = join(cacheFolder, packages.join('+'))
+  if (!existsSync(folder)) await unpack(packages, folder)
+  return folder
+}
+
+/** `apt-get download` needs no rights. The folder is there when all is in it. */
+async function unpack(
+  packages: readonly string[],
+  folder: string,
+  finish: (making: string) => Promise<void> = async () => undefined,
+): Promise<void> {
+  const making = `${folder}.${process.pid}`
+  rmSync(making, { recursive: true, force: true })
+  mkdirSync(making, { recursive: true })
+  await run('apt-get', ['-qq', 'download', ...packages], { cwd: making, seconds: 240 })
+  for (const archive of readdirSync(making).filter((name) => name.endsWith('.deb'))) {
+    await run('dpkg', ['-x', archive, '.'], { cwd: making })
+    rmSync(join(making, archive))
+  }
+  await finish(making)
   renameSync(making, folder)
 }
 
@@ -77,12 +98,16 @@ export function inOrder(modulesDep: string, modulesWanted: readonly string[]): s
   return [...ordered]
 }
 
-/** Makes the initramfs at `path`. `init`: the shell script that is the guest's first process, after the usual mounts. */
+/**
+ * Makes the initramfs at `path`. `init`: the shell script that is the guest's first process, after the usual mounts. `files`: where they are
+ * in the guest, and where here.
+ */
 export async function makeInitramfs(
   path: string,
   kernel: Kernel,
   programs: readonly string[],
   init: string,
+  files: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const archive = new Archive()
   const modules = kernel.modules.map((module) => ({
@@ -95,6 +120,7 @@ export async function makeInitramfs(
     for (const library of await librariesOf(program))
       archive.add(library.slice(1), readFileSync(library), 0o755)
   }
+  for (const [name, file] of Object.entries(files)) archive.add(name, readFileSync(file), 0o755)
   const script = [
     '#!/bin/busybox sh',
     'export PATH=/bin',
@@ -170,6 +196,14 @@ ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 route add default gw ${hostOfGuest}
 `
+
+/** Mounts the container `vms` by a node. `more`: further options, a comma before each. */
+export function nfsMount(cluster: Cluster, node: string, folder: string, more = ''): string {
+  const port = cluster.node(node).nfs?.address.split(':')[1]
+  assert(port !== undefined, `${node} serves no NFS`)
+  const options = `vers=3,nolock,proto=tcp,mountproto=tcp,addr=${hostOfGuest},port=${port},mountport=${port}${more}`
+  return `mkdir -p ${folder}; mount -t nfs -o ${options} ${hostOfGuest}:/vms ${folder}`
+}
 
 const machineWords = (kernel: Kernel, initramfs: string): string[] => [
   ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '512'],

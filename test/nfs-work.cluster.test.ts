@@ -1,0 +1,150 @@
+/** Programs that were not written for this, at work in a guest that has a container mounted by two nodes. */
+import assert from 'node:assert/strict'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Cluster, withCluster } from './support/cluster.ts'
+import {
+  debianFiles,
+  debianKernel,
+  guestNetwork,
+  makeInitramfs,
+  networkGuestWords,
+  nfsModules,
+  nfsMount,
+} from './support/guest.ts'
+import { figure, run, type Service } from './support/run.ts'
+import { without } from './support/tools.ts'
+
+const skip = without('qemu-system-x86_64', 'busybox', 'depmod', 'apt-get', 'ldd', 'fio')
+
+/** What /mnt/a does is seen by /mnt/b, which asks each time whether what it remembers is old; `told` says how long a step took. */
+const bothMounts = (cluster: Cluster): string => `
+set -e
+${guestNetwork}
+${nfsMount(cluster, 'n1', '/mnt/a')}
+${nfsMount(cluster, 'n2', '/mnt/b', ',noac')}
+told() { echo "TOLD $1 after $(($(date +%s) - begun)) s"; begun=$(date +%s); }
+begun=$(date +%s)
+echo MOUNTED
+`
+
+/** The sum of main.c below. */
+const sum = Array.from({ length: 1999 }, (_, i) => i + 1).reduce(
+  (total, i) => total + Math.sin(i) * i ** 0.3 + Math.exp(-i / 100) + Math.log(i) - Math.cbrt(i),
+  0,
+)
+
+/** newlib's mathematics, of 124 C files; two more are not for tcc. */
+const building = (cluster: Cluster, seed: number): string => `
+${bothMounts(cluster)}
+cd /mnt/a
+tar -xf /tree.tar
+rm libm/common/s_ilogb.c libm/common/s_remquo.c
+told UNPACKED
+mkdir objects
+cat > main.c <<'END'
+extern int printf(const char *, ...);
+extern double sin(double), pow(double, double), exp(double), log(double), cbrt(double);
+static int number;
+int *__errno(void) { return &number; }
+int main(void) {
+  double sum = 0;
+  for (int i = 1; i < 2000; i++) sum += sin(i) * pow(i, 0.3) + exp(-i / 100.0) + log(i) - cbrt(i);
+  return printf("SUM %.12f\\n", sum), 0;
+}
+END
+words="-D__INTPTR_TYPE__=long -D__INT32_TYPE__=int -nostdinc -I/usr/lib/x86_64-linux-gnu/tcc/include -Ilibc/include -Ilibm/common"
+compile() {
+  for file in libm/$1/*.c; do
+    name=\${file##*/}
+    tcc $words -w -c -o objects/\${name%.c}.o $file
+    echo "COMPILED $name"
+  done
+}
+compile math > /tmp/math & compile common
+wait
+told COMPILED
+ls objects | wc -l | sed 's/^/OBJECTS /'
+tcc -ar rcs libm.a objects/*.o
+tcc -o program main.c libm.a
+told LINKED
+cd /mnt/b && ./program
+mkdir /tmp/tree && tar -xf /tree.tar -C /tmp/tree
+diff -r /tmp/tree/libm/math libm/math && echo SAME
+tcc -o /bin/random-file /random-file.c
+told COMPARED
+echo "SEED ${seed}"; random-file /mnt/a/random /mnt/b/random ${seed} 300 | sed 's/^/RANDOM /'
+told RANDOM
+cd /
+for words in '--rw=write --size=640k' '--rw=randwrite --size=1m'; do
+  all="--name=grows --bs=4k --direct=1 --verify=crc32c --thread --eta=never --output=/tmp/fio $words"
+  fio $all --filename=/mnt/a/grows --do_verify=0 || cat /tmp/fio
+  fio $all --filename=/mnt/b/grows --verify_only && echo "VERIFIED $words" || cat /tmp/fio
+done
+told VERIFIED
+umount /mnt/a && umount /mnt/b && echo UNMOUNTED
+`
+
+/** What tcc needs in the guest beside itself, and what it compiles there. */
+async function compilerFiles(tcc: string, scratch: string): Promise<Record<string, string>> {
+  const sources = await debianFiles('newlib-source')
+  const tree = join(scratch, 'tree')
+  mkdirSync(tree)
+  const archive = join(sources, 'usr/src/newlib')
+  const [name] = readdirSync(archive)
+  const wanted = ['libm/math', 'libm/common', 'libc/include']
+  const within = 'newlib-salsa/newlib'
+  await run('tar', [
+    ...['-xJf', join(archive, name), '-C', tree, '--strip-components', '2'],
+    // Without those for `float` and `long double`.
+    ...['--exclude', '*/libm/*/?f_*', '--exclude', '*/libm/*l.c'],
+    ...wanted.map((folder) => `${within}/${folder}`),
+  ])
+  await run('tar', ['-cf', join(scratch, 'tree.tar'), '-C', tree, ...wanted])
+  const libraries = 'usr/lib/x86_64-linux-gnu'
+  const names = ['crt1.o', 'crti.o', 'crtn.o', 'libc.so', 'libc_nonshared.a', 'tcc/libtcc1.a']
+  const headers = readdirSync(join(tcc, libraries, 'tcc/include')).map((header) => `tcc/include/${header}`)
+  return {
+    ...Object.fromEntries(
+      [...names, ...headers].map((each) => [`${libraries}/${each}`, join(tcc, libraries, each)]),
+    ),
+    // Where libc.so.6 itself looks for it.
+    'lib/x86_64-linux-gnu/ld-linux-x86-64.so.2': '/lib64/ld-linux-x86-64.so.2',
+    'tree.tar': join(scratch, 'tree.tar'),
+    'random-file.c': join(import.meta.dirname, 'support/random-file.c'),
+  }
+}
+
+test(
+  'a source tree is built on a container, its program is right; random operations and fio are right by another node; a killed node is no more than a delay (R1 R10 R16 R18)',
+  { skip, timeout: 600_000 },
+  () =>
+    withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
+      await cluster.ndfs('container', 'create', 'vms')
+      const kernel = await debianKernel(nfsModules)
+      const initramfs = join(cluster.scratch, 'work.gz')
+      const tcc = await debianFiles('tcc', 'libc6-dev')
+      const files = await compilerFiles(tcc, cluster.scratch)
+      const programs = ['/usr/bin/fio', join(tcc, 'usr/bin/tcc')]
+      await makeInitramfs(initramfs, kernel, programs, building(cluster, Date.now() % 1_000_000), files)
+      const begun = performance.now()
+      const guest = cluster.service('qemu-system-x86_64', networkGuestWords(kernel, initramfs))
+      await said(guest, 'COMPILED s_', 240)
+      await cluster.kill('n1')
+      await cluster.startNode('n1')
+      await said(guest, 'TOLD COMPARED', 240)
+      await said(guest, 'GUEST-ENDED', 240)
+      const { output } = guest
+      for (const [, step] of output.matchAll(/TOLD (.*)\r/g)) figure(`in a guest on NFS: ${step}`)
+      figure(`all of it in ${((performance.now() - begun) / 1000).toFixed(0)} s`)
+      for (const right of ['OBJECTS 124', 'SAME', 'RANDOM GOOD', 'UNMOUNTED'])
+        assert.ok(output.includes(right), `not ${right}:\n${output}`)
+      assert.equal([...output.matchAll(/VERIFIED --/g)].length, 2, output)
+      const [, told] = /SUM (\S+)/.exec(output) ?? []
+      assert.ok(Math.abs(Number(told) - sum) < 1e-8, `${told}, not ${sum}`)
+    }),
+)
+
+const said = (guest: Service, what: string, seconds: number): Promise<void> =>
+  guest.until(`it says ${what}`, () => guest.output.includes(what), seconds)
