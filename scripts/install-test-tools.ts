@@ -22,6 +22,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-utils': ['qemu-img', 'qemu-io'],
   rpcbind: ['rpcbind', 'rpcinfo'],
+  sqlite3: ['sqlite3'],
   strace: ['strace'],
   'util-linux': ['unshare'],
   xfsprogs: ['mkfs.xfs'],

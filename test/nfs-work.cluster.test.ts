@@ -1,5 +1,6 @@
 /** Programs that were not written for this, at work in a guest that has a container mounted by two nodes. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -16,7 +17,7 @@ import {
 import { figure, run, type Service } from './support/run.ts'
 import { without } from './support/tools.ts'
 
-const skip = without('qemu-system-x86_64', 'busybox', 'depmod', 'apt-get', 'ldd', 'fio')
+const skip = without('qemu-system-x86_64', 'busybox', 'depmod', 'apt-get', 'ldd', 'fio', 'sqlite3')
 
 /** What /mnt/a does is seen by /mnt/b, which asks each time whether what it remembers is old; `told` says how long a step took. */
 const bothMounts = (cluster: Cluster): string => `
@@ -145,6 +146,71 @@ test(
       assert.ok(Math.abs(Number(told) - sum) < 1e-8, `${told}, not ${sum}`)
     }),
 )
+
+const transactions = 1000
+
+/** One transaction after the other, from where the database stands; each is told when it is committed. */
+const banking = (cluster: Cluster): string => `
+${bothMounts(cluster)}
+cd /mnt/a
+[ -s bank.db ] || sqlite3 bank.db 'create table t(n integer primary key, bytes blob)'
+echo "JOURNAL $(sqlite3 bank.db 'pragma journal_mode')"
+echo "CHECK $(sqlite3 bank.db 'pragma integrity_check')"
+last=$(sqlite3 bank.db 'select coalesce(max(n), 0) from t')
+echo "HELD $last $(sqlite3 bank.db 'select count(*) from t')"
+for n in $(seq $((last + 1)) ${transactions}); do
+  echo "insert into t values($n, randomblob(800)); select 'DONE $n';"
+done | sqlite3 bank.db
+told TRANSACTIONS
+cd /mnt/b
+echo "CHECK-ELSEWHERE $(sqlite3 -readonly bank.db 'pragma integrity_check')"
+echo "HELD-ELSEWHERE $(sqlite3 -readonly bank.db 'select count(*) from t') of $(stat -c %s bank.db)"
+cd / && umount /mnt/a && umount /mnt/b && echo UNMOUNTED
+`
+
+test(
+  'SQLite on a container: a guest that loses its power in the middle of transactions has all that were committed, and goes on while its node is killed (R1 R10 R18)',
+  { skip, timeout: 600_000 },
+  () =>
+    withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
+      await cluster.ndfs('container', 'create', 'vms')
+      const kernel = await debianKernel(nfsModules)
+      const initramfs = join(cluster.scratch, 'bank.gz')
+      await makeInitramfs(initramfs, kernel, ['/usr/bin/sqlite3'], banking(cluster))
+      const words = networkGuestWords(kernel, initramfs)
+      const first = cluster.service('qemu-system-x86_64', words)
+      await said(first, 'DONE 400', 300)
+      const closed = once(first.child, 'close')
+      first.child.kill('SIGKILL')
+      await closed
+      const committed = last(first.output, /DONE (\d+)\r/g)
+
+      const second = cluster.service('qemu-system-x86_64', words)
+      await said(second, 'HELD ', 120)
+      await said(second, 'DONE ', 60)
+      const begun = second.output
+      assert.match(begun, /JOURNAL delete/)
+      assert.match(begun, /CHECK ok/)
+      const [, highest, count] = /HELD (\d+) (\d+)/.exec(begun) ?? []
+      assert.ok(Number(highest) >= committed, `${committed} were committed, ${highest} are there`)
+      assert.equal(count, highest)
+      await said(second, 'DONE 600', 300)
+      await cluster.kill('n1')
+      await cluster.startNode('n1')
+      await said(second, 'GUEST-ENDED', 300)
+      const { output } = second
+      assert.match(output, /CHECK-ELSEWHERE ok/)
+      const [, all, bytes] = /HELD-ELSEWHERE (\d+) of (\d+)/.exec(output) ?? []
+      assert.equal(Number(all), transactions, output)
+      assert.ok(Number(bytes) > 512 * 1024, 'it became a vDisk meanwhile')
+      assert.match(output, /UNMOUNTED/)
+      figure(
+        `SQLite on NFS in a guest: ${Number(highest)} and ${transactions - Number(highest)} transactions, ${/TOLD (.*)\r/.exec(output)?.[1]}`,
+      )
+    }),
+)
+
+const last = (output: string, what: RegExp): number => Number([...output.matchAll(what)].at(-1)?.[1] ?? 0)
 
 const said = (guest: Service, what: string, seconds: number): Promise<void> =>
   guest.until(`it says ${what}`, () => guest.output.includes(what), seconds)
