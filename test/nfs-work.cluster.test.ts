@@ -210,6 +210,84 @@ test(
     }),
 )
 
+/** What ESXi does with its lock files by NFS version 3, in seconds instead of tens of them; a and b are two hosts at two nodes. */
+const locking = (cluster: Cluster): string => `
+set -e
+${guestNetwork}
+${nfsMount(cluster, 'n1', '/mnt/a', ',noac')}
+${nfsMount(cluster, 'n2', '/mnt/b', ',noac')}
+mkdir /mnt/a/vm
+echo disk > /mnt/a/vm/flat.vmdk
+id=$(stat -c %i /mnt/a/vm/flat.vmdk)
+[ $(stat -c %i /mnt/b/vm/flat.vmdk) = $id ] && echo SAME-ID
+lock=vm/.lck-$(printf %016x $id | sed 's/\\(..\\)\\(..\\)\\(..\\)\\(..\\)\\(..\\)\\(..\\)\\(..\\)\\(..\\)/\\8\\7\\6\\5\\4\\3\\2\\1/')
+echo "LOCK $lock"
+content() { printf 'HOST-%s BEAT %05d' $1 $2 | dd bs=84 count=1 conv=sync 2>/dev/null; }
+take() { (set -C; content $1 0 > /mnt/$1/$lock) 2>/dev/null; }
+beat() { content $1 $2 | dd of=/mnt/$1/$lock bs=84 conv=notrunc 2>/dev/null; }
+read_by() { tr -d '\\0' < /mnt/$1/$lock; }
+
+# Both want it at once: one gets it.
+for round in $(seq 20); do
+  rm -f /tmp/won
+  for host in a b; do (take $host && echo $host >> /tmp/won) & done
+  wait
+  won=$(cat /tmp/won)
+  for host in a b; do
+    [ "$(read_by $host)" = "HOST-$won BEAT 00000" ] || echo "WRONG in round $round: $won, $(read_by $host)"
+  done
+  rm /mnt/$won/$lock
+done
+echo RACED
+
+# Its holder writes it anew each second; who reads it twice sees that, and never half of it.
+take a
+(for i in $(seq 8); do sleep 1; beat a $i; done) &
+take b && echo 'WRONG: taken twice'
+before=$(read_by b)
+sleep 2
+[ "$(read_by b)" = "$before" ] || echo ALIVE
+for i in $(seq 20); do
+  [ $(wc -c < /mnt/b/$lock) = 84 ] || echo 'WRONG: not whole'
+  case "$(read_by b)" in 'HOST-a BEAT 0000'?) ;; *) echo "WRONG: $(read_by b)" ;; esac
+done
+wait
+
+# The holder is dead: it stays as it is. Of two that break it one does, and takes it.
+before=$(read_by b)
+sleep 3
+[ "$(read_by b)" = "$before" ] && echo STALE
+for host in a b; do (mv /mnt/$host/$lock /mnt/$host/$lock.$host 2>/dev/null && echo $host >> /tmp/broke) & done
+wait
+broke=$(cat /tmp/broke)
+rm /mnt/$broke/$lock.$broke
+take $broke
+for host in a b; do
+  [ "$(read_by $host)" = "HOST-$broke BEAT 00000" ] || echo "WRONG: $broke broke it, $(read_by $host) has it"
+done
+[ "$(ls -A /mnt/a/vm | wc -l) $(ls -A /mnt/b/vm | wc -l)" = '2 2' ] && echo TAKEN
+umount /mnt/a && umount /mnt/b && echo UNMOUNTED
+`
+
+test(
+  "ESXi's lock files, by two nodes: one of two gets the lock, its heartbeat is seen whole, and a stale lock is broken by one (R16)",
+  { skip, timeout: 300_000 },
+  () =>
+    withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
+      await cluster.ndfs('container', 'create', 'vms')
+      const kernel = await debianKernel(nfsModules)
+      const initramfs = join(cluster.scratch, 'locks.gz')
+      await makeInitramfs(initramfs, kernel, [], locking(cluster))
+      const guest = cluster.service('qemu-system-x86_64', networkGuestWords(kernel, initramfs))
+      await said(guest, 'GUEST-ENDED', 200)
+      const { output } = guest
+      assert.doesNotMatch(output, /WRONG/)
+      assert.match(output, /LOCK vm\/\.lck-[0-9a-f]{16}\r/)
+      for (const right of ['SAME-ID', 'RACED', 'ALIVE', 'STALE', 'TAKEN', 'UNMOUNTED'])
+        assert.ok(output.includes(right), `not ${right}:\n${output}`)
+    }),
+)
+
 const last = (output: string, what: RegExp): number => Number([...output.matchAll(what)].at(-1)?.[1] ?? 0)
 
 const said = (guest: Service, what: string, seconds: number): Promise<void> =>
