@@ -266,11 +266,19 @@ for host in a b; do
   [ "$(read_by $host)" = "HOST-$broke BEAT 00000" ] || echo "WRONG: $broke broke it, $(read_by $host) has it"
 done
 [ "$(ls -A /mnt/a/vm | wc -l) $(ls -A /mnt/b/vm | wc -l)" = '2 2' ] && echo TAKEN
+
+# Appended by turns, byte by byte, while it becomes a vDisk.
+head -c $((512 * 1024 - 20)) /dev/zero > /mnt/a/log
+for i in $(seq 20); do printf a >> /mnt/a/log; printf b >> /mnt/b/log; done
+for host in a b; do
+  [ $(wc -c < /mnt/$host/log) = $((512 * 1024 + 20)) ] || echo "WRONG: $(wc -c < /mnt/$host/log) bytes"
+  [ $(tail -c 40 /mnt/$host/log) = $(printf 'ab%.0s' $(seq 20)) ] && echo "APPENDED-$host"
+done
 umount /mnt/a && umount /mnt/b && echo UNMOUNTED
 `
 
 test(
-  "ESXi's lock files, by two nodes: one of two gets the lock, its heartbeat is seen whole, and a stale lock is broken by one (R16)",
+  "ESXi's lock files, by two nodes: one of two gets the lock, its heartbeat is seen whole, and a stale lock is broken by one; bytes appended by turns are right (R10 R16)",
   { skip, timeout: 300_000 },
   () =>
     withCluster({ disks: ['flash:4GiB'] }, async (cluster) => {
@@ -283,7 +291,16 @@ test(
       const { output } = guest
       assert.doesNotMatch(output, /WRONG/)
       assert.match(output, /LOCK vm\/\.lck-[0-9a-f]{16}\r/)
-      for (const right of ['SAME-ID', 'RACED', 'ALIVE', 'STALE', 'TAKEN', 'UNMOUNTED'])
+      for (const right of [
+        'SAME-ID',
+        'RACED',
+        'ALIVE',
+        'STALE',
+        'TAKEN',
+        'APPENDED-a',
+        'APPENDED-b',
+        'UNMOUNTED',
+      ])
         assert.ok(output.includes(right), `not ${right}:\n${output}`)
     }),
 )
