@@ -76,8 +76,10 @@ export class ClusterChecks {
         name: key.slice('vdisk/'.length),
       }))
       const withFiles = containers.flatMap(({ key, value }) => {
-        const { root } = value as ContainerValue
-        return root === undefined ? [] : [{ name: key.slice('container/'.length), root: root as InodeId }]
+        const { root, deleting } = value as ContainerValue
+        return root === undefined || deleting
+          ? []
+          : [{ name: key.slice('container/'.length), root: root as InodeId }]
       })
       void check.run(picture, vdisks, withFiles)
     } catch (error) {

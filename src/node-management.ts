@@ -60,6 +60,7 @@ import type { NfsServer } from './stargate/front-end-adapter/nfs/nfs.ts'
 import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import { isNameOfFileVDisk, type NodeShares } from './node-shares.ts'
 import { encodeAsk } from './stargate/front-end-adapter/forwarding.ts'
+import type { InodeId } from './stargate/namespace/namespace.ts'
 import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import type { HostedDescription, RepairList } from './stargate/vdisk-controller/vdisk-controller.ts'
@@ -92,7 +93,7 @@ export interface NodeManagementOptions {
   readonly replicas: readonly OplogReplica[]
   readonly disks: readonly WatchedDisk[]
   readonly nbd: NbdServer
-  readonly shares: Pick<NodeShares, 'hasFiles'>
+  readonly shares: Pick<NodeShares, 'hasFiles' | 'clear'>
   readonly nfs: NfsServer
   /** Asks the other nodes what room their disks have. */
   readonly refreshSpaces: () => Promise<void>
@@ -128,6 +129,9 @@ interface KnownNode {
 
 /** A node that doesn't answer by then is shown without what only it knows. */
 const askTimeoutMs = 2000
+
+/** Looks at a container that is being deleted and doesn't get empty, as its rows are damaged. */
+const clearLooksMax = 3
 
 /** In maintenance, where nothing else is asked for: an hour. */
 const repairWaitsSecondsUsual = 3600
@@ -219,9 +223,11 @@ export class NodeManagement implements ManagementTarget {
     }
   }
 
-  async deleteContainer(name: string, { force }: { readonly force: boolean }): Promise<void> {
+  async deleteContainer(name: string, { force: asked }: { readonly force: boolean }): Promise<void> {
     const { zeus } = this.#options
     const container = await this.#containerKey(name)
+    // What was begun is ended.
+    const force = asked || (container.value as ContainerValue).deleting === true
     const vdisks = await zeus.list(`vdisk/${name}/`)
     if ((await this.#containerKey(name)).version !== container.version)
       throw new NdfsError(
@@ -243,9 +249,8 @@ export class NodeManagement implements ManagementTarget {
         `Cannot delete ${name}: it holds files. Mount it by NFS and delete them first, or use --force`,
         { name },
       )
-    // Those that were there: what has such a name by the time that it is its turn may be another's.
-    for (const vdisk of vdisks) await this.#deleteVDisk(vdisk, force)
-    await zeus.delete(container.key, container.version).catch(async (error: unknown) => {
+    const version = force ? await this.#clearContainer(name, container) : container.version
+    await zeus.delete(container.key, version).catch(async (error: unknown) => {
       if (!hasCode(error, 'CONFLICT')) throw error
       // Somebody else has deleted it; or it was changed, and is there still.
       if ((await zeus.get(container.key)) !== undefined)
@@ -253,6 +258,25 @@ export class NodeManagement implements ManagementTarget {
           name,
         })
     })
+  }
+
+  /**
+   * Everything in it goes, for nobody finds it any more. Whoever is interrupted asks again, and goes on with what is left. Its version
+   * in Zeus from then on.
+   */
+  async #clearContainer(name: string, { key, value, version: seen }: Versioned): Promise<number> {
+    const { zeus, shares } = this.#options
+    const container = value as ContainerValue
+    const version = container.deleting ? seen : await zeus.set(key, { ...container, deleting: true }, seen)
+    for (let looks = 1; ; looks++) {
+      const vdisks = await zeus.list(`vdisk/${name}/`)
+      // Read after them: those are of this container, and not of another that was made under its name since.
+      if ((await zeus.get(key))?.version !== version) return version
+      for (const vdisk of vdisks) await this.#deleteVDisk(vdisk, true)
+      const isEmpty = container.root === undefined || (await shares.clear(name, container.root as InodeId))
+      // Who had not heard yet that it goes may have made something in it.
+      if (vdisks.length === 0 && (isEmpty || looks >= clearLooksMax)) return version
+    }
   }
 
   // --- vDisks ----------------------------------------------------------------------------------------------------
@@ -272,8 +296,10 @@ export class NodeManagement implements ManagementTarget {
 
   async createVDisk({ container, name, sizeBytes }: NewVDisk): Promise<VDiskInfo> {
     const { zeus, controller, platform } = this.#options
-    const { copies } = await this.#container(container)
+    const { copies, deleting } = await this.#container(container)
     const full = nameOf({ container, name })
+    if (deleting)
+      throw new NdfsError('REFUSED', `Cannot create ${full}: ${container} is being deleted`, { container })
     if (isNameOfFileVDisk(name))
       throw new NdfsError(
         'REFUSED',

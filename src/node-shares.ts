@@ -48,18 +48,25 @@ export class NodeShares implements Shares {
 
   exports(): { readonly name: string; readonly rules: ExportRules }[] {
     const containers = [...this.#options.view.containers].sort(([one], [other]) => (one < other ? -1 : 1))
-    return containers.map(([name, { nfs }]) => ({ name, rules: rulesOf(nfs) }))
+    return containers.flatMap(([name, { nfs, deleting }]) =>
+      deleting ? [] : [{ name, rules: rulesOf(nfs) }],
+    )
   }
 
   async named(name: string): Promise<Share | undefined> {
     const known = this.#options.view.containers.get(name)
+    if (known?.deleting) return undefined
     const found = known?.root === undefined ? await this.#withRoot(name) : known
     return found?.root === undefined ? undefined : this.#share(name, found.root as InodeId, found)
   }
 
   ofRoot(root: InodeId): Share | Promise<Share | undefined> | undefined {
-    for (const [name, value] of this.#options.view.containers)
-      if (value.root === root) return this.#share(name, root, value)
+    const { containers } = this.#options.view
+    // It is asked with each call of a client.
+    const known = this.#shares.get(root)
+    const of = known && containers.get(known.name)
+    if (of && isOfRoot(of, root)) return known
+    for (const [name, value] of containers) if (isOfRoot(value, root)) return this.#share(name, root, value)
     return this.#lookForRoot(root)
   }
 
@@ -71,6 +78,14 @@ export class NodeShares implements Shares {
     if (value === undefined || root === undefined) return false
     const { entries } = await this.#share(name, root, value).namespace.list(root, 0n, 1)
     return entries.length > 0
+  }
+
+  /** Takes everything away that is in a container which nobody finds any more. False: something stays. */
+  async clear(name: string, root: InodeId): Promise<boolean> {
+    const namespace = createNamespace(this.#namespaceOf(name, root))
+    const vdisks = new ContainerFileVDisks(name, this.#options)
+    const { log } = this.#options.platform
+    return namespace.clear((inode) => deleteVDiskOf(inode, vdisks, log))
   }
 
   /** Deletes a vDisk that was made for a file, unless the file names it. True: it is gone. */
@@ -123,7 +138,7 @@ export class NodeShares implements Shares {
   /** This node may not have heard of it yet. */
   async #lookForRoot(root: InodeId): Promise<Share | undefined> {
     const containers = await this.#options.zeus.list('container/')
-    const found = containers.find(({ value }) => (value as ContainerValue).root === root)
+    const found = containers.find(({ value }) => isOfRoot(value as ContainerValue, root))
     if (found === undefined) return undefined
     return this.#share(found.key.slice('container/'.length), root, found.value as ContainerValue)
   }
@@ -135,6 +150,7 @@ export class NodeShares implements Shares {
       const found = await zeus.get(`container/${name}`)
       if (found === undefined) return undefined
       const value = found.value as ContainerValue
+      if (value.deleting) return undefined
       if (value.root !== undefined) return value
       // Odd: a directory's.
       const root = platform.chance.bytes(6).readUIntBE(0, 6) * 2 + 1
@@ -201,6 +217,8 @@ export const isNameOfFileVDisk = (name: string): boolean => /^file-\d+$/.test(na
 /** A key of the cluster's for one use: who has it has none for another. */
 export const secretFor = (key: Buffer, use: string): Buffer => createHmac('sha256', key).update(use).digest()
 
+const isOfRoot = (value: ContainerValue, root: number): boolean => value.root === root && !value.deleting
+
 class ContainerFileVDisks implements FileVDisks {
   readonly #container: string
   readonly #options: NodeSharesOptions
@@ -216,7 +234,7 @@ class ContainerFileVDisks implements FileVDisks {
     const { zeus, controller, platform } = this.#options
     // As Zeus has it: this node may not have heard of the container yet, and fewer copies than asked for would be a broken promise (I1).
     const found = await zeus.get(`container/${this.#container}`)
-    if (found === undefined)
+    if (found === undefined || (found.value as ContainerValue).deleting)
       throw new NdfsError('NOT_FOUND', `There is no container ${this.#container} any more`, {
         container: this.#container,
       })

@@ -205,5 +205,26 @@ test(
         60,
         500,
       )
+
+      // A container that is deleted leaves no rows but tombstones.
+      await cluster.ndfs('container', 'delete', 'vms', '--force')
+      await cluster.down()
+      changeStore(cluster, (database) => {
+        const left = database
+          .prepare<[], { key: string; value: Buffer }>(
+            `SELECT r.key, r.value FROM medusa_partitions p JOIN medusa_rows r ON r.partition = p.id
+             WHERE p.table_name IN ('inode', 'directory')`,
+          )
+          .all()
+        assert(left.length > 4)
+        const live = left.filter(
+          ({ key, value }) => key !== 'inode' || decodeInodeRow(value).type !== 'removed',
+        )
+        assert.deepEqual(live, [])
+        const names = database
+          .prepare("SELECT key FROM zeus_keys WHERE key LIKE '%vms%' AND json IS NOT NULL")
+          .all()
+        assert.deepEqual(names, [])
+      })
     }),
 )

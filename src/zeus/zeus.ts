@@ -103,6 +103,8 @@ export interface ContainerValue {
   readonly createdAt: number
   /** The inode of its root directory, from when files were first looked for in it. */
   readonly root?: number
+  /** Everything in it is being taken away: nobody finds it any more, but who deletes it. */
+  readonly deleting?: boolean
   /** Rules of its export by NFS, those that differ from the usual ones (export-rules.ts says what they mean). */
   readonly nfs?: ExportValue
 }

@@ -80,6 +80,8 @@ export class ContainerCheck {
     const { unfinished, stopped, vdisks } = this.#context
     const { root } = this.#parts
     const found = await findRow(this.#parts, root)
+    // The container was deleted.
+    if (found.state === 'found' && found.row.type === 'removed') return
     if (found.state !== 'found' || found.row.type !== 'directory')
       return this.#found(
         'damaged file',

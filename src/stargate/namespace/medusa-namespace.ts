@@ -3,6 +3,7 @@ import { Limit } from '../../base/limit.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Platform } from '../../platform/platform.ts'
 import * as attributes from './attributes.ts'
+import { clear } from './clear.ts'
 import * as content from './content.ts'
 import { ContainerCheck } from './check.ts'
 import { nameHash, type NameHash } from './cookies.ts'
@@ -66,8 +67,9 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     takePromotion: (id, vdisk, filler) => limit.run(() => attributes.takePromotion(parts, id, vdisk, filler)),
     endPromotion: (id, vdisk, filler) => limit.run(() => attributes.endPromotion(parts, id, vdisk, filler)),
     undoPromotion: (id, vdisk) => limit.run(() => attributes.undoPromotion(parts, id, vdisk)),
-    // By itself: else those who wait for their turn would wait for all files.
+    // These two by themselves: else those who wait for their turn would wait for all files.
     check: (context) => new ContainerCheck(parts, context).run(),
+    clear: (gone) => clear(parts, gone),
     disown: (id, vdisk) => limit.run(() => attributes.disown(parts, id, vdisk)),
   }
 }

@@ -250,4 +250,10 @@ export interface Namespace {
    * finding, and may be passed by. Memory: some KiB for each directory on the way from the root to where it is.
    */
   check(context: FileCheckContext): Promise<void>
+  /**
+   * Takes everything away, the root too: of a container that is being deleted, in which nobody makes anything any more. `gone`: told of
+   * each file that is no more. Interrupted, it goes on where it is called again. False: something stays, for it can't be read, or somebody
+   * was still at work.
+   */
+  clear(gone: (inode: Inode) => Promise<void>): Promise<boolean>
 }
