@@ -2,11 +2,14 @@
 import { type DiskRef, type GroupId, type NodeId, sameDisk } from './base/ids.ts'
 import { pageBytes } from './base/units.ts'
 import type { ClusterView } from './cluster-view.ts'
+import { FileScrub, type FileScrubRound } from './curator/file-scrub.ts'
 import { Scrub, type ScrubProgress, type ScrubTold } from './curator/scrub.ts'
 import type { Disk } from './disk/disk.ts'
 import type { Sample } from './management/management.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Clock, Log } from './platform/platform.ts'
+import type { NodeShares } from './node-shares.ts'
+import type { InodeId } from './stargate/namespace/namespace.ts'
 import type { CopyRef, ExtentStore } from './stargate/extent-store/extent-store.ts'
 import {
   checkCopy,
@@ -28,6 +31,7 @@ export interface NodeScrubOptions {
   readonly extents: ExtentStore
   readonly disks: readonly Disk[]
   readonly wrongCopies: WrongCopies
+  readonly shares: Pick<NodeShares, 'check'>
   readonly admit: (work: 'scrub', bytes: number) => Promise<() => void>
   /** Where nobody has set another. */
   readonly usualPeriodMs: number
@@ -38,6 +42,7 @@ const settingKey = 'scrubbing'
 export class NodeScrub {
   readonly #options: NodeScrubOptions
   readonly #scrub: Scrub
+  readonly #files: FileScrub
   readonly #watch: Watch
   #setting: ScrubSettingValue | undefined
 
@@ -45,10 +50,10 @@ export class NodeScrub {
     this.#options = options
     const { clock, log, node, zeus } = options
     const key = `scrub/${node}`
+    const periodMs = (): number | undefined => (this.periodMs === 0 ? undefined : this.periodMs)
     this.#scrub = new Scrub(
       {
-        ...{ clock, log },
-        periodMs: () => (this.periodMs === 0 ? undefined : this.periodMs),
+        ...{ clock, log, periodMs },
         walk: (place) => {
           const vdisks = [...options.view.vdisks.values()].map(({ id }) => id)
           return walkCopies(options.medusa, vdisks, place, (disk) => this.#isHere(disk))
@@ -63,9 +68,28 @@ export class NodeScrub {
       },
       walkBegins,
     )
+    const filesKey = `scrub-files/${node}`
+    this.#files = new FileScrub({
+      ...{ clock, log, periodMs },
+      containers: () => {
+        const nodes = options.view.liveNodes()
+        return [...options.view.containers].flatMap(([name, { root, deleting }]) =>
+          root === undefined || deleting || nodes[root % nodes.length] !== node
+            ? []
+            : [{ name, root: root as InodeId }],
+        )
+      },
+      admit: (bytes) => options.admit('scrub', bytes),
+      check: ({ name, root }, context) => options.shares.check(name, root, context),
+      load: async () => (await zeus.get(filesKey))?.value as FileScrubRound | undefined,
+      save: async (round) => {
+        await zeus.set(filesKey, round)
+      },
+    })
     this.#watch = zeus.watch(settingKey, (_, now) => {
       this.#setting = now?.value as ScrubSettingValue | undefined
       this.#scrub.look()
+      this.#files.look()
     })
   }
 
@@ -76,15 +100,18 @@ export class NodeScrub {
 
   start(): void {
     this.#scrub.start()
+    this.#files.start()
   }
 
   stop(): void {
     this.#watch.stop()
     this.#scrub.stop()
+    this.#files.stop()
   }
 
-  describe(): ScrubTold | undefined {
-    return this.#scrub.describe()
+  describe(): (ScrubTold & { readonly damagedFiles: number }) | undefined {
+    const told = this.#scrub.describe()
+    return told && { ...told, damagedFiles: this.#files.found }
   }
 
   /** For all nodes, and for good. */
@@ -94,6 +121,7 @@ export class NodeScrub {
     // Who has set it sees it at once.
     this.#setting = value
     this.#scrub.look()
+    this.#files.look()
   }
 
   samples(): Sample[] {
@@ -118,6 +146,12 @@ export class NodeScrub {
             sample('gauge', 'scrub_wrong_copies', 'Wrong copies that the scrub found, ever.', told.found),
             sample('gauge', 'scrub_repaired_copies', 'Of them, those that were made anew.', told.repaired),
             sample('gauge', 'scrub_waiting_copies', 'Of them, those that are still to be.', told.waiting),
+            sample(
+              'gauge',
+              'scrub_damaged_files',
+              'Damaged files and wrong names that the scrub of files has found in its last round.',
+              told.damagedFiles,
+            ),
             sample(
               'gauge',
               'scrub_last_complete_timestamp_seconds',

@@ -414,7 +414,7 @@ export async function startNode(options: NodeOptions) {
     admit: admitMaintenance,
   })
   const scrub = new NodeScrub({
-    ...{ clock, log, node, zeus, medusa, view, extents, disks, wrongCopies },
+    ...{ clock, log, node, zeus, medusa, view, extents, disks, wrongCopies, shares },
     admit: admitMaintenance,
     usualPeriodMs: pace.scrubEveryMs,
   })

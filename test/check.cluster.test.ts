@@ -205,6 +205,12 @@ test(
         60,
         500,
       )
+      await until(
+        'the scrub tells of the damaged file',
+        async () => (await cluster.ndfs('status')).includes('the scrub found 1 damaged file or wrong name: '),
+        60,
+        500,
+      )
 
       // A container that is deleted leaves no rows but tombstones.
       await cluster.ndfs('container', 'delete', 'vms', '--force')

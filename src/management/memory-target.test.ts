@@ -265,7 +265,7 @@ export class MemoryTarget implements ManagementTarget {
   #scrub: ScrubInfo = scrubInfoOf(14 * 24 * 3600, [
     {
       ...{ node: 'n1', progress: 0.43, begunAt: 1, lastCompleteAt: 1_700_000_000_000 },
-      ...{ copies: 7, bytes: 28 * MiB, found: 3, repaired: 2, waiting: 1 },
+      ...{ copies: 7, bytes: 28 * MiB, found: 3, repaired: 2, waiting: 1, damagedFiles: 0 },
     },
   ])
 

@@ -7,6 +7,8 @@ const count = (description: string) =>
 const time = (description: string) => Type.Integer({ description: `${description} Milliseconds since 1970.` })
 const share = (description: string) => Type.Number({ minimum: 0, maximum: 1, description })
 const often = 'Every copy is read and verified once in so many seconds; 0: none is.'
+const filesDescription =
+  'Damaged files and wrong names in containers, as the last rounds have found them; `ndfs check` says which.'
 const everySeconds = count(often)
 
 export const scrubNodeSchema = Type.Object(
@@ -20,6 +22,7 @@ export const scrubNodeSchema = Type.Object(
     found: count('Wrong copies that its scrub has found, ever.'),
     repaired: count('Of them, those that were made anew.'),
     waiting: count('Of them, those that are still to be made anew.'),
+    damagedFiles: count(filesDescription),
   },
   closed,
 )
@@ -35,6 +38,7 @@ export const scrubInfoSchema = Type.Object(
     found: count('Wrong copies that were found, ever.'),
     repaired: count('Of them, those that were made anew.'),
     waiting: count('Of them, those that are still to be made anew.'),
+    damagedFiles: count(filesDescription),
     nodes: Type.Array(scrubNodeSchema, { description: 'Those that answer.' }),
   },
   closed,
@@ -68,12 +72,13 @@ export function scrubInfoOf(every: number, nodes: readonly ScrubNode[]): ScrubIn
     found: sum(({ found }) => found),
     repaired: sum(({ repaired }) => repaired),
     waiting: sum(({ waiting }) => waiting),
+    damagedFiles: sum(({ damagedFiles }) => damagedFiles),
     nodes: [...nodes],
   }
 }
 
 /** What is wrong with it, as `ndfs status` shows it. */
-export function scrubProblems({ everySeconds: every, waiting }: ScrubSum): string[] {
+export function scrubProblems({ everySeconds: every, waiting, damagedFiles }: ScrubSum): string[] {
   return [
     ...(every === 0
       ? ['copies are not scrubbed: one that rots is found when it is read. `ndfs scrub set --every 14d`']
@@ -81,6 +86,11 @@ export function scrubProblems({ everySeconds: every, waiting }: ScrubSum): strin
     ...(waiting > 0
       ? [
           `${waiting} wrong ${waiting === 1 ? 'copy that the scrub found is' : 'copies that the scrub found are'} still to be made anew`,
+        ]
+      : []),
+    ...(damagedFiles > 0
+      ? [
+          `the scrub found ${damagedFiles} damaged ${damagedFiles === 1 ? 'file or wrong name' : 'files or wrong names'}: \`ndfs check\` says which`,
         ]
       : []),
   ]

@@ -121,7 +121,7 @@ export class ContainerCheck {
           )
       }),
     )
-    checked('directory', 0)
+    await checked('directory', 0)
     await this.#checkCount(directory, counted)
   }
 
@@ -212,7 +212,7 @@ export class ContainerCheck {
     const [first, ...others] = row.names
     if (first.directory !== at.directory || !first.name.equals(at.name)) return
     const bytes = await this.#checkContent(seen, row)
-    this.#context.checked('file', bytes)
+    await this.#context.checked('file', bytes)
     for (const name of others) await this.#checkName(seen, row, name)
   }
 

@@ -14,6 +14,7 @@
  */
 import type { VDiskId } from '../../base/ids.ts'
 import { KiB } from '../../base/units.ts'
+import type { Maybe } from '../io/io.ts'
 
 declare const inodeIdKind: unique symbol
 /** Below 2^53. Odd: a directory. */
@@ -158,8 +159,8 @@ export interface FileCheckContext {
   /** Before so many bytes are read. */
   readonly admit: (bytes: number) => Promise<() => void>
   readonly found: (finding: FileFinding) => void
-  /** A file that was read, and its bytes that lie here; or a directory. */
-  readonly checked: (what: 'file' | 'directory', bytes: number) => void
+  /** A file that was read, and its bytes that lie here; or a directory. It goes on when that resolves. */
+  readonly checked: (what: 'file' | 'directory', bytes: number) => Maybe<void>
   /** What somebody left who died at work, or is at work now: it does no harm, and is cleared away. */
   readonly leftOver: (what: 'entry' | 'vdisk', sentence: string) => void
   readonly unfinished: (what: string) => void
