@@ -45,13 +45,17 @@ export class FileClients {
     this.container = container
     this.#root = root
     this.#callers = Array.from(
-      { length: treeHands + contentHands },
+      { length: 2 * treeHands + contentHands },
       (_, i) => new NfsCaller(cluster, `${container}-${i + 1}`, host, this.counts),
     )
     const now = (): number => cluster.world.now
     const common = { ...options, name: container, root, now }
-    this.#trees = new TreeWork({ ...common, callers: this.#callers.slice(0, treeHands) })
-    this.#contents = new ContentWork({ ...common, callers: this.#callers.slice(treeHands) })
+    const [callers, twins] = [
+      this.#callers.slice(0, treeHands),
+      this.#callers.slice(treeHands, 2 * treeHands),
+    ]
+    this.#trees = new TreeWork({ ...common, callers, twins })
+    this.#contents = new ContentWork({ ...common, callers: this.#callers.slice(2 * treeHands) })
   }
 
   get does(): string {

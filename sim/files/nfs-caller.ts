@@ -2,8 +2,9 @@
  * One hand of a client of the NFS datastore: one call at a time, through any node, over the virtual network.
  *
  *  1. A call without an answer is sent again under its number, over a new connection, to the same node or to another.
- *  2. What was sent to one process, however often, is done once at most: it keeps its answers. So that is one *sending*: it was called when it was
- *     sent first, and has an answer, or none; then it may be done at any time from then on. Another process knows nothing of it: a sending of its own.
+ *  2. What changes names or attributes is done once at most by one process, however often it gets it: it keeps its answers. So that is one
+ *     *sending*: it was called when it was sent first, and has an answer, or none; then it may be done at any time from then on. Another process
+ *     knows nothing of it, and nobody tells a WRITE from its repetition: those are sendings of their own.
  *  3. JUKEBOX is no answer: what was asked may have been done, or be done yet. After a while it is asked anew.
  *
  * Clients have addresses of the loopback's, each machine another: those may use a container by default.
@@ -43,8 +44,10 @@ const connectMs = 2_000
 const patienceMs = [3_000, 12_000] as const
 const sendingsMax = 8
 /** Of calls, those whose connection the client closes itself a moment later. */
-const breakShare = 0.02
-const breakAfterMs = [0, 6] as const
+const breakShare = 0.04
+const breakAfterMs = [0, 10] as const
+/** Of answers, those that are lost on their way, with the connection. */
+const lostShare = 0.015
 const jukeboxPauseMs = [20, 400] as const
 /** Of calls without an answer, those that are sent to the same node again. */
 const sameNodeShare = 0.6
@@ -77,7 +80,7 @@ export class NfsCaller {
     let sending: (Sending & { readonly xid: number; readonly to: Connection }) | undefined
     for (let sent = 0; sent < sendingsMax; sent++) {
       const connection = await this.#connected(sending, through)
-      if (sending === undefined || !isSameProcess(sending.to, connection)) {
+      if (sending?.call.once !== true || !isSameProcess(sending.to, connection)) {
         sending?.gaveUp?.()
         sending = { ...begin(), xid: connection.nextXid, to: connection }
       } else this.#counts.resent++
@@ -117,7 +120,8 @@ export class NfsCaller {
       ? this.#platform.clock.after(chance.between(...breakAfterMs), () => connection.client.close())
       : undefined
     try {
-      return decode(await connection.client.call(target, encode, chance.between(...patienceMs)))
+      const answer = decode(await connection.client.call(target, encode, chance.between(...patienceMs)))
+      return chance.happens(lostShare) ? undefined : answer
     } catch (error) {
       if (!hasCode(error, 'TIMED_OUT', 'PEER_UNREACHABLE')) throw error
       return undefined

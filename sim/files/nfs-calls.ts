@@ -48,6 +48,8 @@ export interface Answer {
 }
 
 export interface NfsCall {
+  /** Whoever gets it twice does it once. */
+  readonly once: boolean
   readonly target: RpcTarget
   readonly encode: (writer: XdrWriter) => void
   readonly decode: (reader: XdrReader) => Answer
@@ -57,11 +59,16 @@ const statuses = new Map<number, Nfs3Status>(
   Object.entries(nfs3Status).map(([name, number]) => [number, name as Nfs3Status]),
 )
 
+const onlyOnce: ReadonlySet<Nfs3Procedure> = new Set<Nfs3Procedure>([
+  ...(['setattr', 'create', 'mkdir', 'remove', 'rmdir', 'rename', 'link'] as const),
+])
+
 const call = (
   procedure: Nfs3Procedure,
   encode: (writer: XdrWriter) => void,
   decode: (reader: XdrReader, status: Nfs3Status) => Omit<Answer, 'status'>,
 ): NfsCall => ({
+  once: onlyOnce.has(procedure),
   target: { program: nfs3ProgramNumber, version: 3, procedure: nfs3Procedure[procedure] },
   encode,
   decode: (reader) => {
@@ -121,6 +128,7 @@ export type CreateHow = { readonly mode: 'unchecked' | 'guarded' } | { readonly 
 
 /** The handle of a container's root. */
 export const mount = (container: string): NfsCall => ({
+  once: false,
   target: { program: mount3ProgramNumber, version: 3, procedure: 1 },
   encode: (writer) => writer.text(`/${container}`),
   decode: (reader) => {

@@ -12,27 +12,51 @@ import type { Doing, Told } from './tree-model.ts'
 
 const names = ['a', 'b', 'c'] as const
 /** Of one tree; what hands have under way when they are reached comes on top. */
-const operationsOfTree = 36
+const operationsOfTree = 40
+/** Within a tree, between two operations of one hand, at the most: they are to meet. Between trees hands rest. */
+const burstPauseMs = 1.5
 /** Those that hands use again. */
 const knownMax = 3
+/** Of what hands do, that which is about the name of something else that was begun last. */
+const nearShare = 0.5
+/** Of what they do, that which is done with something else of the same name at the very same time: one hand has two callers for it. */
+const duelShare = 0.15
 
-/** Of a hundred. */
-const doings = [
-  ['rename', 28],
-  ['create', 20],
-  ['lookup', 13],
-  ['remove', 10],
-  ['mkdir', 8],
-  ['list', 8],
-  ['link', 5],
-  ['rmdir', 4],
-  ['times', 2],
-  ['getattr', 2],
-] as const
+type Drawn = Doing['kind'] | 'list'
+
+/** Of a hundred; trees are about files, or about directories. */
+const doings: readonly (readonly (readonly [Drawn, number])[])[] = [
+  [
+    ['rename', 30],
+    ['create', 17],
+    ['lookup', 16],
+    ['remove', 11],
+    ['mkdir', 4],
+    ['list', 6],
+    ['link', 8],
+    ['rmdir', 2],
+    ['times', 3],
+    ['getattr', 3],
+  ],
+  [
+    ['rename', 26],
+    ['mkdir', 22],
+    ['create', 18],
+    ['rmdir', 12],
+    ['lookup', 8],
+    ['list', 6],
+    ['remove', 8],
+  ],
+]
 
 interface Known {
   readonly id: string
   readonly handle: Buffer
+}
+
+interface Place {
+  readonly in: string
+  readonly name: string
 }
 
 interface TreeStory {
@@ -40,7 +64,11 @@ interface TreeStory {
   readonly root: Known
   readonly directories: Known[]
   readonly files: Known[]
+  /** Where directories were seen. */
+  readonly placeOf: Map<string, Place>
   readonly operations: TreeOperation[]
+  readonly names: readonly string[]
+  readonly doings: readonly (readonly [Drawn, number])[]
   left: number
 }
 
@@ -49,6 +77,8 @@ export interface TreeWorkOptions {
   /** Of the container. */
   readonly root: Buffer
   readonly callers: readonly NfsCaller[]
+  /** As many. */
+  readonly twins: readonly NfsCaller[]
   readonly now: () => number
   readonly pauseMsMost: () => number
 }
@@ -68,17 +98,19 @@ export class TreeWork {
   }
 
   async run(): Promise<void> {
-    const { callers, pauseMsMost } = this.#options
-    const hand = async (caller: NfsCaller): Promise<void> => {
+    const { callers, twins, pauseMsMost } = this.#options
+    const hand = async (caller: NfsCaller, number: number): Promise<void> => {
       while (!this.#stopping) {
         const story = this.#stories.at(-1)
-        if (story === undefined || story.left <= 0)
+        if (story === undefined || story.left <= 0) {
+          await caller.pause(caller.chance.between(0, (pauseMsMost() * operationsOfTree) / callers.length))
+          if (story !== this.#stories.at(-1)) continue
           await (this.#making ??= this.#make(caller).finally(() => (this.#making = undefined)))
-        else {
+        } else {
           story.left--
-          await this.#act(story, caller)
+          await this.#act(story, caller, twins[number])
+          await caller.pause(caller.chance.between(0, burstPauseMs))
         }
-        await caller.pause(caller.chance.between(0, pauseMsMost()))
       }
     }
     await Promise.all(callers.map(hand))
@@ -125,72 +157,97 @@ export class TreeWork {
     // A sending without an answer may have made it: then another is made.
     if (answer?.status !== 'OK') return
     const root = knownOf(answer)
-    this.#stories.push({ name, root, directories: [], files: [], operations: [], left: operationsOfTree })
+    this.#stories.push({
+      ...{
+        name,
+        root,
+        directories: [],
+        files: [],
+        placeOf: new Map<string, Place>(),
+        operations: [],
+        left: operationsOfTree,
+      },
+      names: names.slice(0, 2 + caller.chance.below(2)),
+      doings: oneOf(caller.chance, doings),
+    })
   }
 
-  async #act(story: TreeStory, caller: NfsCaller): Promise<void> {
+  async #act(story: TreeStory, caller: NfsCaller, twin: NfsCaller): Promise<void> {
     const { chance } = caller
-    const at = this.#directory(story, chance)
-    const name = oneOf(chance, names)
+    const near = chance.happens(nearShare) ? nearOf(story.operations.at(-1)?.doing) : undefined
+    const drawn = this.#draw(story, chance, near)
+    if (drawn === undefined) return
+    if (drawn === 'list') {
+      await this.#list(story, this.#directory(story, chance), caller)
+      return
+    }
+    const both = [this.#do(story, caller, drawn)]
+    if (chance.happens(duelShare)) {
+      const [near, kind] = duelWith(story, drawn.doing, chance)
+      const other = this.#draw(story, chance, near, kind)
+      if (typeof other === 'object') both.push(this.#do(story, twin, other))
+    }
+    await Promise.all(both)
+  }
+
+  /** Undefined: there is nothing to do it with. */
+  #draw(
+    story: TreeStory,
+    chance: SeededChance,
+    near: Near | undefined,
+    kind = drawDoing(chance, story.doings),
+  ): { readonly doing: Doing; readonly call: nfs.NfsCall } | 'list' | undefined {
+    const at = (near && knownAs(story, near.in)) ?? this.#directory(story, chance)
+    const name = near?.name ?? oneOf(chance, story.names)
     const place = { in: at.id, name }
     const file = story.files.length > 0 ? oneOf(chance, story.files) : undefined
-    const kind = drawDoing(chance)
     switch (kind) {
       case 'create': {
         const mode = oneOf(chance, ['unchecked', 'guarded', 'exclusive'] as const)
         const verifier = chance.bytes(8)
         const how = mode === 'exclusive' ? { verifier: verifier.toString('hex') } : mode
         const call = nfs.create(at.handle, name, mode === 'exclusive' ? { verifier } : { mode })
-        return this.#do(story, caller, { kind, ...place, how }, call)
+        return { doing: { kind, ...place, how }, call }
       }
       case 'mkdir':
-        return this.#do(story, caller, { kind, ...place }, nfs.mkdir(at.handle, name))
       case 'lookup':
-        return this.#do(story, caller, { kind, ...place }, nfs.lookup(at.handle, name))
       case 'remove':
-        return this.#do(story, caller, { kind, ...place }, nfs.remove(at.handle, name))
-      case 'rmdir':
-        return this.#do(story, caller, { kind, ...place }, nfs.rmdir(at.handle, name))
+        return { doing: { kind, ...place }, call: nfs[kind](at.handle, name) }
+      case 'rmdir': {
+        const seen = [...story.placeOf.values()].at(-1)
+        const where = seen === undefined ? undefined : knownAs(story, seen.in)
+        if (seen === undefined || where === undefined || chance.happens(0.3))
+          return { doing: { kind, ...place }, call: nfs.rmdir(at.handle, name) }
+        return { doing: { kind, ...seen }, call: nfs.rmdir(where.handle, seen.name) }
+      }
       case 'rename': {
-        const to = this.#directory(story, chance)
-        const as = oneOf(chance, names)
-        return this.#do(
-          story,
-          caller,
-          { kind, ...place, to: to.id, as },
-          nfs.rename(at.handle, name, to.handle, as),
-        )
+        const to = (near?.back && knownAs(story, near.back.in)) ?? this.#directory(story, chance)
+        const as = near?.back?.name ?? oneOf(chance, story.names)
+        return { doing: { kind, ...place, to: to.id, as }, call: nfs.rename(at.handle, name, to.handle, as) }
       }
       case 'link':
-        if (file === undefined) return
-        return this.#do(
-          story,
-          caller,
-          { kind, id: file.id, ...place },
-          nfs.link(file.handle, at.handle, name),
-        )
+        if (file === undefined) return undefined
+        return { doing: { kind, id: file.id, ...place }, call: nfs.link(file.handle, at.handle, name) }
       case 'times': {
-        if (file === undefined) return
+        if (file === undefined) return undefined
         const time = ++this.#times
-        return this.#do(
-          story,
-          caller,
-          { kind, id: file.id, time },
-          nfs.setattr(file.handle, { modifySeconds: time }),
-        )
+        return { doing: { kind, id: file.id, time }, call: nfs.setattr(file.handle, { modifySeconds: time }) }
       }
       case 'getattr':
-        if (file === undefined) return
-        return this.#do(story, caller, { kind, id: file.id }, nfs.getattr(file.handle))
+        if (file === undefined) return undefined
+        return { doing: { kind, id: file.id }, call: nfs.getattr(file.handle) }
       case 'list':
-        await this.#list(story, at, caller)
-        return
+        return kind
       default:
         return kind satisfies never
     }
   }
 
-  async #do(story: TreeStory, caller: NfsCaller, doing: Doing, call: nfs.NfsCall): Promise<void> {
+  async #do(
+    story: TreeStory,
+    caller: NfsCaller,
+    { doing, call }: { readonly doing: Doing; readonly call: nfs.NfsCall },
+  ): Promise<void> {
     const isLook = doing.kind === 'lookup' || doing.kind === 'getattr'
     const answer = await caller.ask(() => {
       const operation: TreeOperation = { doing, by: caller.name, calledAt: this.#options.now() }
@@ -204,7 +261,9 @@ export class TreeWork {
       return { call, answered }
     })
     if (answer?.status !== 'OK' || answer.handle === undefined || answer.seen === undefined) return
-    this.#learn(story, answer.seen.type === 'directory', knownOf(answer))
+    const isDirectory = answer.seen.type === 'directory'
+    if (isDirectory && 'name' in doing) see(story, answer.seen.id, { in: doing.in, name: doing.name })
+    this.#learn(story, isDirectory, knownOf(answer))
   }
 
   /** A listing looks each name up at an instant of its own. */
@@ -236,9 +295,9 @@ export class TreeWork {
         answeredAt,
         told,
       })
-    if (status !== 'OK') look(names[0], { status })
+    if (status !== 'OK') look(story.names[0], { status })
     else
-      for (const name of names) {
+      for (const name of story.names) {
         const entry = entries.find((one) => one.name === name)
         look(
           name,
@@ -284,9 +343,45 @@ function toldOf({ status, seen }: nfs.Answer, { kind }: Doing): Told {
   return { status, ...(isOfName ? { id: seen.id } : {}), ...shown }
 }
 
-function drawDoing(chance: SeededChance): (typeof doings)[number][0] {
+function drawDoing(chance: SeededChance, from: TreeStory['doings']): Drawn {
   let draw = chance.below(100)
-  return doings.find(([, share]) => (draw -= share) < 0)![0]
+  return from.find(([, share]) => (draw -= share) < 0)![0]
 }
+
+interface Near extends Place {
+  /** For a rename the other way round. */
+  readonly back?: Place
+}
+
+/** The newest last. */
+function see({ placeOf }: TreeStory, id: string, place: Place): void {
+  placeOf.delete(id)
+  placeOf.set(id, place)
+}
+
+/** What is done at the very same time: the other way round, a look, or something in the directory that is taken away. */
+function duelWith(
+  { placeOf, names: of }: TreeStory,
+  doing: Doing,
+  chance: SeededChance,
+): [Near | undefined, Drawn | undefined] {
+  const near = nearOf(doing)
+  const draw = chance.below(10)
+  if (doing.kind === 'rename' && draw < 8) return [near, draw < 5 ? 'rename' : 'lookup']
+  const inside = [...placeOf].find(([, { in: at, name }]) => at === near?.in && name === near.name)?.[0]
+  if (doing.kind === 'rmdir' && inside !== undefined && draw < 8)
+    return [{ in: inside, name: oneOf(chance, of) }, draw < 4 ? 'create' : 'mkdir']
+  return [near, undefined]
+}
+
+/** The name that something is about: of a rename, the new one. */
+function nearOf(doing: Doing | undefined): Near | undefined {
+  if (doing === undefined || !('in' in doing)) return undefined
+  if (doing.kind !== 'rename') return doing
+  return { in: doing.to, name: doing.as, back: doing }
+}
+
+const knownAs = ({ root, directories }: TreeStory, id: string): Known | undefined =>
+  [root, ...directories].find((each) => each.id === id)
 
 const oneOf = <T>(chance: SeededChance, of: readonly T[]): T => of[chance.below(of.length)]

@@ -1,5 +1,6 @@
 /** All planted bugs. */
 import { dataBugs } from './data-bugs.ts'
+import { fileBugs } from './file-bugs.ts'
 import { leavingBugs } from './leaving-bugs.ts'
 import { ownerBugs } from './owner-bugs.ts'
 import type { PlantedBug } from './planted-bug.ts'
@@ -16,6 +17,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   ...dataBugs,
   ...scenarioBugs,
   ...repairBugs,
+  ...fileBugs,
   ...leavingBugs,
   ...sicknessBugs,
   ...scrubBugs,

@@ -109,6 +109,15 @@ export const lateDrains: Partial<Plan> = {
   troubles: { kill: 2, 'slow disk': 3 },
 }
 
+/** Clients use files, and little else happens. */
+export const files: Partial<Plan> = {
+  ...busy,
+  ...{ clientsPerVDisk: 1, readersPerVDisk: 0, handsMost: 1, operator: false, orderly: false },
+  ...{ beyondPromise: false, shares: 2, hardTimesMs: 3_000, oplogSegmentBytes: 1 * MiB },
+  troubles: { kill: 2, cut: 2, freeze: 3, 'broken connections': 2, 'store slow': 3, 'store change late': 3 },
+  troubleEveryMs: [50, 1_000],
+}
+
 export const patch = (file: string, find: string, replace: string): SourcePatch => ({
   file: `src/${file}`,
   find,
