@@ -118,6 +118,14 @@ test('a node that was denied a lock for somebody who waits hears once of what ge
   await one.lock(file, wanted(ours, false, 0, 2))
   assert.equal(stage.told.length, 2)
   assert.equal(await outcomeOf(two.lock(file, wanted(theirs, false, 0, 2))), 'granted')
+  // So does an offer, once it is accepted.
+  await one.lock(file, wanted(ours, true, 6, 8))
+  assert.equal(await outcomeOf(two.lock(file, wanted(theirs, false, 6, 8), { waits: true })), 'denied')
+  await one.lock(file, wanted(ours, false, 6, 8), { offer: 'shared' })
+  assert.equal(stage.told.length, 2)
+  await one.accept(file, 'shared')
+  assert.equal(stage.told.length, 3)
+  assert.equal(await outcomeOf(two.lock(file, wanted(theirs, false, 6, 8))), 'granted')
   stage.close()
 })
 

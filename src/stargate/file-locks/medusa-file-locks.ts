@@ -124,7 +124,7 @@ class MedusaFileLocks implements NodeFileLocks {
   async accept(file: string, offer: OfferId): Promise<void> {
     await this.#change(file, (row) => ({
       answer: undefined,
-      row: { ...row, locks: withAccepted(row.locks, offer) },
+      row: freed(row, withAccepted(row.locks, offer)),
     }))
   }
 
@@ -154,7 +154,7 @@ class MedusaFileLocks implements NodeFileLocks {
     const after: LocksRow = {
       locks: offer === undefined ? withLock(locks, wanted) : withOffer(locks, { ...wanted, offer }),
       // Who goes from exclusive to shared lets others in.
-      waiting: !wanted.exclusive && locks.some((lock) => isDowngraded(lock, wanted)) ? [] : row.waiting,
+      waiting: offer === undefined && locks.some((lock) => isDowngraded(lock, wanted)) ? [] : row.waiting,
     }
     if (after.locks.length <= locksMax && encodeLocksRow(after).length <= lockBytesMax)
       return { answer: { outcome: 'granted' }, row: after }
@@ -180,11 +180,11 @@ class MedusaFileLocks implements NodeFileLocks {
 
   /** Writes the row also where nothing is left to be changed: what comes late is on condition of the version that was. */
   async #free(file: string, left: (locks: readonly HeldLock[]) => HeldLock[]): Promise<void> {
-    await this.#change(file, (row) => {
-      const locks = left(row.locks)
-      const isFreed = !isSame(locks, row.locks)
-      return { answer: undefined, row: { locks, waiting: isFreed ? [] : row.waiting }, write: true }
-    })
+    await this.#change(file, (row) => ({
+      answer: undefined,
+      row: freed(row, left(row.locks)),
+      write: true,
+    }))
   }
 
   /** Whoever stood in `waiting` and does not any more is told that something may have got free. */
@@ -216,11 +216,15 @@ function put(view: PartitionView, row: LocksRow, always: boolean): void {
   if (always || is === undefined || !bytes.equals(is)) view.put(locksRowKey, bytes)
 }
 
+/** Some of them went: whoever waits shall look. */
+const freed = (row: LocksRow, locks: readonly HeldLock[]): LocksRow =>
+  isSame(locks, row.locks) ? row : { locks, waiting: [] }
+
 const isSame = (a: readonly HeldLock[], b: readonly HeldLock[]): boolean =>
   encodeLocksRow({ ...noLocks, locks: a }).equals(encodeLocksRow({ ...noLocks, locks: b }))
 
-const isDowngraded = (lock: HeldLock, { owner, range }: FileLock): boolean =>
-  lock.exclusive && overlap(lock.range, range) && isSameOwner(lock.owner, owner)
+const isDowngraded = (lock: HeldLock, { owner, exclusive, range }: FileLock): boolean =>
+  lock.exclusive && !exclusive && overlap(lock.range, range) && isSameOwner(lock.owner, owner)
 
 /** What keeps it from being taken: another's lock, or that it isn't known whether that one is void. */
 function obstacleIn(

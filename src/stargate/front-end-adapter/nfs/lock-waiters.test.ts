@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { clientOf, file, LockWorld, ownerOf, seenBy, wanted } from '../../file-locks/fixtures.test.ts'
-import type { FileLock } from '../../file-locks/file-locks.ts'
+import { excludeEachOther, type FileLock } from '../../file-locks/file-locks.ts'
 import type { NodeFileLocks } from '../../file-locks/medusa-file-locks.ts'
 import { type Faults, quietLog } from '../../namespace/fixtures.test.ts'
 import { type Heard, LockWaiters, type LockWait } from './lock-waiters.ts'
@@ -26,6 +26,8 @@ class Node {
   readonly told: string[] = []
   /** What each answers; `taken` where nothing is said. */
   answer: (name: string, calls: number) => Heard | Promise<Heard> = () => 'taken'
+  /** In place of `answer`. */
+  tells: ((wait: LockWait) => Promise<Heard>) | undefined
   readonly #stage: LockWorld
 
   constructor(stage: LockWorld, name: string, faults?: Faults) {
@@ -34,9 +36,10 @@ class Node {
     this.locks = stage.node(name, faults)
     this.waiters = new LockWaiters({
       ...{ locks: this.locks, clock, chance, log: quietLog },
-      tell: async ({ wanted: { owner: of } }: LockWait) => {
-        const { name: client } = of.client
+      tell: async (wait: LockWait) => {
+        const { name: client } = wait.wanted.owner.client
         this.told.push(client)
+        if (this.tells !== undefined) return this.tells(wait)
         await clock.sleep(1)
         return this.answer(client, this.told.filter((each) => each === client).length)
       },
@@ -47,7 +50,7 @@ class Node {
   /** As the service does with a LOCK that waits. */
   async ask(lock: FileLock): Promise<string> {
     const { outcome } = await this.locks.lock(file, lock, { waits: true })
-    if (outcome === 'granted') this.waiters.drop(file, lock)
+    if (outcome === 'granted') await this.waiters.drop(file, lock)
     if (outcome !== 'denied') return outcome
     const { host } = lock.owner.client
     const named = { caller: lock.owner.client.name, handle: Buffer.of(1), owner: lock.owner.owner, svid: 1 }
@@ -56,12 +59,15 @@ class Node {
   }
 
   async cancel(lock: FileLock): Promise<void> {
-    this.waiters.drop(file, lock)
+    const dropped = this.waiters.drop(file, lock)
     await this.locks.cancel(file, lock)
+    await dropped
   }
 
-  unlock(lock: FileLock): Promise<void> {
-    return this.locks.unlock(file, lock.owner, lock.range)
+  async unlock(lock: FileLock): Promise<void> {
+    const dropped = this.waiters.dropRange(file, lock.owner, lock.range)
+    await this.locks.unlock(file, lock.owner, lock.range)
+    await dropped
   }
 
   /** Runs time on. */
@@ -247,4 +253,85 @@ test('waiters are bounded, and one that asks again keeps its place', async () =>
   near.waiters.dropClient(one.client)
   assert.equal(near.waiters.count, 0)
   end(stage)
+})
+
+/** A client as Linux is one: it is told of what it waits for, asks again by itself, gives up, and takes any GRANTED of that range for its own. */
+class Client {
+  readonly name: string
+  waits: FileLock | undefined
+  isGranted = false
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  hears(lock: FileLock): boolean {
+    if (this.waits === undefined || this.waits.range.start !== lock.range.start) return false
+    this.isGranted = true
+    return true
+  }
+
+  async work(node: Node, rounds: number, roll: (below: number) => number, held: FileLock[]): Promise<void> {
+    for (let round = 0; round < rounds; round++) {
+      const lock = wanted(owner(this.name), roll(4) > 0, 4 * roll(2), 8)
+      this.waits = lock
+      this.isGranted = false
+      const patienceMs = roll(2) === 0 ? roll(4000) : 120_000
+      const has = await this.#wait(node, lock, patienceMs, roll)
+      this.waits = undefined
+      if (has) {
+        for (const other of held)
+          assert.ok(!excludeEachOther(other, lock), `${this.name} and another have a lock`)
+        held.push(lock)
+        await node.pass(roll(3000))
+        held.splice(held.indexOf(lock), 1)
+      }
+      if (has || this.isGranted) await node.unlock(lock)
+      else await node.cancel(lock)
+    }
+  }
+
+  async #wait(
+    node: Node,
+    lock: FileLock,
+    patienceMs: number,
+    roll: (below: number) => number,
+  ): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < patienceMs;) {
+      if ((await node.ask(lock)) === 'granted') return true
+      for (let ms = 0; ms < 30_000 && waitedMs < patienceMs && !this.isGranted; ms += 50, waitedMs += 50)
+        await node.pass(50 + roll(5))
+      if (this.isGranted) return waitedMs < patienceMs
+    }
+    return false
+  }
+}
+
+test('clients as Linux has them never have what excludes each other, and leave nothing, whatever calls are lost', async () => {
+  const first = Number(process.env.SEED ?? 1)
+  for (let seed = first; seed < first + 5; seed++) {
+    const stage = new LockWorld(seed)
+    const { clock, roll } = stage.world
+    stage.world.delayMs = 3
+    const held: FileLock[] = []
+    const clients = ['a', 'b', 'c', 'd'].map((name) => new Client(name))
+    const nodes = ['n1', 'n2'].map((name) => new Node(stage, name))
+    for (const node of nodes)
+      node.tells = async ({ wanted: lock }) => {
+        const client = clients.find(({ name }) => name === lock.owner.client.name)!
+        if (roll(8) === 0) return 'unreached'
+        await clock.sleep(roll(roll(4) === 0 ? 4000 : 30))
+        const isLost = roll(8)
+        if (isLost === 0) return 'unanswered'
+        const isTaken = client.hears(lock)
+        await clock.sleep(roll(30))
+        return isLost === 1 ? 'unanswered' : isTaken ? 'taken' : 'refused'
+      }
+    await Promise.all(clients.map((client, i) => client.work(nodes[i % 2], 40, roll, held)))
+    await clock.sleep(60_000)
+    stage.world.delayMs = 0
+    assert.equal(await seenBy(nodes[0].locks), nothing, `seed ${seed}`)
+    assert.ok(nodes.every(({ told }) => told.length > 5))
+    end(stage)
+  }
 })

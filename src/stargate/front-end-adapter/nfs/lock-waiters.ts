@@ -63,6 +63,8 @@ export interface LockWaitersParts {
 interface Waiter extends LockWait {
   readonly offer: OfferId
   told: boolean
+  /** The last that told of it: under way, or over. */
+  call: Promise<unknown>
 }
 
 interface Line {
@@ -114,7 +116,12 @@ export class LockWaiters {
     // As one that dies with the node.
     if (this.#closed) return true
     if (this.#count >= waitersMax) return false
-    const waiter: Waiter = { ...wait, offer: this.#parts.chance.bytes(8).toString('hex'), told: false }
+    const waiter: Waiter = {
+      ...wait,
+      offer: this.#parts.chance.bytes(8).toString('hex'),
+      told: false,
+      call: Promise.resolve(),
+    }
     this.#count += 1
     if (line !== undefined) {
       line.waiters.push(waiter)
@@ -127,20 +134,26 @@ export class LockWaiters {
     return true
   }
 
-  /** This very lock is not waited for any more. */
-  drop(file: string, lock: FileLock): void {
-    this.#drop(file, ({ wanted }) => isSameLock(wanted, lock))
+  /**
+   * This very lock is not waited for any more. Resolves when no call that tells of it is under way: clients do not tell such calls apart, and
+   * one that came late would be taken for the answer to what they ask next.
+   */
+  async drop(file: string, lock: FileLock): Promise<void> {
+    await this.#drop(file, ({ wanted }) => isSameLock(wanted, lock))
   }
 
   /** Just that range is not, neither shared nor exclusively. */
-  dropRange(file: string, owner: LockOwner, range: FileLock['range']): void {
-    this.#drop(file, ({ wanted }) => isSameOwner(wanted.owner, owner) && isSameRange(wanted.range, range))
+  async dropRange(file: string, owner: LockOwner, range: FileLock['range']): Promise<void> {
+    await this.#drop(
+      file,
+      ({ wanted }) => isSameOwner(wanted.owner, owner) && isSameRange(wanted.range, range),
+    )
   }
 
   /** The client has started again; `state`: what waits in that one already stays. */
   dropClient(client: LockClient, state?: number): void {
     for (const file of [...this.#lines.keys()])
-      this.#drop(
+      void this.#drop(
         file,
         (waiter) =>
           isSameClient(waiter.wanted.owner.client, client) && (state === undefined || waiter.state !== state),
@@ -156,7 +169,7 @@ export class LockWaiters {
     }
   }
 
-  #drop(file: string, isMeant: (waiter: Waiter) => boolean): void {
+  async #drop(file: string, isMeant: (waiter: Waiter) => boolean): Promise<void> {
     const line = this.#lines.get(file)
     if (line === undefined) return
     const dropped = line.waiters.filter(isMeant)
@@ -167,6 +180,7 @@ export class LockWaiters {
     this.#settle(file, line)
     // Those behind may have their turn.
     if (dropped.length > 0) this.#freed(file)
+    await Promise.all(dropped.map(({ call }) => call))
   }
 
   #remove(line: Line, waiter: Waiter): void {
@@ -253,7 +267,9 @@ export class LockWaiters {
     const begun = clock.now()
     let mayHaveHeard = false
     for (let pauseMs = tellAgainMs; ; pauseMs = Math.min(2 * pauseMs, tellAgainMsMax)) {
-      const heard = await tell(waiter)
+      const call = tell(waiter)
+      waiter.call = call
+      const heard = await call
       // What dropped it has withdrawn the offer.
       if (!line.waiters.includes(waiter)) return
       if (heard === 'taken') return this.#end(line, waiter, () => this.#accept(waiter))
@@ -296,7 +312,8 @@ export class LockWaiters {
         return await attempt()
       } catch (error) {
         if (!(error instanceof NdfsError)) throw error
-        if (attempts < withdrawalsMax) await clock.sleep(pauseMsMax)
+        // Once this node closes there is nobody to try again.
+        if (attempts < withdrawalsMax && !this.#closed) await clock.sleep(pauseMsMax)
         else return log.warn('An offered lock stays as it is', { file, reason: messageOf(error) })
       }
     }

@@ -102,9 +102,10 @@ export class LockService implements Nlm4Service {
         const { locks, waiters } = this.#parts
         const file = fileOf(await this.#target(lock.handle, caller))
         const cancelled = lockOf(lock, exclusive, caller)
-        waiters.drop(file, cancelled)
+        const dropped = waiters.drop(file, cancelled)
         // Also where it does not wait any more: the lock may have got to it just now, and it does not want it.
         await locks.cancel(file, cancelled)
+        await dropped
         return 'GRANTED'
       },
       'DENIED_NOLOCKS',
@@ -117,8 +118,9 @@ export class LockService implements Nlm4Service {
       const file = fileOf(await this.#target(lock.handle, caller))
       const owner = ownerOf(lock, caller)
       const range = rangeOf(lock)
-      waiters.dropRange(file, owner, range)
+      const dropped = waiters.dropRange(file, owner, range)
       await locks.unlock(file, owner, range)
+      await dropped
       return 'GRANTED'
     })
   }
@@ -168,7 +170,7 @@ export class LockService implements Nlm4Service {
       const { outcome } = await locks.lock(file, wanted, { state, waits: block })
       switch (outcome) {
         case 'granted':
-          waiters.drop(file, wanted)
+          await waiters.drop(file, wanted)
           return 'GRANTED'
         case 'denied': {
           if (!block) return 'DENIED'
