@@ -11,7 +11,13 @@ import { createNamedVDisk, deleteName } from './named-vdisks.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Platform } from './platform/platform.ts'
 import { createNamespace, createRoot, type NamespaceOptions } from './stargate/namespace/medusa-namespace.ts'
-import type { FileCheckContext, Inode, InodeId } from './stargate/namespace/namespace.ts'
+import {
+  type FileCheckContext,
+  FileError,
+  type Inode,
+  type InodeId,
+  type Namespace,
+} from './stargate/namespace/namespace.ts'
 import { Export, type ExportRules, rulesOf } from './stargate/front-end-adapter/nfs/export-rules.ts'
 import { deleteVDiskOf } from './stargate/front-end-adapter/nfs/file-data.ts'
 import type { FileVDisks, Share, Shares } from './stargate/front-end-adapter/nfs/shares.ts'
@@ -95,8 +101,13 @@ export class NodeShares implements Shares {
     // Whoever has deleted the container deletes its vDisks.
     if (known?.root === undefined) return false
     const { namespace, vdisks } = this.#share(container, known.root as InodeId, known)
-    const said = await namespace.disown(file as InodeId, vdisk)
-    if (said !== 'never') return false
+    const held = await vdiskOf(namespace, file as InodeId)
+    // A file that has become another vDisk, which was not made for it, has a damaged row: nothing follows from that.
+    const isDamaged =
+      held !== undefined &&
+      held !== vdisk &&
+      (await this.#faultOfVDisk(`${container}/${nameOfFileVDisk(held)}`, held, file as InodeId)) !== undefined
+    if (isDamaged || (await namespace.disown(file as InodeId, vdisk)) !== 'never') return false
     await vdisks.delete(vdisk)
     return true
   }
@@ -206,6 +217,17 @@ export class NodeShares implements Shares {
   #namespaceOf(name: string, root: InodeId): NamespaceOptions {
     const { medusa, platform, key } = this.#options
     return { medusa, platform, container: name, root, secret: secretFor(key, 'names of entries') }
+  }
+}
+
+/** The vDisk that a file names. */
+async function vdiskOf(namespace: Namespace, file: InodeId): Promise<VDiskId | undefined> {
+  try {
+    const { content } = await namespace.inode(file)
+    return content === undefined || content.kind === 'inline' ? undefined : content.vdisk
+  } catch (error) {
+    if (error instanceof FileError) return undefined
+    throw error
   }
 }
 

@@ -129,8 +129,9 @@ export const undoPromotion = (parts: Parts, id: InodeId, vdisk: VDiskId): Promis
 /** Numbers of vDisks rise: who is refused makes another one, whose number is higher. */
 export const disown = (parts: Parts, id: InodeId, vdisk: VDiskId): Promise<'named' | 'never' | 'missing'> =>
   changeRow(parts, id, (row, view) => {
-    if (row === undefined) return 'missing'
-    if (row.type !== 'file') return 'never'
+    if (row?.type === 'removed') return 'never'
+    // What no file was made for is damage.
+    if (row?.type !== 'file') return 'missing'
     if (isFor(row, 'promoting', vdisk) || isFor(row, 'vdisk', vdisk)) return 'named'
     // A file that is a vDisk stays the one that it is.
     if (row.content?.kind !== 'vdisk' && vdisk > (row.vdisksAbove ?? 0))

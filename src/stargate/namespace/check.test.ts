@@ -213,7 +213,7 @@ test('check of files finds a vDisk that is gone, and tells of one that no file n
   const vdisks = [named(5, big), named(6, big), named(8, 4444 as InodeId)]
   const { found, leftOver } = await checked(node, { vdisks })
   assert.deepEqual(found, [
-    "damaged file: vDisk default/file-8 was made for file 4444, which can't be read: there is none, and never was",
+    'damaged file: vDisk default/file-8 was made for file 4444, and there is none, and never was',
   ])
   assert.deepEqual(leftOver, [`vDisk default/file-6 was made for file ${big}, which does not name it`])
 

@@ -321,15 +321,12 @@ export class ContainerCheck {
     }
     // It was deleted meanwhile, with its file.
     if ((await faultOfVDisk(vdisk, file)) !== undefined) return
-    if (found.state === 'found')
-      leftOver('vdisk', `vDisk ${name} was made for file ${file}, which does not name it`)
-    else {
-      const why = found.state === 'none' ? 'there is none, and never was' : found.why
-      this.#found(
-        'damaged file',
-        file,
-        `vDisk ${name} was made for file ${file}, which can't be read: ${why}`,
-      )
-    }
+    const of = `vDisk ${name} was made for file ${file}`
+    if (found.state === 'none') this.#found('damaged file', file, `${of}, and there is none, and never was`)
+    else if (found.state === 'damaged')
+      this.#found('damaged file', file, `${of}, which can't be read: ${found.why}`)
+    else if (found.row.type !== 'file' && found.row.type !== 'removed')
+      this.#found('damaged file', file, `${of}, which is a ${found.row.type}`)
+    else leftOver('vdisk', `${of}, which does not name it`)
   }
 }

@@ -243,7 +243,7 @@ export interface Namespace {
   undoPromotion(id: InodeId, vdisk: VDiskId): Promise<Inode>
   /**
    * Whether the inode names this vDisk. Where it doesn't (`never`), it never will: `beginPromotion` to that one, or to one of a lower
-   * number, is CHANGED from then on, however long ago it was sent. `missing`: there is no such inode, and no sign that there was.
+   * number, is CHANGED from then on, however long ago it was sent. `missing`: there is no such file, and no sign that there was.
    */
   disown(id: InodeId, vdisk: VDiskId): Promise<'named' | 'never' | 'missing'>
   /**
