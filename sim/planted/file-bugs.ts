@@ -144,8 +144,8 @@ export const fileBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         `${nfs}/file-data.ts`,
-        'await vdisk.write(offset as VDiskOffset, bytes)',
-        'void Promise.resolve(vdisk.write(offset as VDiskOffset, bytes)).catch(() => undefined)',
+        'try {\n          await vdisk.write(offset as VDiskOffset, bytes)',
+        'try {\n          void Promise.resolve(vdisk.write(offset as VDiskOffset, bytes)).catch(() => undefined)',
       ),
     ],
   },
@@ -157,8 +157,8 @@ export const fileBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         `${nfs}/file-data.ts`,
-        "return content?.kind === 'vdisk' ?",
-        "return content?.kind === 'vdisk' && inode.id === 0 ?",
+        'after(vdisk.now(), (now) => asChanged(inode, now)),',
+        'after(vdisk.now(), () => inode),',
       ),
     ],
   },
@@ -170,7 +170,7 @@ export const fileBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         `${nfs}/file-data.ts`,
-        'if (end > (await vdisk.size())) await vdisk.grow(end)',
+        'if (end > vdisk.lastKnown.sizeBytes) await vdisk.grow(end)',
         'if (end > inode.sizeBytes) await vdisk.resize(end)',
       ),
     ],
