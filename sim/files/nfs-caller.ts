@@ -35,7 +35,7 @@ export interface CallCounts {
 
 interface Connection {
   readonly node: NodeId
-  readonly process: Incarnation | undefined
+  readonly process: Incarnation
   readonly client: RpcClient
   nextXid: number
 }
@@ -77,12 +77,18 @@ export class NfsCaller {
 
   /** `begin` is called for each sending, at its moment. Undefined: no answer in all of them. `through`: that node and no other. */
   async ask(begin: () => Sending, through?: NodeId): Promise<Answer | undefined> {
-    let sending: (Sending & { readonly xid: number; readonly to: Connection }) | undefined
+    /** Without an answer until now, all under one number: a process that had one of them knows it again, whoever else had it meanwhile. */
+    let open: (Sending & { readonly xid: number; readonly to: Connection })[] = []
+    const giveUp = (but?: Sending): void => {
+      for (const each of open) if (each !== but) each.gaveUp?.()
+      open = []
+    }
     for (let sent = 0; sent < sendingsMax; sent++) {
-      const connection = await this.#connected(sending, through)
-      if (sending?.call.once !== true || !isSameProcess(sending.to, connection)) {
-        sending?.gaveUp?.()
+      const connection = await this.#connected(open.at(-1), through)
+      let sending = open.find(({ call, to }) => call.once && isSameProcess(to, connection))
+      if (sending === undefined) {
         sending = { ...begin(), xid: connection.nextXid, to: connection }
+        open.push(sending)
       } else this.#counts.resent++
       const answer = await this.#send(connection, sending.call)
       if (answer === undefined) {
@@ -92,15 +98,15 @@ export class NfsCaller {
       const { statuses } = this.#counts
       statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
       if (answer.status !== 'JUKEBOX') {
+        giveUp(sending)
         sending.answered(answer)
         return answer
       }
-      sending.gaveUp?.()
-      sending = undefined
+      giveUp()
       if (through === undefined && this.chance.happens(0.5)) this.#drop()
       await this.pause(this.chance.between(...jukeboxPauseMs))
     }
-    sending?.gaveUp?.()
+    giveUp()
     return undefined
   }
 
@@ -159,6 +165,8 @@ export class NfsCaller {
     try {
       const socket = await sockets.connect(`${node}:${nfsPort}`, connectMs)
       const process = this.#cluster.node(node)?.incarnation
+      // Which one it is has to be known.
+      if (process === undefined) return void socket.destroy()
       return { node, process, client: new RpcClient(socket, clock, xid, credentials), nextXid: xid }
     } catch {
       return undefined
@@ -166,5 +174,4 @@ export class NfsCaller {
   }
 }
 
-const isSameProcess = (a: Connection, b: Connection): boolean =>
-  a.process !== undefined && a.node === b.node && a.process === b.process
+const isSameProcess = (a: Connection, b: Connection): boolean => a.node === b.node && a.process === b.process
