@@ -164,10 +164,12 @@ export class NfsCaller {
     const { sockets, clock } = this.#platform
     try {
       const socket = await sockets.connect(`${node}:${nfsPort}`, connectMs)
-      const process = this.#cluster.node(node)?.incarnation
+      const client = new RpcClient(socket, clock, xid, credentials)
       // Which one it is has to be known.
-      if (process === undefined) return void socket.destroy()
-      return { node, process, client: new RpcClient(socket, clock, xid, credentials), nextXid: xid }
+      const process = this.#cluster.node(node)?.incarnation
+      if (process !== undefined) return { node, process, client, nextXid: xid }
+      client.close()
+      return undefined
     } catch {
       return undefined
     }
