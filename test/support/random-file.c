@@ -1,6 +1,6 @@
 /*
- * Random operations on a file, against a copy in memory; what another mount of the same file shows is compared now and then. It is asked
- * for the bytes each time (O_DIRECT): that what it remembers is old it is told once a second only (docs/nfs.md).
+ * Random operations on a file, against a copy in memory; what another mount of the same file shows, which remembers what it has read, is
+ * compared now and then, after it was opened there (close to open).
  *
  *   random-file FILE THE-SAME-ELSEWHERE SEED OPERATIONS
  *
@@ -11,7 +11,7 @@ extern int memcmp(const void *, const void *, unsigned long), atoi(const char *)
 extern long pread(int, void *, unsigned long, long), pwrite(int, const void *, unsigned long, long);
 extern void *memset(void *, int, unsigned long);
 
-enum { bytes_max = 1536 * 1024, length_max = 64 * 1024, read_only_direct = 040000, read_write_create = 0102 };
+enum { bytes_max = 1536 * 1024, length_max = 64 * 1024, read_only = 0, read_write_create = 0102 };
 
 static char content[bytes_max], seen[bytes_max]; /* behind the end: zeros */
 static long size;
@@ -28,7 +28,7 @@ static int is_right(int file, long at, long length) {
 }
 
 static int is_right_elsewhere(const char *path) {
-  int file = open(path, read_only_direct);
+  int file = open(path, read_only);
   int right = is_right(file, 0, bytes_max);
   close(file);
   return right;
