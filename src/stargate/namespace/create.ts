@@ -35,7 +35,7 @@ import {
   wallTime,
 } from './parts.ts'
 import { Again, tryAgain } from './retries.ts'
-import { type Entry, inodeOf, isLive, lists, type LiveRow, type Name } from './rows.ts'
+import { type Entry, inodeOf, isLive, type LiveRow, type Name } from './rows.ts'
 import { type Current, settle } from './settle.ts'
 import { asDirectory } from './parts.ts'
 
@@ -64,7 +64,7 @@ export async function create(
     const entered = await enterNew(parts, at, id)
     if ('current' in entered) return existing(parts, at, entered.current)
     const row = newRow(parts, at, wanted)
-    if (!(await insert(parts, id, at, row))) throw new Again('another one took the name')
+    if (!(await insert(parts, id, row))) throw new Again('another one took the name')
     const around = aroundBoth(entered.around, await leave(parts, directory, []))
     return { inode: inodeOf(id, row), directory: around, existed: false }
   })
@@ -107,15 +107,16 @@ async function enterNew(parts: Parts, at: Name, id: InodeId): Promise<EnteredNew
 }
 
 /** False: its partition has a tombstone, for somebody thought that this one would never come. */
-async function insert(parts: Parts, id: InodeId, at: Name, row: LiveRow): Promise<boolean> {
+async function insert(parts: Parts, id: InodeId, row: LiveRow): Promise<boolean> {
+  let sent = false
   return changeRow(parts, id, (now, view) => {
     if (now === undefined) {
+      sent = true
       putRow(view, row)
       return true
     }
-    // It was made, which was not known at once. What came on top of that doesn't matter.
-    if (now.type === 'removed') return !now.never
-    return now.generation === row.generation || lists(now, at.directory, at.name)
+    // It was made, which was not known at once: nobody else inserts at this id. That it was renamed or removed since doesn't matter.
+    return sent && (now.type !== 'removed' || !now.never)
   })
 }
 
