@@ -32,10 +32,11 @@ import {
   printed,
   putRow,
   readLive,
+  rowIn,
   wallTime,
 } from './parts.ts'
 import { Again, tryAgain } from './retries.ts'
-import { type Entry, inodeOf, isLive, type LiveRow, type Name } from './rows.ts'
+import { type Entry, inodeOf, inodeRowKey, isLive, type LiveRow, type Name, partitionOf } from './rows.ts'
 import { type Current, settle } from './settle.ts'
 import { asDirectory } from './parts.ts'
 
@@ -108,15 +109,18 @@ async function enterNew(parts: Parts, at: Name, id: InodeId): Promise<EnteredNew
 
 /** False: its partition has a tombstone, for somebody thought that this one would never come. */
 async function insert(parts: Parts, id: InodeId, row: LiveRow): Promise<boolean> {
-  let sent = false
-  return changeRow(parts, id, (now, view) => {
-    if (now === undefined) {
-      sent = true
-      putRow(view, row)
-      return true
-    }
-    // It was made, which was not known at once: nobody else inserts at this id. That it was renamed or removed since doesn't matter.
-    return sent && (now.type !== 'removed' || !now.never)
+  return parts.changes.change(partitionOf(id), {
+    keys: [inodeRowKey],
+    isNew: true,
+    decide: (view) => {
+      const now = rowIn(view)
+      if (now === undefined) {
+        putRow(view, row)
+        return true
+      }
+      // It was made, which was not known at once: nobody else inserts at this id. That it was renamed or removed since doesn't matter.
+      return view.unsure && (now.type !== 'removed' || !now.never)
+    },
   })
 }
 

@@ -5,18 +5,9 @@
 import { KiB } from '../../base/units.ts'
 import { cookieOf, entriesEnd, entryKey } from './cookies.ts'
 import { currentOf } from './lookup.ts'
-import { type DirectoryEntry, type InodeId, isDirectoryId } from './namespace.ts'
+import type { DirectoryEntry, InodeId } from './namespace.ts'
 import { asDirectory, checkDirectory, type Parts, readRow } from './parts.ts'
-import {
-  decodeEntry,
-  decodeInodeRow,
-  type Entry,
-  inodeOf,
-  inodeRowKey,
-  type InodeRow,
-  lists,
-  partitionOf,
-} from './rows.ts'
+import { decodeEntry, type Entry, inodeOf, lists, partitionOf } from './rows.ts'
 
 const rowsPerScanMax = 1 * KiB
 
@@ -55,10 +46,7 @@ async function withInodes(
   directory: InodeId,
   read: readonly ReadEntry[],
 ): Promise<readonly DirectoryEntry[]> {
-  const rows = await readRows(
-    parts,
-    read.map(({ entry }) => entry.candidates[0]),
-  )
+  const rows = await Promise.all(read.map(({ entry }) => readRow(parts, entry.candidates[0])))
   const entries: DirectoryEntry[] = []
   for (const [i, { cookie, entry }] of read.entries()) {
     const [first] = entry.candidates
@@ -71,20 +59,4 @@ async function withInodes(
     }
   }
   return entries
-}
-
-/** Of files and of directories, which lie in tables of their own. */
-async function readRows(parts: Parts, ids: readonly InodeId[]): Promise<readonly (InodeRow | undefined)[]> {
-  const found = new Map<InodeId, Buffer>()
-  const read = async (table: 'inode' | 'directory', some: readonly InodeId[]): Promise<void> => {
-    if (some.length === 0) return
-    const rows = await parts.medusa.getOfMany(table, some.map(String), inodeRowKey)
-    for (const [i, row] of rows.entries()) if (row !== undefined) found.set(some[i], row)
-  }
-  const files = ids.filter((id) => !isDirectoryId(id))
-  await Promise.all([read('inode', files), read('directory', ids.filter(isDirectoryId))])
-  return ids.map((id) => {
-    const row = found.get(id)
-    return row && decodeInodeRow(row)
-  })
 }

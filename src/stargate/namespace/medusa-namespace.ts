@@ -14,6 +14,7 @@ import { Moves } from './moves.ts'
 import type { Inode, InodeId, Namespace } from './namespace.ts'
 import { PartitionChanges } from '../partition-changes/partition-changes.ts'
 import { type Parts, readLive } from './parts.ts'
+import { RowReads } from './row-reads.ts'
 import { remove, removeDirectory } from './remove.ts'
 import { rename } from './rename.ts'
 import { inodeOf } from './rows.ts'
@@ -82,6 +83,7 @@ function partsOf({ medusa, platform, container, root, secret, ended, hash }: Nam
     root,
     hash: hash ?? nameHash(secret),
     changes: new PartitionChanges({ medusa, platform }),
+    reads: new RowReads({ medusa, platform }),
     ended: (inode) => {
       platform.log.info('an inode ended as an unfinished operation was cleared away', { inode: inode.id })
       ended?.(inode)

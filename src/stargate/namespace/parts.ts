@@ -12,6 +12,7 @@ import {
   nameBytesMax,
 } from './namespace.ts'
 import type { PartitionChanges, PartitionView } from '../partition-changes/partition-changes.ts'
+import type { RowReads } from './row-reads.ts'
 import {
   decodeInodeRow,
   type DirectoryRow,
@@ -31,15 +32,16 @@ export interface Parts {
   readonly root: InodeId
   readonly hash: NameHash
   readonly changes: PartitionChanges
+  readonly reads: RowReads
   /** Told of an inode that ended while somebody else's unfinished operation was cleared away: nobody was answered so. */
   readonly ended: (inode: Inode) => void
 }
 
 export const stale = (id: InodeId): FileError => new FileError('STALE', `There is no inode ${id}`)
 
-export async function readRow({ medusa }: Parts, id: InodeId): Promise<InodeRow | undefined> {
-  const { rows } = await medusa.get(partitionOf(id), [inodeRowKey])
-  return rows.length === 0 ? undefined : decodeInodeRow(rows[0].value)
+export async function readRow({ reads }: Parts, id: InodeId): Promise<InodeRow | undefined> {
+  const bytes = await reads.read(id)
+  return bytes && decodeInodeRow(bytes)
 }
 
 /** An inode's row as a check finds it: `none`, its partition was never changed. */

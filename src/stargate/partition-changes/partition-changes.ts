@@ -39,6 +39,8 @@ export interface PartitionView {
   readonly nextVersion: number
   /** Nothing was put or removed yet since it was read. */
   readonly untouched: boolean
+  /** This task was sent before, and may have been made: what stands there now came on top of it then. */
+  readonly unsure: boolean
   get(key: string): Buffer | undefined
   put(key: string, value: Buffer): void
   remove(key: string): void
@@ -49,9 +51,12 @@ export interface PartitionTask<T> {
   readonly keys: readonly string[]
   /** About what it puts. */
   readonly bytes?: number
+  /** The partition was hardly ever changed before: it is read only where it turns out that it was. */
+  readonly isNew?: boolean
   decide(view: PartitionView): T
 }
 
+const neverChanged: Partition = { static: { epoch, version: 0, changeId: '' }, rows: [] }
 const pauseMsMax = 128
 
 /** Before whatever is tried again: longer with each attempt, and by chance, so that those who met do not meet again. */
@@ -127,7 +132,8 @@ export class PartitionChanges {
     const { medusa, platform } = this.#access
     const keys = [...new Set(batch.flatMap(({ task }) => task.keys))]
     for (let conflicts = 0; conflicts < conflictsMax; conflicts++) {
-      const view = new GatheredView(await medusa.get(partition, keys))
+      const isNew = conflicts === 0 && batch.every(({ task }) => task.isNew)
+      const view = new GatheredView(isNew ? neverChanged : await medusa.get(partition, keys))
       const outcomes = batch.map((waiting) => decide(waiting, view))
       if (view.untouched) return settle(batch, outcomes)
       let unsure = false
@@ -170,7 +176,7 @@ function takeFrom(line: Waiting[]): Waiting[] {
 }
 
 function decide({ task, unsure }: Waiting, view: GatheredView): Outcome {
-  view.begin()
+  view.begin(unsure)
   try {
     const value = task.decide(view)
     return { ok: true, value, changes: view.keep() }
@@ -200,6 +206,7 @@ class GatheredView implements PartitionView {
   readonly #rows: ReadonlyMap<string, Buffer>
   readonly #changed = new Map<string, Buffer | undefined>()
   #now = new Map<string, Buffer | undefined>()
+  unsure = false
 
   constructor(read: Partition) {
     this.#read = read
@@ -227,8 +234,9 @@ class GatheredView implements PartitionView {
     this.#now.set(key, undefined)
   }
 
-  begin(): void {
+  begin(unsure: boolean): void {
     this.#now = new Map()
+    this.unsure = unsure
   }
 
   /** Whether there was anything. */
