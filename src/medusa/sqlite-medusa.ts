@@ -75,13 +75,13 @@ export class SqliteMedusa {
     'medusa.get-of-many': ({ table, keys, rowKey }) => {
       const values: (Buffer | null)[] = []
       let bytes = 0
-      for (const key of keys) {
-        checkPartition({ table, key })
-        const value = this.#sql.rowOf.get(table, key, rowKey)?.value
+      for (const key of keys) checkPartition({ table, key })
+      for (const { at, value } of this.#sql.rowOfMany.iterate(JSON.stringify(keys), table, rowKey)) {
+        assert(at === values.length, 'rows of many partitions come in the order in which they were asked for')
         bytes += value?.length ?? 0
         // The first always fits, so that whoever asks for the rest gets on.
         if (values.length > 0 && bytes > answerBytesMax) break
-        values.push(value ?? null)
+        values.push(value)
       }
       return { values }
     },
@@ -162,9 +162,14 @@ function prepare(database: Database.Database) {
     row: database.prepare<[number, string], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key = ?',
     ),
-    rowOf: database.prepare<[string, string, string], { readonly value: Buffer }>(
-      `SELECT value FROM medusa_partitions p CROSS JOIN medusa_rows r ON r.partition = p.id
-       WHERE p.table_name = ? AND p.key = ? AND r.key = ?`,
+    // One statement for all of them: a statement for each costs four times as much.
+    rowOfMany: database.prepare<
+      [string, string, string],
+      { readonly at: number; readonly value: Buffer | null }
+    >(
+      `SELECT asked.key AS at, rows.value AS value FROM json_each(?) asked
+       LEFT JOIN medusa_partitions partitions ON partitions.table_name = ? AND partitions.key = asked.value
+       LEFT JOIN medusa_rows rows ON rows.partition = partitions.id AND rows.key = ?`,
     ),
     rowsAfter: database.prepare<[number, string, number], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key > ? ORDER BY key LIMIT ?',

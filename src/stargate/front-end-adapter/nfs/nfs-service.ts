@@ -488,13 +488,16 @@ export class NfsService implements Nfs3Service {
       if (!offer(share, { name: Buffer.from('..'), cookie: 2n, inode: parent }))
         return { atEnd: false, attributes }
     }
-    for (let after = cookie < 2n ? 2n : cookie; ;) {
-      const { entries, done } = await namespace.list(id, after, entriesAtOnce)
-      for (const entry of entries) {
-        if (!offer(share, entry)) return { atEnd: false, attributes }
-        after = entry.cookie
+    for (let next = namespace.list(id, cookie < 2n ? 2n : cookie, entriesAtOnce); ;) {
+      const { entries, done } = await next
+      const last = entries.at(-1)
+      // They are read while those before them are put into the answer. Where that is full then, they were read in vain.
+      if (!done && last !== undefined) {
+        next = namespace.list(id, last.cookie, entriesAtOnce)
+        next.catch(() => undefined)
       }
-      if (done) return { atEnd: true, attributes }
+      for (const entry of entries) if (!offer(share, entry)) return { atEnd: false, attributes }
+      if (done || last === undefined) return { atEnd: done, attributes }
     }
   }
 
