@@ -71,7 +71,7 @@ async function list(client: RpcClient, directory: Buffer): Promise<number> {
       writer.opaque(directory)
       writer.bigUint64(cookie)
       writer.fixed(verifier)
-      writer.uint32(32 * 1024)
+      writer.uint32(64 * 1024)
       writer.uint32(256 * 1024)
     })
     results.optional((reader) => reader.fixed(attributeBytes))

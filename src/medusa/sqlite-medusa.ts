@@ -76,8 +76,7 @@ export class SqliteMedusa {
       const values: (Buffer | null)[] = []
       let bytes = 0
       for (const key of keys) checkPartition({ table, key })
-      for (const { at, value } of this.#sql.rowOfMany.iterate(JSON.stringify(keys), table, rowKey)) {
-        assert(at === values.length, 'rows of many partitions come in the order in which they were asked for')
+      for (const value of this.#sql.rowOfMany.iterate(JSON.stringify(keys), table, rowKey)) {
         bytes += value?.length ?? 0
         // The first always fits, so that whoever asks for the rest gets on.
         if (values.length > 0 && bytes > answerBytesMax) break
@@ -162,15 +161,14 @@ function prepare(database: Database.Database) {
     row: database.prepare<[number, string], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key = ?',
     ),
-    // One statement for all of them: a statement for each costs four times as much.
-    rowOfMany: database.prepare<
-      [string, string, string],
-      { readonly at: number; readonly value: Buffer | null }
-    >(
-      `SELECT asked.key AS at, rows.value AS value FROM json_each(?) asked
-       LEFT JOIN medusa_partitions partitions ON partitions.table_name = ? AND partitions.key = asked.value
-       LEFT JOIN medusa_rows rows ON rows.partition = partitions.id AND rows.key = ?`,
-    ),
+    // One statement for all of them, as one for each costs four times as much. Joins to the left are made in the order in which they are written.
+    rowOfMany: database
+      .prepare<[string, string, string], Buffer | null>(
+        `SELECT rows.value FROM json_each(?) asked
+         LEFT JOIN medusa_partitions partitions ON partitions.table_name = ? AND partitions.key = asked.value
+         LEFT JOIN medusa_rows rows ON rows.partition = partitions.id AND rows.key = ?`,
+      )
+      .pluck(),
     rowsAfter: database.prepare<[number, string, number], Row>(
       'SELECT key, value FROM medusa_rows WHERE partition = ? AND key > ? ORDER BY key LIMIT ?',
     ),

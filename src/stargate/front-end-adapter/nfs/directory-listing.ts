@@ -41,10 +41,16 @@ abstract class Listing {
   /** Entries that were taken. None, where one was offered: the answer is TOOSMALL. */
   entries = 0
   readonly #writer = new XdrWriter(1024)
+  readonly #bytesAtFirst: number
   #bytesLeft: number
 
   constructor(count: number) {
-    this.#bytesLeft = Math.min(count, listingBytesMax) - otherBytes
+    this.#bytesAtFirst = this.#bytesLeft = Math.min(count, listingBytesMax) - otherBytes
+  }
+
+  /** About so many entries more have room, if they are as long as those so far. */
+  get room(): number {
+    return roomFor(this.#bytesLeft, this.#bytesAtFirst, this.entries)
   }
 
   /** What was taken, as it travels. Nothing is offered after it. */
@@ -77,12 +83,17 @@ export class DirectoryListing extends Listing {
 
 /** For READDIRPLUS. */
 export class DirectoryListingPlus extends Listing {
+  readonly #namesBytesAtFirst: number
   #namesBytesLeft: number
 
   /** `namesCount` and `count` are the client's. */
   constructor(namesCount: number, count: number) {
     super(count)
-    this.#namesBytesLeft = namesCount
+    this.#namesBytesAtFirst = this.#namesBytesLeft = namesCount
+  }
+
+  override get room(): number {
+    return Math.min(super.room, roomFor(this.#namesBytesLeft, this.#namesBytesAtFirst, this.entries))
   }
 
   /** False: there is no room for it, nor for what would follow. */
@@ -101,6 +112,9 @@ export class DirectoryListingPlus extends Listing {
     return taken
   }
 }
+
+const roomFor = (bytesLeft: number, bytesAtFirst: number, entries: number): number =>
+  entries === 0 ? Infinity : (bytesLeft * entries) / (bytesAtFirst - bytesLeft)
 
 const padded = (bytes: number): number => Math.ceil(bytes / 4) * 4
 const entryBytes = ({ name }: Entry): number => 4 + 8 + 4 + padded(name.length) + 8

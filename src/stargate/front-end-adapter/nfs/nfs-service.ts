@@ -46,7 +46,7 @@ import type { Share, Shares } from './shares.ts'
 
 /** Entries read from the namespace at once for a listing. */
 const entriesAtOnce = 256
-const readdirBytesPreferred = 64 * 1024
+const readdirBytesPreferred = 256 * 1024
 /** As many files as ids may be told apart: there is no table of them that could be full. */
 const filesMax = 2 ** 48
 /** All writes are durable: nothing is ever lost that a verifier would have to tell of. */
@@ -321,7 +321,7 @@ export class NfsService implements Nfs3Service {
   ): Promise<Nfs3Results['readdir']> {
     return this.#answered(async () => {
       const listing = new DirectoryListing(count)
-      const listed = await this.#list(handle, cookie, caller, (_, { name, cookie: at, inode }) =>
+      const listed = await this.#list(handle, cookie, caller, listing, (_, { name, cookie: at, inode }) =>
         listing.offer({ fileId: BigInt(inode.id), name, cookie: at }),
       )
       if (listing.entries === 0 && !listed.atEnd) throw new Refusal('TOOSMALL')
@@ -335,7 +335,7 @@ export class NfsService implements Nfs3Service {
   ): Promise<Nfs3Results['readdirplus']> {
     return this.#answered(async () => {
       const listing = new DirectoryListingPlus(namesCount, count)
-      const listed = await this.#list(handle, cookie, caller, (share, { name, cookie: at, inode }) =>
+      const listed = await this.#list(handle, cookie, caller, listing, (share, { name, cookie: at, inode }) =>
         listing.offer({
           fileId: BigInt(inode.id),
           name,
@@ -473,6 +473,7 @@ export class NfsService implements Nfs3Service {
     handle: Buffer,
     cookie: bigint,
     caller: Caller,
+    listing: { readonly room: number },
     offer: (share: Share, entry: { name: Buffer; cookie: bigint; inode: Inode }) => boolean,
   ): Promise<{ readonly atEnd: boolean; readonly attributes: ReturnType<typeof attributesOf> }> {
     const { share, user, id } = await this.#target(handle, caller)
@@ -488,16 +489,19 @@ export class NfsService implements Nfs3Service {
       if (!offer(share, { name: Buffer.from('..'), cookie: 2n, inode: parent }))
         return { atEnd: false, attributes }
     }
-    for (let next = namespace.list(id, cookie < 2n ? 2n : cookie, entriesAtOnce); ;) {
-      const { entries, done } = await next
+    let ahead: ReturnType<typeof namespace.list> | undefined
+    for (let behind = cookie < 2n ? 2n : cookie; ;) {
+      const { entries, done } = await (ahead ?? namespace.list(id, behind, entriesAtOnce))
+      ahead = undefined
       const last = entries.at(-1)
-      // They are read while those before them are put into the answer. Where that is full then, they were read in vain.
-      if (!done && last !== undefined) {
-        next = namespace.list(id, last.cookie, entriesAtOnce)
-        next.catch(() => undefined)
+      if (last !== undefined) behind = last.cookie
+      // Those that will have room, too, are read while these are put into the answer.
+      if (!done && listing.room > entries.length) {
+        ahead = namespace.list(id, behind, entriesAtOnce)
+        ahead.catch(() => undefined)
       }
       for (const entry of entries) if (!offer(share, entry)) return { atEnd: false, attributes }
-      if (done || last === undefined) return { atEnd: done, attributes }
+      if (done) return { atEnd: true, attributes }
     }
   }
 
