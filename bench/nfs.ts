@@ -40,11 +40,11 @@ interface Job {
 }
 
 const jobs: readonly Job[] = [
-  { name: 'read d32', writes: false, bytes: 4096, stepBytes, depth: 32, count: 60_000, wanted: 1 },
+  { name: 'read d32', writes: false, bytes: 4096, stepBytes, depth: 32, count: 200_000, wanted: 1 },
   { name: 'read d1', writes: false, bytes: 4096, stepBytes, depth: 1, count: 15_000 },
-  { name: 'write d32', writes: true, bytes: 4096, stepBytes, depth: 32, count: 40_000, wanted: 0.65 },
+  { name: 'write d32', writes: true, bytes: 4096, stepBytes, depth: 32, count: 80_000, wanted: 0.65 },
   { name: 'write d1', writes: true, bytes: 4096, stepBytes, depth: 1, count: 5_000 },
-  { name: 'read 1 MiB d8', writes: false, bytes: MiB, stepBytes: MiB, depth: 8, count: 3072, wanted: 0.85 },
+  { name: 'read 1 MiB d8', writes: false, bytes: MiB, stepBytes: MiB, depth: 8, count: 8192, wanted: 0.85 },
 ]
 
 const wholeImage: Job = {

@@ -60,6 +60,35 @@ for (const over of [false, true])
     }
   })
 
+for (const then of ['renamed', 'removed'] as const)
+  test(`namespace creates once what was ${then} by another before its creator heard that it was made`, async () => {
+    for (const type of ['file', 'directory'] as const) {
+      const world = await newWorld()
+      const other = world.node()
+      let lost = false
+      const done: Promise<unknown>[] = []
+      const one = world.node({
+        onChange: (partition, { expected }) => {
+          if (lost || expected.version > 0 || partition.key === String(root)) return 'made'
+          lost = true
+          // Heard of before the creator looks what became of it.
+          const inFirst = async (): Promise<unknown> => {
+            if (then === 'renamed') return other.rename(root, name('a'), root, name('b'))
+            return type === 'file' ? other.remove(root, name('a')) : other.removeDirectory(root, name('a'))
+          }
+          done.push(world.clock.sleep(1).then(inFirst))
+          return 'made, unknown'
+        },
+      })
+      const { existed, inode } = await one.create(root, name('a'), type === 'file' ? aFile : aDirectory)
+      await Promise.all(done)
+      assert.ok(lost && !existed)
+      assert.deepEqual(await namesIn(other, root), then === 'renamed' ? ['b'] : [])
+      if (then === 'renamed') assert.equal((await other.lookup(root, name('b'))).id, inode.id)
+      world.close()
+    }
+  })
+
 test('namespace lets only one of removing a directory and creating in it succeed', async () => {
   let removed = 0
   for (const seed of seeds) {
