@@ -17,7 +17,10 @@ export function bindDatagrams(
   assert(place.kind === 'tcp', () => `there are no datagrams at ${address}`)
   const { host, port } = place
   const socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4', ipv6Only: false })
-  socket.on('message', (bytes, from) => onDatagram(bytes, tcpAddress(from.address, from.port)))
+  socket.on('message', (bytes, from) => {
+    // Nobody can be answered at port 0, which only a forger sends from.
+    if (from.port !== 0) onDatagram(bytes, tcpAddress(from.address, from.port))
+  })
   return new Promise((resolve, reject) => {
     socket.once('error', reject)
     socket.bind(port, host, () => {
@@ -30,8 +33,8 @@ export function bindDatagrams(
         send(bytes, to) {
           assert(bytes.length <= datagramBytesMax, 'a datagram is too long')
           const target = placeOf(to)
-          if (!isOpen || target.kind !== 'tcp' || socket.getSendQueueSize() + bytes.length > unsentBytesMax)
-            return
+          if (!isOpen || target.kind !== 'tcp' || target.port === 0) return
+          if (socket.getSendQueueSize() + bytes.length > unsentBytesMax) return
           socket.send(Buffer.from(bytes), target.port, target.host, () => undefined)
         },
         close: () =>

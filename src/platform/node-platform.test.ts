@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -93,6 +93,31 @@ test('a connection that is reset while its reader has paused is told at once, an
   await sleep(20)
   assert.deepEqual(told, ['first', 'read ECONNRESET'])
   await listener.close()
+})
+
+test('a connection that its client has reset before it was accepted is nobody’s', async () => {
+  const peers: string[] = []
+  const listener = await platform.sockets.listen('127.0.0.1:0', (socket) => {
+    peers.push(socket.remoteAddress)
+    socket.onData = socket.onFilled = socket.onClose = () => undefined
+    socket.destroy()
+  })
+  const port = listener.address.split(':')[1]
+  const reset = `const s = require('net').connect(${port}, '127.0.0.1', () => s.write('x', () => s.resetAndDestroy()))`
+  // Nothing is accepted here before that process has ended.
+  execFileSync(process.execPath, ['-e', reset])
+  const later = await platform.sockets.connect(listener.address, 1000)
+  later.onData = later.onFilled = () => undefined
+  await new Promise<void>((resolve) => (later.onClose = () => resolve()))
+  assert.ok(peers.length === 1 && peers[0].startsWith('127.0.0.1:'), peers.join(' '))
+  await listener.close()
+})
+
+test('a datagram to port 0 is lost, as it is where nobody listens', async () => {
+  const socket = await platform.sockets.bind('127.0.0.1:0', () => undefined)
+  socket.send(Buffer.from('x'), '127.0.0.1:0')
+  socket.send(Buffer.from('x'), '127.0.0.1:1')
+  await socket.close()
 })
 
 test('a lock ends with its process, also when that is killed', async () => {

@@ -29,7 +29,11 @@ export const nodeSockets: Sockets = {
     const server = createServer({ ...socketOptions, pauseOnConnect: true }, (accepted) => {
       const reads = new SocketReads()
       const socket = readingInto(reads, accepted)
-      onConnection(new NodeSocket(socket, reads, remoteAddressOf(socket), localAddressOf(socket)))
+      const remote = remoteAddressOf(socket)
+      // Its client has reset it already, and the system has forgotten who that was: it must not be taken for this machine's own.
+      if (place.kind === 'tcp' && remote === unixPeer)
+        return void socket.on('error', () => undefined).destroy()
+      onConnection(new NodeSocket(socket, reads, remote, localAddressOf(socket)))
     })
     if (place.kind === 'unix') await listenOnPath(server, place.path)
     else await listening(server, place)
@@ -147,12 +151,15 @@ async function isDeadSocket(path: string): Promise<boolean> {
   })
 }
 
+/** Who connects to a path of the file system has no address. */
+const unixPeer: Address = 'unix:'
+
 const remoteAddressOf = (socket: NetSocket): Address =>
   socket.remoteAddress === undefined || socket.remotePort === undefined
-    ? 'unix:'
+    ? unixPeer
     : tcpAddress(socket.remoteAddress, socket.remotePort)
 
 const localAddressOf = (socket: NetSocket): Address =>
   socket.localAddress === undefined || socket.localPort === undefined
-    ? 'unix:'
+    ? unixPeer
     : tcpAddress(socket.localAddress, socket.localPort)
