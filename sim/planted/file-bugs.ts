@@ -70,7 +70,10 @@ export const fileBugs: readonly PlantedBug[] = [
     name: 'directory removed as it was',
     breaks: 'I2',
     does: 'A directory that was found empty is removed, whatever was entered in it since.',
-    plan: files,
+    scenario: {
+      file: 'src/stargate/namespace/together.test.ts',
+      tests: 'namespace lets only one of removing a directory',
+    },
     patches: [
       patch(
         `${namespace}/closing.ts`,
