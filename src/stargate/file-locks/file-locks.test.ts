@@ -66,6 +66,18 @@ test('a lock that crosses the end of its client is not granted', async () => {
   stage.close()
 })
 
+for (const how of ['unlock', 'cancel'] as const)
+  test(`a lock that is still under way is made impossible by ${how}`, async () => {
+    const stage = new LockWorld()
+    const locks = stage.node('n1')
+    const lock = wanted(ours, true, 0)
+    const locking = outcomeOf(locks.lock(file, lock, how === 'cancel' ? { offer: 'o1' } : {}))
+    await (how === 'unlock' ? locks.unlock(file, ours, lock.range) : locks.cancel(file, lock))
+    await locking
+    assert.equal(await outcomeOf(locks.lock(file, wanted(theirs, true, 0))), 'granted')
+    stage.close()
+  })
+
 test('a file has as many locks as it may, and those that are void do not count', async () => {
   const stage = new LockWorld()
   const locks = stage.node('n1')

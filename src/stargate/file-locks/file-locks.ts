@@ -48,6 +48,10 @@ export const isSameClient = (a: LockClient, b: LockClient): boolean => a.host ==
 export const isSameOwner = (a: LockOwner, b: LockOwner): boolean =>
   a.svid === b.svid && isSameClient(a.client, b.client) && a.owner.equals(b.owner)
 
+/** Another for each owner in each file. */
+export const ownerInFile = (file: string, { client, svid, owner }: LockOwner): string =>
+  `${file} ${client.host} ${svid} ${owner.toString('hex')} ${client.name}`
+
 export const isSameRange = (a: ByteRange, b: ByteRange): boolean => a.start === b.start && a.end === b.end
 
 export const isSameLock = (a: FileLock, b: FileLock): boolean =>
@@ -97,7 +101,10 @@ export interface FileLocks {
   /** Who has what stands in the way of a lock. */
   test(file: string, wanted: FileLock): Promise<FileLock | undefined>
   lock(file: string, wanted: FileLock, options?: LockOptions): Promise<LockAnswer>
-  /** Nothing happens to what it does not have. What was asked for before, and may still be under way, is made impossible; so by `cancel` and `withdraw`. */
+  /**
+   * Nothing happens to what it does not have. What was asked for before, and may still be under way, is made impossible, so by `cancel` too,
+   * where it was asked of this node, or of one that has died. Another that lives may still take the lock after this.
+   */
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void>
   /** Takes back what was offered to that owner for just that range. */
   cancel(file: string, wanted: FileLock): Promise<void>

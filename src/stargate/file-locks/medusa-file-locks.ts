@@ -7,6 +7,7 @@
  *  3. the client's era is read again: where it ended meanwhile the lock was void when it was taken, and nobody is told that he has it.
  */
 import { NdfsError } from '../../base/errors.ts'
+import { SerialByKey } from '../../base/serial.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { PartitionChanges, type PartitionView } from '../partition-changes/partition-changes.ts'
@@ -26,6 +27,7 @@ import {
   locksMax,
   type OfferId,
   overlap,
+  ownerInFile,
 } from './file-locks.ts'
 import {
   type HeldLock,
@@ -77,6 +79,8 @@ class MedusaFileLocks implements NodeFileLocks {
   readonly #options: FileLocksOptions
   readonly #changes: PartitionChanges
   readonly #clients: LockClients
+  /** Of each owner in each file: what frees a lock does not overtake the call that takes it, though that one has more to read. */
+  readonly #order = new SerialByKey()
 
   constructor(options: FileLocksOptions) {
     this.#options = options
@@ -98,26 +102,21 @@ class MedusaFileLocks implements NodeFileLocks {
     return answer.outcome === 'denied' ? answer.holder : undefined
   }
 
-  async lock(file: string, wanted: FileLock, options: LockOptions = {}): Promise<LockAnswer> {
-    const { client } = wanted.owner
-    const eras = new KnownEras()
-    const era = await this.#clients.eraOfAsking(client, options.state ?? 0)
-    eras.learn(client, era)
-    const answer = await this.#decided(eras, () =>
-      this.#change(file, (row) => this.#decide(row, { ...wanted, era }, options, eras)),
-    )
-    if (answer.outcome === 'granted' && (await this.#clients.eraOf(client)) !== era)
-      return { outcome: 'released' }
-    return answer
+  lock(file: string, wanted: FileLock, options: LockOptions = {}): Promise<LockAnswer> {
+    return this.#order.run(ownerInFile(file, wanted.owner), () => this.#lock(file, wanted, options))
   }
 
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void> {
-    return this.#free(file, (locks) => withoutRange(locks, owner, range))
+    return this.#order.run(ownerInFile(file, owner), () =>
+      this.#free(file, (locks) => withoutRange(locks, owner, range)),
+    )
   }
 
   cancel(file: string, wanted: FileLock): Promise<void> {
-    return this.#free(file, (locks) =>
-      locks.filter((lock) => lock.offer === undefined || !isSameLock(lock, wanted)),
+    return this.#order.run(ownerInFile(file, wanted.owner), () =>
+      this.#free(file, (locks) =>
+        locks.filter((lock) => lock.offer === undefined || !isSameLock(lock, wanted)),
+      ),
     )
   }
 
@@ -138,6 +137,19 @@ class MedusaFileLocks implements NodeFileLocks {
 
   release(client: LockClient): Promise<void> {
     return this.#clients.release(client)
+  }
+
+  async #lock(file: string, wanted: FileLock, options: LockOptions): Promise<LockAnswer> {
+    const { client } = wanted.owner
+    const eras = new KnownEras()
+    const era = await this.#clients.eraOfAsking(client, options.state ?? 0)
+    eras.learn(client, era)
+    const answer = await this.#decided(eras, () =>
+      this.#change(file, (row) => this.#decide(row, { ...wanted, era }, options, eras)),
+    )
+    if (answer.outcome === 'granted' && (await this.#clients.eraOf(client)) !== era)
+      return { outcome: 'released' }
+    return answer
   }
 
   #decide(
@@ -178,7 +190,7 @@ class MedusaFileLocks implements NodeFileLocks {
     throw new NdfsError('UNAVAILABLE', 'Cannot lock: the holders of the file change all the time. Try again')
   }
 
-  /** Writes the row also where nothing is left to be changed: what comes late is on condition of the version that was. */
+  /** Writes the row also where nothing is left to be changed: what a node sent before it died is on condition of the version that was. */
   async #free(file: string, left: (locks: readonly HeldLock[]) => HeldLock[]): Promise<void> {
     await this.#change(file, (row) => ({
       answer: undefined,

@@ -215,6 +215,28 @@ test('a client without a status monitor loses all by FREE_ALL, from its own addr
   service.waiters.close()
 })
 
+test('UNLOCK and CANCEL end what their owner has asked for before, though its LOCK has more to read', async () => {
+  const stage = await Stage.begin()
+  const service = stage.service()
+  const lock = lockOf(await stage.make('file'))
+  const [pc, other] = [from('127.0.0.2'), from('127.0.0.3')]
+  const free = async (): Promise<void> => {
+    assert.equal((await service.lock(locking(lock), other)).status, 'GRANTED')
+    assert.equal((await service.unlock({ cookie, lock }, other)).status, 'GRANTED')
+  }
+  const granted = service.lock(locking(lock), pc)
+  await service.unlock({ cookie, lock }, pc)
+  assert.equal((await granted).status, 'GRANTED')
+  await free()
+  await service.lock(locking(lock), other)
+  const blocked = service.lock(locking(lock, true), pc)
+  await service.cancel(locking(lock, true), pc)
+  assert.equal((await blocked).status, 'BLOCKED')
+  assert.equal(service.waiters.count, 0)
+  await service.unlock({ cookie, lock }, other)
+  await free()
+})
+
 test('while metadata is out of reach clients are told to ask again, in the words that make them do so', async () => {
   const stage = await Stage.begin()
   const service = stage.service({ onChange: () => 'not made, unknown' })

@@ -11,12 +11,14 @@
  * each other.
  */
 import { isIP } from 'node:net'
+import { SerialByKey } from '../../../base/serial.ts'
 import {
   endOfFile,
   type FileLock,
   type FileLocks,
   type LockClient,
   type LockOwner,
+  ownerInFile,
 } from '../../file-locks/file-locks.ts'
 import type { InodeId } from '../../namespace/namespace.ts'
 import { Export } from './export-rules.ts'
@@ -69,6 +71,8 @@ const fileOf = ({ id }: Target): string => String(id)
 
 export class LockService implements Nlm4Service {
   readonly #parts: LockServiceParts
+  /** Of each owner in each file. */
+  readonly #order = new SerialByKey()
 
   constructor(parts: LockServiceParts) {
     this.#parts = parts
@@ -96,8 +100,10 @@ export class LockService implements Nlm4Service {
   }
 
   cancel({ cookie, exclusive, lock }: Nlm4CancelArguments, caller: Caller): Promise<Nlm4Result> {
-    return answered(
+    return this.#inOrder(
       cookie,
+      lock,
+      caller,
       async () => {
         const { locks, waiters } = this.#parts
         const file = fileOf(await this.#target(lock.handle, caller))
@@ -113,7 +119,7 @@ export class LockService implements Nlm4Service {
   }
 
   unlock({ cookie, lock }: Nlm4UnlockArguments, caller: Caller): Promise<Nlm4Result> {
-    return answered(cookie, async () => {
+    return this.#inOrder(cookie, lock, caller, async () => {
       const { locks, waiters } = this.#parts
       const file = fileOf(await this.#target(lock.handle, caller))
       const owner = ownerOf(lock, caller)
@@ -163,7 +169,7 @@ export class LockService implements Nlm4Service {
     state: number,
     caller: Caller,
   ): Promise<Nlm4Result> {
-    return answered(cookie, async () => {
+    return this.#inOrder(cookie, lock, caller, async () => {
       const { locks, waiters } = this.#parts
       const file = await this.#lockable(lock.handle, exclusive, caller)
       const wanted = lockOf(lock, exclusive, caller)
@@ -187,6 +193,18 @@ export class LockService implements Nlm4Service {
           return outcome satisfies never
       }
     })
+  }
+
+  /** From where the file is looked up to where the waiter is noted, or dropped: what comes behind sees all of what went before. */
+  #inOrder(
+    cookie: Buffer,
+    lock: Nlm4Lock,
+    caller: Caller,
+    serve: () => Promise<Nlm4Status>,
+    later?: Nlm4Status,
+  ): Promise<Nlm4Result> {
+    const key = ownerInFile(lock.handle.toString('hex'), ownerOf(lock, caller))
+    return this.#order.run(key, () => answered(cookie, serve, later))
   }
 
   async #target(handle: Buffer, caller: Caller): Promise<Target> {
