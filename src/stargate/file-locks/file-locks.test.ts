@@ -66,6 +66,23 @@ test('a lock that crosses the end of its client is not granted', async () => {
   stage.close()
 })
 
+async function crossed(isKnown: boolean): Promise<void> {
+  const stage = new LockWorld()
+  const other = stage.node('n2')
+  const crossing = stage.node('n1', { slow: () => 50 })
+  if (isKnown) await other.lock(file, wanted(ours, false, 8), { state: 3 })
+  // Owners are counted from the start of the client: the same one again.
+  const former = outcomeOf(crossing.lock(file, wanted(ours, true, 0), { state: 3 }))
+  await stage.world.clock.sleep(20)
+  await other.started(ours.client, 5)
+  assert.equal(await outcomeOf(other.lock(file, wanted(ours, true, 0), { state: 5 })), 'granted')
+  assert.equal(await former, 'released')
+  assert.equal(await outcomeOf(other.lock(file, wanted(theirs, true, 0))), 'denied')
+  stage.close()
+}
+
+test('a lock that was asked for in a former life takes nothing from the present one', () => crossed(true))
+
 for (const how of ['unlock', 'cancel'] as const)
   test(`a lock that is still under way is made impossible by ${how}`, async () => {
     const stage = new LockWorld()

@@ -17,6 +17,7 @@ import {
   excludeEachOther,
   type FileLock,
   type FileLocks,
+  isSameClient,
   isSameLock,
   isSameOwner,
   type LockAnswer,
@@ -158,6 +159,11 @@ class MedusaFileLocks implements NodeFileLocks {
     { offer, waits = false }: LockOptions,
     eras: KnownEras,
   ): { readonly answer: LockAnswer | Asks; readonly row: LocksRow } {
+    // What its client has in its present life is not given up for what it asked for in a former one: owners may have the same names in both.
+    if (
+      row.locks.some(({ owner, era }) => era > wanted.era && isSameClient(owner.client, wanted.owner.client))
+    )
+      return { answer: { outcome: 'released' }, row }
     const obstacle = obstacleIn(row.locks, wanted, eras)
     if (obstacle?.outcome === 'denied' && waits && !row.waiting.includes(this.#options.node))
       return { answer: obstacle, row: { ...row, waiting: [...row.waiting, this.#options.node] } }
