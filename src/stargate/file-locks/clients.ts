@@ -4,6 +4,7 @@
  */
 import { NdfsError } from '../../base/errors.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
+import type { Clock } from '../../platform/platform.ts'
 import type { PartitionChanges } from '../partition-changes/partition-changes.ts'
 import { clientsMax, type LockClient } from './file-locks.ts'
 import type { HeldLock } from './lock-ranges.ts'
@@ -18,13 +19,21 @@ import {
   partitionOfHost,
 } from './rows.ts'
 
+/** Calls of a former life that were held up come within this time of each other. Linux asks again after 5 s where it is to wait. */
+const lateForMs = 3000
+/** Clients whose states are older than is known. Whoever is forgotten is only doubted once more. */
+const doubtedMax = 1024
+
 export class LockClients {
   readonly #medusa: Pick<Medusa, 'get'>
   readonly #changes: PartitionChanges
+  readonly #clock: Clock
+  readonly #doubted = new Map<string, { readonly state: number; readonly since: number }>()
 
-  constructor(medusa: Pick<Medusa, 'get'>, changes: PartitionChanges) {
+  constructor(medusa: Pick<Medusa, 'get'>, changes: PartitionChanges, clock: Clock) {
     this.#medusa = medusa
     this.#changes = changes
+    this.#clock = clock
   }
 
   /** A serial read. */
@@ -32,12 +41,13 @@ export class LockClients {
     return (await this.#read(client)).era
   }
 
-  /** The client's era as it asks for a lock; with a newer state than was known a new one begins. */
-  async eraOfAsking(client: LockClient, state: number): Promise<number> {
-    const now = await this.#read(client)
-    if (!tellsMore(state, now)) return now.era
-    const next = await this.#change(client, (row) => (tellsMore(state, row) ? begun(row, state) : row))
-    return next.era
+  /** The client's era as it asks for a lock; with a newer state than was known a new one begins. Undefined: it asked in a former life. */
+  async eraOfAsking(client: LockClient, state: number): Promise<number | undefined> {
+    const read = await this.#read(client)
+    const row = tellsMore(state, read)
+      ? await this.#change(client, (row) => (tellsMore(state, row) ? begun(row, state) : row))
+      : read
+    return tellsLess(state, row) && this.#isLate(client, state) ? undefined : row.era
   }
 
   async started(client: LockClient, state: number): Promise<void> {
@@ -48,6 +58,23 @@ export class LockClients {
 
   async release(client: LockClient): Promise<void> {
     await this.#change(client, ({ era }) => ({ era: era + 1, state: 0 }))
+  }
+
+  /**
+   * A call in an older state than is known was held up since a former life, or the client has lost count, as one that was installed anew
+   * has. The dead do not ask again: whoever does lives, and could else never lock.
+   */
+  #isLate(client: LockClient, state: number): boolean {
+    const key = keyOf(client)
+    const now = this.#clock.now()
+    const doubted = this.#doubted.get(key)
+    if (doubted?.state === state) return now - doubted.since < lateForMs
+    if (this.#doubted.size >= doubtedMax) {
+      const [oldest] = this.#doubted.keys()
+      this.#doubted.delete(oldest)
+    }
+    this.#doubted.set(key, { state, since: now })
+    return true
   }
 
   async #read(client: LockClient): Promise<ClientRow> {
@@ -86,6 +113,9 @@ export class LockClients {
 /** States are numbers that grow, and wrap. */
 const tellsMore = (state: number, known: ClientRow): boolean =>
   state !== 0 && (known.state === 0 || ((state - known.state) | 0) > 0)
+
+const tellsLess = (state: number, known: ClientRow): boolean =>
+  state !== 0 && known.state !== 0 && ((state - known.state) | 0) < 0
 
 /** Where no state was known there is nothing older to be lost. */
 const begun = (known: ClientRow, state: number): ClientRow =>

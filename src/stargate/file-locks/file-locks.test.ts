@@ -83,6 +83,32 @@ async function crossed(isKnown: boolean): Promise<void> {
 
 test('a lock that was asked for in a former life takes nothing from the present one', () => crossed(true))
 
+test('nor does one that finds the present one begun as it tells of its own', () => crossed(false))
+
+test("a lock that was asked for in a former life, and comes after the next has begun, is nobody's", async () => {
+  const stage = new LockWorld()
+  const locks = stage.node('n1')
+  await locks.lock(file, wanted(ours, true, 5, 6), { state: 3 })
+  await locks.started(ours.client, 5)
+  assert.notEqual(await outcomeOf(locks.lock(file, wanted(ours, true, 0), { state: 3 })), 'granted')
+  stage.close()
+})
+
+test('a client that has lost count of its starts is believed as it asks again', async () => {
+  const stage = new LockWorld()
+  const locks = stage.node('n1')
+  await locks.lock(file, wanted(ours, true, 5, 6), { state: 9 })
+  const asked = () => outcomeOf(locks.lock(file, wanted(ours, true, 0, 2), { state: 3 }))
+  assert.deepEqual([await asked(), await asked()], ['released', 'released'])
+  await stage.world.clock.sleep(5000)
+  assert.equal(await asked(), 'granted')
+  // If it was a call of a former life after all the present one has lost nothing.
+  assert.equal(await seenBy(locks), '2200020000000')
+  await locks.started(ours.client, 5)
+  assert.equal(await seenBy(locks), '0000000000000')
+  stage.close()
+})
+
 for (const how of ['unlock', 'cancel'] as const)
   test(`a lock that is still under way is made impossible by ${how}`, async () => {
     const stage = new LockWorld()

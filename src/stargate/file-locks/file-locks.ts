@@ -89,7 +89,10 @@ export type LockAnswer =
   | { readonly outcome: 'released' }
 
 export interface LockOptions {
-  /** Of the client's status monitor, where it is known (not 0): with a newer one the client has started again. */
+  /**
+   * Of the client's status monitor, where it is known (not 0): with a newer one the client has started again. With an older one it is
+   * `released`: that was asked for in a former life. Only who asks again after seconds is believed to live, and gets it in the present era.
+   */
   readonly state?: number
   readonly offer?: OfferId
   /** Where it is denied: this node is to hear (`onFreed`) of what gets free in that file. */

@@ -86,7 +86,7 @@ class MedusaFileLocks implements NodeFileLocks {
   constructor(options: FileLocksOptions) {
     this.#options = options
     this.#changes = new PartitionChanges(options)
-    this.#clients = new LockClients(options.medusa, this.#changes)
+    this.#clients = new LockClients(options.medusa, this.#changes, options.platform.clock)
   }
 
   freed(file: string): void {
@@ -144,6 +144,7 @@ class MedusaFileLocks implements NodeFileLocks {
     const { client } = wanted.owner
     const eras = new KnownEras()
     const era = await this.#clients.eraOfAsking(client, options.state ?? 0)
+    if (era === undefined) return { outcome: 'released' }
     eras.learn(client, era)
     const answer = await this.#decided(eras, () =>
       this.#change(file, (row) => this.#decide(row, { ...wanted, era }, options, eras)),
