@@ -55,7 +55,9 @@ class Node {
     const { host } = lock.owner.client
     const named = { caller: lock.owner.client.name, handle: Buffer.of(1), owner: lock.owner.owner, svid: 1 }
     const wait = { file, wanted: lock, state: 0, client: { host, localHost: '' } }
-    return this.waiters.add({ ...wait, lock: { ...named, offset: 0n, length: 0n } }) ? 'blocked' : 'full'
+    return (await this.waiters.add({ ...wait, lock: { ...named, offset: 0n, length: 0n } }))
+      ? 'blocked'
+      : 'full'
   }
 
   async cancel(lock: FileLock): Promise<void> {
@@ -334,4 +336,34 @@ test('clients as Linux has them never have what excludes each other, and leave n
     assert.ok(nodes.every(({ told }) => told.length > 5))
     end(stage)
   }
+})
+
+test('a wait of a new life is not taken for that of the former one', async () => {
+  const { stage, near, far } = start()
+  const lock = wanted(one, true, 0)
+  assert.equal(await far.ask(all), 'granted')
+  const asked = async (state: number): Promise<string> => {
+    const { outcome } = await near.locks.lock(file, lock, { waits: true, state })
+    if (outcome !== 'denied') return outcome
+    const named = { caller: 'one', handle: Buffer.of(1), owner: lock.owner.owner, svid: 1 }
+    const wait = { file, wanted: lock, state, client: { host: '10.0.0.1', localHost: '' } }
+    return (await near.waiters.add({ ...wait, lock: { ...named, offset: 0n, length: 0n } }))
+      ? 'blocked'
+      : 'full'
+  }
+  assert.equal(await asked(3), 'blocked')
+  // The client is down: its port mapper is not reached, and then it is up again.
+  let heard: Heard = 'unreached'
+  near.answer = () => heard
+  await far.unlock(all)
+  await near.pass(1500)
+  // It has started again; its notice is lost, or late, or went to another node; somebody else was faster.
+  await far.locks.started(one.client, 5)
+  assert.equal(await far.ask(all), 'granted')
+  assert.equal(await asked(5), 'blocked')
+  const calls = near.told.length
+  heard = 'taken'
+  await near.pass(8000)
+  assert.equal(near.told.length, calls, 'the client is told that it has what another has')
+  end(stage)
 })

@@ -109,8 +109,12 @@ export class LockWaiters {
     return this.#count
   }
 
-  /** The lock was denied with `waits`. False: too many wait already. One that waits already stays in its place. */
-  add(wait: LockWait): boolean {
+  /**
+   * The lock was denied with `waits`, in its client's present life: what waits of a former one is dropped first. False: too many wait already.
+   * One that waits already stays in its place.
+   */
+  async add(wait: LockWait): Promise<boolean> {
+    await this.#dropFormerLife(wait)
     const line = this.#lines.get(wait.file)
     if (line?.waiters.some(({ wanted }) => isSameLock(wanted, wait.wanted))) return true
     // As one that dies with the node.
@@ -158,6 +162,13 @@ export class LockWaiters {
         (waiter) =>
           isSameClient(waiter.wanted.owner.client, client) && (state === undefined || waiter.state !== state),
       )
+  }
+
+  async #dropFormerLife({ wanted, state }: LockWait): Promise<void> {
+    const { client } = wanted.owner
+    const isFormer = (waiter: Waiter): boolean =>
+      isSameClient(waiter.wanted.owner.client, client) && ![0, state].includes(waiter.state)
+    if (state !== 0) await Promise.all([...this.#lines.keys()].map((file) => this.#drop(file, isFormer)))
   }
 
   /** Nobody is told any more. What is offered stays: some may just be hearing of it. */

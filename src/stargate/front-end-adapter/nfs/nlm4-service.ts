@@ -181,7 +181,7 @@ export class LockService implements Nlm4Service {
         case 'denied': {
           if (!block) return 'DENIED'
           const { host, localHost } = caller
-          const isWaiting = waiters.add({ file, wanted, state, client: { host, localHost }, lock })
+          const isWaiting = await waiters.add({ file, wanted, state, client: { host, localHost }, lock })
           return isWaiting ? 'BLOCKED' : 'DENIED_NOLOCKS'
         }
         case 'full':
