@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { hasCode } from '../../base/errors.ts'
 import type { Faults } from '../namespace/fixtures.test.ts'
 import { type LockAnswer, locksMax } from './file-locks.ts'
 import { clientOf, file, LockWorld, ownerOf, seenBy, wanted } from './fixtures.test.ts'
 import type { NodeFileLocks } from './medusa-file-locks.ts'
+import { decodeLocksRow } from './rows.ts'
 
 const ours = ownerOf(clientOf('ours'), 1)
 const theirs = ownerOf(clientOf('theirs'), 1)
@@ -105,6 +107,22 @@ test('a client that has lost count of its starts is believed as it asks again', 
   // If it was a call of a former life after all the present one has lost nothing.
   assert.equal(await seenBy(locks), '2200020000000')
   await locks.started(ours.client, 5)
+  assert.equal(await seenBy(locks), '0000000000000')
+  stage.close()
+})
+
+test('unlocking in the middle, again and again, does not let the row grow without end', async () => {
+  const stage = new LockWorld()
+  const locks = stage.node('n1')
+  await locks.lock(file, wanted(ours, true, 0))
+  for (let i = 0; i <= locksMax; i++)
+    await locks
+      .unlock(file, ours, { start: BigInt(2 * i + 1), end: BigInt(2 * i + 2) })
+      .catch((error: unknown) => assert.ok(hasCode(error, 'OUT_OF_SPACE')))
+  const bytes = stage.world.dump('lock').get(`file ${file}`)!.get('locks')!
+  const { locks: held } = decodeLocksRow(bytes)
+  assert.equal(held.length, locksMax)
+  await locks.unlock(file, ours, wanted(ours, true, 0).range)
   assert.equal(await seenBy(locks), '0000000000000')
   stage.close()
 })

@@ -107,6 +107,7 @@ export interface FileLocks {
   /**
    * Nothing happens to what it does not have. What was asked for before, and may still be under way, is made impossible, so by `cancel` too,
    * where it was asked of this node, or of one that has died. Another that lives may still take the lock after this.
+   * OUT_OF_SPACE where it would leave a hole in a lock, and the file has as many as it may.
    */
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void>
   /** Takes back what was offered to that owner for just that range. */

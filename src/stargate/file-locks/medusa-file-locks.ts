@@ -109,7 +109,18 @@ class MedusaFileLocks implements NodeFileLocks {
 
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void> {
     return this.#order.run(ownerInFile(file, owner), () =>
-      this.#free(file, (locks) => withoutRange(locks, owner, range)),
+      this.#free(file, (locks) => {
+        const left = withoutRange(locks, owner, range)
+        if (left.length > locksMax && left.length > locks.length)
+          throw new NdfsError(
+            'OUT_OF_SPACE',
+            `Cannot unlock amid a range: the file has ${locks.length} locks`,
+            {
+              file,
+            },
+          )
+        return left
+      }),
     )
   }
 
