@@ -61,12 +61,14 @@ class Stage {
   }
 
   /** Without a server around it. */
-  service(faults?: Faults): LockService & { readonly waiters: LockWaiters; readonly status: StatusService } {
+  service(
+    faults?: Faults,
+    managers = new LockManagers({ platform }),
+  ): LockService & { readonly waiters: LockWaiters; readonly status: StatusService } {
     const { shares, handles } = this
     const locks = this.locks.node('n1', faults)
     const { clock, chance, log } = platform
     const waiters = new LockWaiters({ ...{ locks, clock, chance, log }, tell: async () => 'later' })
-    const managers = new LockManagers({ platform })
     const status = new StatusService({ locks, waiters, shares })
     return Object.assign(new LockService({ locks, shares, handles, waiters, managers }), { waiters, status })
   }
@@ -235,6 +237,27 @@ test('UNLOCK and CANCEL end what their owner has asked for before, though its LO
   assert.equal(service.waiters.count, 0)
   await service.unlock({ cookie, lock }, other)
   await free()
+})
+
+test('the second form calls back only who may use an export, and few at once', async () => {
+  const stage = await Stage.begin()
+  const called: string[] = []
+  const ends: (() => void)[] = []
+  const call = ({ host }: Caller): Promise<void> =>
+    new Promise((end) => {
+      called.push(host)
+      ends.push(end)
+    })
+  const service = stage.service(undefined, { call } as unknown as LockManagers)
+  const answer = (host: string) => service.answer('testRes', { cookie, status: 'STALE_FH' }, from(host))
+  answer('10.0.0.1')
+  assert.deepEqual(called, [])
+  for (let i = 0; i < 20; i++) answer('127.0.0.2')
+  assert.equal(called.length, 16)
+  ends[0]()
+  await sleep(1)
+  for (let i = 0; i < 2; i++) answer('127.0.0.3')
+  assert.deepEqual(called.slice(16), ['127.0.0.3'])
 })
 
 test('while metadata is out of reach clients are told to ask again, in the words that make them do so', async () => {

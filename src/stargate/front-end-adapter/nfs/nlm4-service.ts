@@ -60,6 +60,8 @@ export interface LockServiceParts {
 }
 
 const clientNameMax = 255
+/** Answers that are called back at once; beyond these none is, and the client asks again. Few, for the places are those of GRANTED. */
+const answersMax = 16
 
 interface Target {
   readonly share: Share
@@ -73,6 +75,7 @@ export class LockService implements Nlm4Service {
   readonly #parts: LockServiceParts
   /** Of each owner in each file. */
   readonly #order = new SerialByKey()
+  #answers = 0
 
   constructor(parts: LockServiceParts) {
     this.#parts = parts
@@ -155,13 +158,19 @@ export class LockService implements Nlm4Service {
   /** We ask nothing in that form. */
   answered(): void {}
 
+  /** Only to who may use an export: nobody else has us call whoever he names as sender. */
   answer(kind: Nlm4Answer, result: Nlm4Result | Nlm4TestResult, caller: Caller): void {
+    const { managers, shares } = this.#parts
+    if (!mayUseAny(shares, caller) || this.#answers >= answersMax) return
     const encode = (writer: XdrWriter): void =>
       kind === 'testRes'
         ? encodeTestResult(writer, result as Nlm4TestResult)
         : encodeNlm4Result(writer, result)
+    this.#answers += 1
     // Who hears nothing asks again.
-    void this.#parts.managers.call(caller, kind, encode, nothing)
+    void managers.call(caller, kind, encode, nothing).finally(() => {
+      this.#answers -= 1
+    })
   }
 
   #lock(
