@@ -180,10 +180,21 @@ export class NodeShares implements Shares {
   #share(name: string, root: InodeId, found: ContainerValue): Share {
     let share = this.#shares.get(root)
     if (share === undefined) {
+      this.#dropForgotten()
       share = this.#newShare(name, root, found)
       this.#shares.set(root, share)
     }
     return share
+  }
+
+  /** Of containers that are no more. One that this node has not heard of yet may go too: it is made again. */
+  #dropForgotten(): void {
+    for (const [root, { name, vdisks }] of this.#shares) {
+      const value = this.#options.view.containers.get(name)
+      if (value !== undefined && isOfRoot(value, root)) continue
+      this.#shares.delete(root)
+      ;(vdisks as ContainerFileVDisks).close()
+    }
   }
 
   #newShare(name: string, root: InodeId, found: ContainerValue): Share {

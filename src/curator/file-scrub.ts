@@ -46,6 +46,8 @@ export interface FileScrubRound {
 /** Behind each file and directory: ten million are read in three days, eight at once. */
 const pauseMs = 200
 const retryMs = 60_000
+/** Of one container in one round. */
+const triesMax = 5
 /** A clock that was put right is noticed by then. */
 const sleepMsMax = 12 * 60 * 60_000
 /** Findings of one round that are written to the log. */
@@ -105,26 +107,13 @@ export class FileScrub {
   }
 
   async #round(): Promise<void> {
-    const { clock, log, containers, admit, check, save } = this.#context
+    const { clock, containers, save } = this.#context
     const begunAt = Math.round(clock.wallTime())
     let read = 0
     this.#found = 0
     const mine = containers()
     for (const container of mine) {
-      await check(container, {
-        admit,
-        stopped: () => this.#stopped,
-        found: ({ kind, what, inode }) => {
-          this.#found++
-          if (this.#found <= loggedMax) log.warn(`the scrub found a ${kind}`, { what, inode })
-        },
-        checked: async () => {
-          read++
-          await clock.sleep(pauseMs)
-        },
-        leftOver: () => undefined,
-        unfinished: (what) => log.debug('the scrub of files passes by', { what }),
-      })
+      read += await this.#readAll(container)
       if (this.#stopped) return
     }
     const round = { begunAt, endedAt: Math.round(clock.wallTime()), read, found: this.#found }
@@ -132,6 +121,36 @@ export class FileScrub {
     this.#found = 0
     // Of one in which there was nothing to read nothing has to be known.
     if (mine.length > 0) await save(round)
+  }
+
+  /** How many files and directories there were. Metadata that is away for a moment costs the container, and not the round. */
+  async #readAll(container: ScrubbedContainer): Promise<number> {
+    const { clock, log, admit, check } = this.#context
+    const foundBefore = this.#found
+    for (let tries = 1; ; tries++)
+      try {
+        let read = 0
+        this.#found = foundBefore
+        await check(container, {
+          admit,
+          stopped: () => this.#stopped,
+          found: ({ kind, what, inode }) => {
+            this.#found++
+            if (this.#found <= loggedMax) log.warn(`the scrub found a ${kind}`, { what, inode })
+          },
+          checked: async () => {
+            read++
+            await clock.sleep(pauseMs)
+          },
+          leftOver: () => undefined,
+          unfinished: (what) => log.debug('the scrub of files passes by', { what }),
+        })
+        return read
+      } catch (error) {
+        if (!(error instanceof NdfsError) || tries === triesMax || this.#stopped) throw error
+        log.debug(`the scrub of container ${container.name} begins again`, { reason: messageOf(error) })
+        await this.#sleep(retryMs)
+      }
   }
 
   #sleep(ms: number): Promise<void> {
