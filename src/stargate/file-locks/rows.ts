@@ -8,7 +8,7 @@
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { PartitionName } from '../../medusa/medusa.ts'
-import { endOfFile, isSameOwner, type LockClient, type OfferId } from './file-locks.ts'
+import { endOfFile, type LockClient, type OfferId } from './file-locks.ts'
 import type { HeldLock } from './lock-ranges.ts'
 
 /** Rises when a row's shape changes so that older code can't read it. */
@@ -37,7 +37,7 @@ export interface ClientRow {
   readonly state: number
 }
 
-export const noLocks: LocksRow = { locks: [], waiting: [] }
+const noLocks: LocksRow = { locks: [], waiting: [] }
 export const unknownClient: ClientRow = { era: 0, state: 0 }
 
 type EncodedOwner = [host: string, name: string, svid: number, owner: Uint8Array, era: number]
@@ -52,9 +52,15 @@ type EncodedLock = [
 
 export function encodeLocksRow({ locks, waiting }: LocksRow): Buffer {
   const owners: HeldLock[] = []
+  const places = new Map<string, number>()
   const encoded = locks.map((lock): EncodedLock => {
-    let owner = owners.findIndex((one) => one.era === lock.era && isSameOwner(one.owner, lock.owner))
-    if (owner < 0) owner = owners.push(lock) - 1
+    const { client, svid, owner: bytes } = lock.owner
+    const key = `${lock.era} ${svid} ${bytes.length} ${client.host} ${bytes.toString('latin1')} ${client.name}`
+    let owner = places.get(key)
+    if (owner === undefined) {
+      owner = owners.push(lock) - 1
+      places.set(key, owner)
+    }
     const { start, end } = lock.range
     return [owner, lock.exclusive, start, end === endOfFile ? 0n : end - start, lock.offer ?? null]
   })
