@@ -34,6 +34,7 @@ export type Called<T> =
   /** It was not done. */
   | { readonly outcome: 'unreached' }
 
+/** For all of a call: to find the port, and to be answered. */
 const timeoutMs = 5000
 /** Each has two connections, one after the other; the others wait. */
 const callsAtOnce = 64
@@ -50,34 +51,39 @@ export class LockManagers {
     this.#parts = parts
   }
 
+  /** `begins` is asked once the call has its turn, from which it takes 5 s at most; where it says no the client is not called. */
   async call<T>(
     client: ClientPlace,
     procedure: keyof typeof nlm4Procedure,
     encode: (writer: XdrWriter) => void,
     decode: (reader: XdrReader) => T,
+    begins: () => boolean = () => true,
   ): Promise<Called<T>> {
     // Over a Unix socket there is nobody to be called back.
     if (client.host === '' || this.#calls >= callsMax) return { outcome: 'unreached' }
     this.#calls += 1
     try {
       return await this.#limit.run(async () => {
-        const port = await this.#portOf(client)
+        if (!begins()) return { outcome: 'unreached' }
+        const until = this.#parts.platform.clock.now() + timeoutMs
+        const port = await this.#portOf(client, until)
         if (port === undefined || port === 0) return { outcome: 'unreached' }
         const target = { program: nlm4ProgramNumber, version: 4, procedure: nlm4Procedure[procedure] }
-        return this.#called(client, port, target, encode, decode)
+        return this.#called(client, port, until, target, encode, decode)
       })
     } finally {
       this.#calls -= 1
     }
   }
 
-  async #portOf(client: ClientPlace): Promise<number | undefined> {
+  async #portOf(client: ClientPlace, until: number): Promise<number | undefined> {
     const { portMapperPort = usualPortMapperPort } = this.#parts
     const target = { program: portmap2ProgramNumber, version: 2, procedure: portmap2Procedure.getport }
     const wanted = { program: nlm4ProgramNumber, version: 4, protocol: portmapProtocol.tcp, port: 0 }
     const called = await this.#called(
       client,
       portMapperPort,
+      until,
       target,
       (writer) => encodePortMapping(writer, wanted),
       (reader) => reader.uint32(),
@@ -88,21 +94,24 @@ export class LockManagers {
   async #called<T>(
     { host, localHost }: ClientPlace,
     port: number,
+    until: number,
     target: RpcTarget,
     encode: (writer: XdrWriter) => void,
     decode: (reader: XdrReader) => T,
   ): Promise<Called<T>> {
     const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
     const fromHost = localHost === '' ? undefined : localHost
-    const connected = await connectRpc(this.#parts.platform, address, timeoutMs, { fromHost }).catch(
-      (error: unknown) => {
-        if (!hasCode(error, 'PEER_UNREACHABLE')) throw error
-        return undefined
-      },
-    )
+    const { platform } = this.#parts
+    const leftMs = (): number => until - platform.clock.now()
+    if (leftMs() <= 0) return { outcome: 'unreached' }
+    const connected = await connectRpc(platform, address, leftMs(), { fromHost }).catch((error: unknown) => {
+      if (!hasCode(error, 'PEER_UNREACHABLE')) throw error
+      return undefined
+    })
     if (connected === undefined) return { outcome: 'unreached' }
     try {
-      return { outcome: 'answered', result: decode(await connected.call(target, encode, timeoutMs)) }
+      if (leftMs() <= 0) return { outcome: 'unreached' }
+      return { outcome: 'answered', result: decode(await connected.call(target, encode, leftMs())) }
     } catch (error) {
       if (hasCode(error, 'REFUSED')) return { outcome: 'unreached' }
       if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT') && !(error instanceof XdrError)) throw error

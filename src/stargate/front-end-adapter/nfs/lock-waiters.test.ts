@@ -26,6 +26,8 @@ class Node {
   readonly told: string[] = []
   /** What each answers; `taken` where nothing is said. */
   answer: (name: string, calls: number) => Heard | Promise<Heard> = () => 'taken'
+  /** Until a call has its turn. */
+  lineMs = 0
   /** In place of `answer`. */
   tells: ((wait: LockWait) => Promise<Heard>) | undefined
   readonly #stage: LockWorld
@@ -36,7 +38,9 @@ class Node {
     this.locks = stage.node(name, faults)
     this.waiters = new LockWaiters({
       ...{ locks: this.locks, clock, chance, log: quietLog },
-      tell: async (wait: LockWait) => {
+      tell: async (wait: LockWait, begins: () => boolean) => {
+        await clock.sleep(this.lineMs)
+        if (!begins()) return 'unreached'
         const { name: client } = wait.wanted.owner.client
         this.told.push(client)
         if (this.tells !== undefined) return this.tells(wait)
@@ -254,6 +258,23 @@ test('waiters are bounded, and one that asks again keeps its place', async () =>
   assert.equal(await near.ask(wanted({ ...one, svid: 0 }, true, 0)), 'blocked')
   near.waiters.dropClient(one.client)
   assert.equal(near.waiters.count, 0)
+  end(stage)
+})
+
+test('nobody waits for a call that has not begun, and none begins to who has gone', async () => {
+  const { stage, near } = start()
+  near.lineMs = 60_000
+  await near.ask(all)
+  const waits = wanted(one, true, 2, 5)
+  await near.ask(waits)
+  await near.unlock(all)
+  await near.pass(1000)
+  const before = stage.world.clock.now()
+  await near.cancel(waits)
+  assert.ok(stage.world.clock.now() - before < 1000)
+  await near.pass(120_000)
+  assert.deepEqual(near.told, [])
+  assert.equal(await seenBy(near.locks), nothing)
   end(stage)
 })
 

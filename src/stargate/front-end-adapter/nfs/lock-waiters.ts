@@ -56,15 +56,16 @@ export interface LockWaitersParts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  /** GRANTED, to the client's lock manager. */
-  readonly tell: (wait: LockWait) => Promise<Heard>
+  /** GRANTED, to the client's lock manager. `begins` is asked just before it is called, perhaps after a while; where it says no it is not. */
+  readonly tell: (wait: LockWait, begins: () => boolean) => Promise<Heard>
 }
 
 interface Waiter extends LockWait {
   readonly offer: OfferId
   told: boolean
-  /** The last that told of it: under way, or over. */
+  /** The last that told of it: to come, under way, or over. */
   call: Promise<unknown>
+  calling: boolean
 }
 
 interface Line {
@@ -125,6 +126,7 @@ export class LockWaiters {
       offer: this.#parts.chance.bytes(8).toString('hex'),
       told: false,
       call: Promise.resolve(),
+      calling: false,
     }
     this.#count += 1
     if (line !== undefined) {
@@ -191,7 +193,7 @@ export class LockWaiters {
     this.#settle(file, line)
     // Those behind may have their turn.
     if (dropped.length > 0) this.#freed(file)
-    await Promise.all(dropped.map(({ call }) => call))
+    await Promise.all(dropped.filter(({ calling }) => calling).map(({ call }) => call))
   }
 
   #remove(line: Line, waiter: Waiter): void {
@@ -278,9 +280,10 @@ export class LockWaiters {
     const begun = clock.now()
     let mayHaveHeard = false
     for (let pauseMs = tellAgainMs; ; pauseMs = Math.min(2 * pauseMs, tellAgainMsMax)) {
-      const call = tell(waiter)
+      const call = tell(waiter, () => (waiter.calling = line.waiters.includes(waiter)))
       waiter.call = call
       const heard = await call
+      waiter.calling = false
       // What dropped it has withdrawn the offer.
       if (!line.waiters.includes(waiter)) return
       if (heard === 'taken') return this.#end(line, waiter, () => this.#accept(waiter))

@@ -71,7 +71,7 @@ export function createNfsServer(parts: NfsServerParts): NfsServer {
   const managers = new LockManagers({ platform, ...(portMapperPort === undefined ? {} : { portMapperPort }) })
   const waiters = new LockWaiters({
     ...{ locks, clock, chance, log },
-    tell: (wait) => tellGranted(managers, chance.bytes(cookieBytes), wait),
+    tell: (wait, begins) => tellGranted(managers, chance.bytes(cookieBytes), wait, begins),
   })
   const programs = [
     nfs3Program(

@@ -238,17 +238,19 @@ export class LockService implements Nlm4Service {
   }
 }
 
-/** Tells the client that waits that it has the lock. */
+/** Tells the client that waits that it has the lock. `begins`: as in `LockManagers.call`. */
 export async function tellGranted(
   managers: LockManagers,
   cookie: Buffer,
   { client, lock, wanted: { exclusive } }: LockWait,
+  begins: () => boolean,
 ): Promise<Heard> {
   const called = await managers.call(
     client,
     'granted',
     (writer) => encodeTestArguments(writer, { cookie, exclusive, lock }),
     decodeNlm4Result,
+    begins,
   )
   if (called.outcome !== 'answered') return called.outcome
   const { status } = called.result
