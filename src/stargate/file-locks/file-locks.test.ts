@@ -128,6 +128,22 @@ test('unlocking in the middle, again and again, does not let the row grow withou
 })
 
 for (const how of ['unlock', 'cancel'] as const)
+  test(`${how} of a former life frees nothing of the present one`, async () => {
+    const stage = new LockWorld()
+    const other = stage.node('n2')
+    const crossing = stage.node('n1', { slow: () => 50 })
+    const lock = wanted(ours, true, 0)
+    await other.lock(file, lock, { state: 3, offer: 'former' })
+    const former = how === 'unlock' ? crossing.unlock(file, ours, lock.range) : crossing.cancel(file, lock)
+    await stage.world.clock.sleep(20)
+    await other.started(ours.client, 5)
+    await other.lock(file, lock, { state: 5, offer: 'present' })
+    await former
+    assert.equal(await outcomeOf(other.lock(file, wanted(theirs, true, 0))), 'denied')
+    stage.close()
+  })
+
+for (const how of ['unlock', 'cancel'] as const)
   test(`a lock that is still under way is made impossible by ${how}`, async () => {
     const stage = new LockWorld()
     const locks = stage.node('n1')

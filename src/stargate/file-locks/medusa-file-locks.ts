@@ -117,27 +117,12 @@ class MedusaFileLocks implements NodeFileLocks {
   }
 
   unlock(file: string, owner: LockOwner, range: ByteRange): Promise<void> {
-    return this.#order.run(ownerInFile(file, owner), () =>
-      this.#free(file, (locks) => {
-        const left = withoutRange(locks, owner, range)
-        if (left.length > locksMax && left.length > locks.length)
-          throw new NdfsError(
-            'OUT_OF_SPACE',
-            `Cannot unlock amid a range: the file has ${locks.length} locks`,
-            {
-              file,
-            },
-          )
-        return left
-      }),
-    )
+    return this.#freeOf(file, owner, (locks) => withoutRange(locks, owner, range))
   }
 
   cancel(file: string, wanted: FileLock): Promise<void> {
-    return this.#order.run(ownerInFile(file, wanted.owner), () =>
-      this.#free(file, (locks) =>
-        locks.filter((lock) => lock.offer === undefined || !isSameLock(lock, wanted)),
-      ),
+    return this.#freeOf(file, wanted.owner, (locks) =>
+      locks.filter((lock) => lock.offer === undefined || !isSameLock(lock, wanted)),
     )
   }
 
@@ -216,6 +201,31 @@ class MedusaFileLocks implements NodeFileLocks {
       )
     }
     throw new NdfsError('UNAVAILABLE', 'Cannot lock: the holders of the file change all the time. Try again')
+  }
+
+  /** What the owner's client has taken in a later era than that of the call is of a life in which nobody has asked to free it. */
+  #freeOf(
+    file: string,
+    owner: LockOwner,
+    left: (locks: readonly HeldLock[]) => readonly HeldLock[],
+  ): Promise<void> {
+    const { client } = owner
+    return this.#order.run(ownerInFile(file, owner), async () => {
+      const era = await this.#clients.eraOf(client)
+      const isLater = (lock: HeldLock): boolean => lock.era > era && isSameClient(lock.owner.client, client)
+      await this.#free(file, (locks) => {
+        const after = [...left(locks.filter((lock) => !isLater(lock))), ...locks.filter(isLater)]
+        if (after.length > locksMax && after.length > locks.length)
+          throw new NdfsError(
+            'OUT_OF_SPACE',
+            `Cannot unlock amid a range: the file has ${locks.length} locks`,
+            {
+              file,
+            },
+          )
+        return after
+      })
+    })
   }
 
   /** Writes the row also where nothing is left to be changed: what a node sent before it died is on condition of the version that was. */
