@@ -17,6 +17,7 @@ import {
   encodeCount,
   nameRowKey,
   partitionOfHost,
+  unknownClient,
 } from './rows.ts'
 
 /** Calls of a former life that were held up come within this time of each other. Linux asks again after 5 s where it is to wait. */
@@ -38,26 +39,34 @@ export class LockClients {
 
   /** A serial read. */
   async eraOf(client: LockClient): Promise<number> {
-    return (await this.#read(client)).era
+    return ((await this.#read(client)) ?? unknownClient).era
   }
 
-  /** The client's era as it asks for a lock; with a newer state than was known a new one begins. Undefined: it asked in a former life. */
+  /**
+   * The client's era as it asks for a lock; with a newer state than was known a new one begins. Undefined: it asked in a former life. From
+   * here on it is known: who has no row has no lock.
+   */
   async eraOfAsking(client: LockClient, state: number): Promise<number | undefined> {
     const read = await this.#read(client)
-    const row = tellsMore(state, read)
-      ? await this.#change(client, (row) => (tellsMore(state, row) ? begun(row, state) : row))
-      : read
+    const asked = (known: ClientRow | undefined): ClientRow =>
+      known === undefined
+        ? { ...unknownClient, state }
+        : tellsMore(state, known)
+          ? begun(known, state)
+          : known
+    const row = read !== undefined && asked(read) === read ? read : await this.#change(client, asked)
     return tellsLess(state, row) && this.#isLate(client, state) ? undefined : row.era
   }
 
+  /** Who is not known has nothing to lose, and is not noted: anybody may say so. */
   async started(client: LockClient, state: number): Promise<void> {
     await this.#change(client, (row) =>
-      row.state === state && state !== 0 ? row : { era: row.era + 1, state },
+      row === undefined || (row.state === state && state !== 0) ? row : { era: row.era + 1, state },
     )
   }
 
   async release(client: LockClient): Promise<void> {
-    await this.#change(client, ({ era }) => ({ era: era + 1, state: 0 }))
+    await this.#change(client, (row) => row && { era: row.era + 1, state: 0 })
   }
 
   /**
@@ -77,14 +86,17 @@ export class LockClients {
     return true
   }
 
-  async #read(client: LockClient): Promise<ClientRow> {
+  async #read(client: LockClient): Promise<ClientRow | undefined> {
     const key = nameRowKey(client)
     const { rows } = await this.#medusa.get(partitionOfHost(client), [key])
     return decodeClientRow(rows.at(0)?.value)
   }
 
   /** OUT_OF_SPACE where there are as many clients at that address as may be. */
-  #change(client: LockClient, next: (row: ClientRow) => ClientRow): Promise<ClientRow> {
+  #change<T extends ClientRow | undefined>(
+    client: LockClient,
+    next: (row: ClientRow | undefined) => T,
+  ): Promise<T> {
     const key = nameRowKey(client)
     return this.#changes.change(partitionOfHost(client), {
       keys: [key, countRowKey],
@@ -92,7 +104,7 @@ export class LockClients {
         const bytes = view.get(key)
         const row = decodeClientRow(bytes)
         const after = next(row)
-        if (after === row) return row
+        if (after === undefined || after === row) return after
         if (bytes === undefined) {
           const count = decodeCount(view.get(countRowKey))
           if (count >= clientsMax)

@@ -54,12 +54,26 @@ test('a client that starts again, as a notice or a lock tells, loses what it had
   stage.close()
 })
 
+test('who never asked for a lock leaves no row by saying that it has started again', async () => {
+  const stage = new LockWorld()
+  const locks = stage.node('n1')
+  await locks.started(ours.client, 5)
+  await locks.release(theirs.client)
+  assert.equal(stage.world.dump('lock').size, 0)
+  // Also without a state of its own it is known from its first lock.
+  await locks.lock(file, wanted(ours, true, 0))
+  await locks.started(ours.client, 5)
+  assert.equal(await seenBy(locks), '0000000000000')
+  stage.close()
+})
+
 test('a lock that crosses the end of its client is not granted', async () => {
   const stage = new LockWorld()
   const other = stage.node('n2')
   const crossing = stage.node('n1', {
     slow: () => 50,
   })
+  await other.lock('43', wanted(ours, true, 0))
   const answer = outcomeOf(crossing.lock(file, wanted(ours, true, 0)))
   await stage.world.clock.sleep(20)
   await other.release(ours.client)

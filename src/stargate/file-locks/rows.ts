@@ -100,8 +100,8 @@ export function decodeLocksRow(bytes: Buffer | undefined): LocksRow {
 
 export const encodeClientRow = ({ era, state }: ClientRow): Buffer => wrap([era, state])
 
-export function decodeClientRow(bytes: Buffer | undefined): ClientRow {
-  if (bytes === undefined) return unknownClient
+export function decodeClientRow(bytes: Buffer | undefined): ClientRow | undefined {
+  if (bytes === undefined) return undefined
   const [era, state] = unwrap<[number, number]>(bytes)
   return { era, state }
 }
