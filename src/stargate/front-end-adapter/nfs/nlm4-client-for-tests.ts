@@ -116,13 +116,14 @@ export const asking = (
   wanted: Nlm4Lock,
   block = false,
   procedure: 'lock' | 'lockMsg' = 'lock',
+  state = 3,
 ) =>
   call(client, procedure, (writer) => {
     writer.bool(block)
     writer.bool(true)
     writeLock(writer, wanted)
     writer.bool(false)
-    writer.int32(3)
+    writer.int32(state)
   })
 
 export async function statusOf(results: Promise<XdrReader>): Promise<Nlm4Status> {
