@@ -14,6 +14,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import type { Cluster } from './cluster.ts'
+import type { GuestPlace } from './namespaces.ts'
 import { run } from './run.ts'
 
 const cacheFolder = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'ndfs-test')
@@ -196,6 +197,13 @@ ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 route add default gw ${hostOfGuest}
 `
+
+/** QEMU's words for a guest with an address of its own among nodes that are in namespaces. */
+export const neighbourGuestWords = (kernel: Kernel, initramfs: string, place: GuestPlace): string[] => [
+  ...machineWords(kernel, initramfs),
+  ...['-netdev', `tap,id=n,ifname=${place.tap},script=no,downscript=no`],
+  ...['-device', `virtio-net-pci,netdev=n,mac=${place.card},romfile=`],
+]
 
 /** Mounts the container `vms` by a node. `more`: further options, a comma before each. */
 export function nfsMount(cluster: Cluster, node: string, folder: string, more = ''): string {

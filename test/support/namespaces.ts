@@ -3,7 +3,8 @@
  * as a pulled cable does it. Who is cut off hears nothing and is told nothing: packets are lost, no connection is reset.
  *
  *   this process ── bridge (….254, the store listens on ….253) ──┬── veth ── n1 (….1)
- *                                                                └── veth ── n2 (….2) …
+ *                                                                ├── veth ── n2 (….2) …
+ *                                                                └── tap ── a guest (….101) …
  *
  * Needs root, and iproute2.
  */
@@ -37,6 +38,13 @@ export function withoutNamespaces(): string | false {
   }
 }
 
+export interface GuestPlace {
+  /** The device that QEMU opens: the other end is the guest's network card. */
+  readonly tap: string
+  readonly card: string
+  readonly address: string
+}
+
 let made = 0
 
 export class Namespaces {
@@ -44,6 +52,7 @@ export class Namespaces {
   readonly prefix = `nd${process.pid.toString(36)}x${made++}`
   readonly nodes: readonly string[]
   readonly #net: string
+  readonly #guests: string[] = []
 
   constructor(count: number) {
     this.nodes = Array.from({ length: count }, (_, index) => `n${index + 1}`)
@@ -70,11 +79,22 @@ export class Namespaces {
     ip('link', 'set', outside, 'master', this.#bridge, 'up')
   }
 
+  /** A place for a guest, which stays its own when it is started again. */
+  addGuest(): GuestPlace {
+    const number = this.#guests.length + 1
+    const guest = `g${number}`
+    const tap = this.#outside(guest)
+    ip('tuntap', 'add', 'dev', tap, 'mode', 'tap')
+    this.#guests.push(guest)
+    ip('link', 'set', tap, 'master', this.#bridge, 'up')
+    return { tap, card: `02:00:00:00:01:0${number}`, address: this.#address(100 + number) }
+  }
+
   get #bridge(): string {
     return `${this.prefix}b`
   }
-  #outside(node: string): string {
-    return `${this.prefix}${node}`
+  #outside(member: string): string {
+    return `${this.prefix}${member}`
   }
   #address(host: number): string {
     return `${this.#net}.${host}`
@@ -132,7 +152,7 @@ export class Namespaces {
   /** After the last process in them has ended. */
   remove(): void {
     for (const node of this.nodes) gone('netns', 'delete', this.namespaceOf(node))
-    for (const node of this.nodes) gone('link', 'delete', this.#outside(node))
+    for (const member of [...this.nodes, ...this.#guests]) gone('link', 'delete', this.#outside(member))
     gone('link', 'delete', this.#bridge)
   }
 }
