@@ -8,6 +8,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { SeededChance } from '../sim/seeded-chance.ts'
 import { type Cluster, withCluster } from './support/cluster.ts'
 import { debianKernel, type Kernel, makeInitramfs, neighbourGuestWords, nfsModules } from './support/guest.ts'
 import { type GuestPlace, Namespaces, withoutNamespaces } from './support/namespaces.ts'
@@ -15,10 +16,22 @@ import { figure, run, type Service, sleep, until } from './support/run.ts'
 import { without } from './support/tools.ts'
 
 const programs = ['rpcbind', 'rpc.statd', 'sm-notify', 'mount.nfs'].map((name) => `/usr/sbin/${name}`)
-const needed = ['qemu-system-x86_64', 'busybox', 'depmod', 'apt-get', 'ldd', 'mkfs.ext4', 'perl', ...programs]
+const needed = [
+  'qemu-system-x86_64',
+  'busybox',
+  'depmod',
+  'apt-get',
+  'ldd',
+  'mkfs.ext4',
+  'perl',
+  'sqlite3',
+  ...programs,
+]
 
 /** Without being told, Linux asks again after this time. */
 const asksAgainMs = 30_000
+/** Longer than all that a process is asked for takes. */
+const answerMsMax = 150_000
 
 /** What rpc.statd knows is on a disk of the guest's own, and so is there when the guest is started again. */
 const serving = (name: string, { address }: GuestPlace, node: string): string => `
@@ -37,7 +50,6 @@ rpcbind
 rpc.statd --no-notify
 sm-notify
 mount.nfs ${node}:/vms /mnt -o vers=3,proto=tcp
-echo MOUNTED
 stty -F /dev/ttyS1 raw -echo
 perl /lock-processes.pl < /dev/ttyS1 > /dev/ttyS1
 `
@@ -68,12 +80,18 @@ class Guest {
     const [initramfs, disk, socket] = ['gz', 'disk', 'sock'].map((kind) =>
       join(cluster.scratch, `${name}.${kind}`),
     )
-    await makeInitramfs(initramfs, kernel, [...programs, '/usr/bin/perl'], serving(name, place, node), {
-      'lock-processes.pl': join(import.meta.dirname, 'support/lock-processes.pl'),
-      ...Object.fromEntries(
-        ['netconfig', 'protocols', 'services'].map((name) => [`etc/${name}`, `/etc/${name}`]),
-      ),
-    })
+    await makeInitramfs(
+      initramfs,
+      kernel,
+      [...programs, '/usr/bin/perl', '/usr/bin/sqlite3'],
+      serving(name, place, node),
+      {
+        'lock-processes.pl': join(import.meta.dirname, 'support/lock-processes.pl'),
+        ...Object.fromEntries(
+          ['netconfig', 'protocols', 'services'].map((name) => [`etc/${name}`, `/etc/${name}`]),
+        ),
+      },
+    )
     await run('mkfs.ext4', ['-q', disk, '16M'])
     const guest = new Guest(
       cluster,
@@ -97,21 +115,26 @@ class Guest {
     socket.on('error', () => undefined) // it is cut
     await once(socket, 'connect')
     let heard = ''
+    let ready = false
     socket.on('data', (piece: Buffer) => {
       heard += piece.toString()
       const lines = heard.split('\n')
       heard = lines.pop() ?? ''
-      for (const line of lines) this.#hear(line)
+      for (const line of lines) {
+        ready ||= line.trim() === 'READY'
+        this.#hear(line)
+      }
     })
-    await machine.until('it has the container mounted', () => machine.output.includes('MOUNTED'), 180)
+    await machine.until('it has the container mounted', () => ready, 180)
   }
 
-  /** As power fails. Processes of it that were asked for something never answer. */
+  /** As power fails. */
   async cut(): Promise<void> {
     assert(this.#machine !== undefined)
     const closed = once(this.#machine.child, 'close')
     this.#machine.child.kill('SIGKILL')
     await closed
+    for (const answered of this.#answers.values()) answered('cut')
     this.#answers.clear()
     this.#socket?.destroy()
   }
@@ -125,9 +148,15 @@ class Guest {
   /** What the process says to the words: see lock-processes.pl. */
   ask(process: string, words: string): Promise<string> {
     const number = ++this.#asked
-    const answer = new Promise<string>((resolve) => this.#answers.set(number, resolve))
-    this.#socket?.write(`${number} ${process} ${words}\n`)
-    return answer
+    return new Promise((resolve, reject) => {
+      const late = new Error(`No answer in ${answerMsMax / 1000} s: ${process}: ${words}`)
+      const timer = setTimeout(() => reject(late), answerMsMax)
+      this.#answers.set(number, (answer) => {
+        clearTimeout(timer)
+        resolve(answer)
+      })
+      this.#socket?.write(`${number} ${process} ${words}\n`)
+    })
   }
 
   async do(process: string, words: string): Promise<void> {
@@ -212,6 +241,140 @@ async function rangesAreTheirOwn({ cluster, a, b }: Table): Promise<void> {
 
 const times = 50
 
+const bytes = 16
+type Kind = 'read' | 'write' | undefined
+
+/** What POSIX lets each process hold, byte by byte. */
+class Rules {
+  readonly #held = new Map<string, readonly Kind[]>()
+
+  tryLock(process: string, kind: Kind, start: number, length: number): boolean {
+    const others = [...this.#held].filter(([other]) => other !== process).map(([, held]) => held)
+    const excludes = (other: Kind): boolean =>
+      kind !== undefined && other !== undefined && (kind === 'write' || other === 'write')
+    if (others.some((held) => held.slice(start, start + length).some(excludes))) return false
+    const own = this.#held.get(process) ?? Array.from({ length: bytes }, () => undefined)
+    this.#held.set(process, [...own].fill(kind, start, start + length))
+    return true
+  }
+}
+
+const operations = 300
+
+/** One operation after the other, of two processes in each guest; the kernels cut, join and swap ranges as the rules do. */
+async function rulesAreKept({ cluster, a, b }: Table): Promise<void> {
+  const seed = Date.now() % 1_000_000
+  const chance = new SeededChance(seed)
+  const rules = new Rules()
+  const outcomes = { granted: 0, refused: 0 }
+  let nodeIsBack: Promise<void> | undefined
+  for (let operation = 0; operation < operations; operation++) {
+    if (operation === operations / 2) {
+      await cluster.kill('n1')
+      nodeIsBack = cluster.startNode('n1')
+    }
+    const [name, guest] = chance.below(2) === 0 ? (['a', a] as const) : (['b', b] as const)
+    const process = ['p', 'q'][chance.below(2)]
+    const kind = (['read', 'write', undefined] as const)[chance.below(3)]
+    const start = chance.below(bytes)
+    const length = 1 + chance.below(Math.min(6, bytes - start))
+    const words = `${kind === undefined ? 'unlock' : `try-lock ${kind}`} ${start} ${length}`
+    const expected = rules.tryLock(name + process, kind, start, length) ? 'granted' : 'refused'
+    const answer = await guest.ask(process, words)
+    outcomes[expected] += 1
+    assert.match(
+      answer,
+      expected === 'granted' ? /^done/ : /^refused/,
+      `seed ${seed}, operation ${operation}: ${name}${process} ${words}`,
+    )
+  }
+  await nodeIsBack
+  for (const each of [a, b]) for (const one of ['p', 'q']) await each.do(one, 'unlock 0 0')
+  figure(`by the rules: ${outcomes.granted} granted or unlocked, ${outcomes.refused} refused`)
+}
+
+const rounds = 30
+
+/** About when its lock comes. Whatever the outcome is, nobody has it in the end. */
+async function interruptsRace({ cluster, a, b }: Table): Promise<void> {
+  let got = 0
+  for (let round = 0; round < rounds; round++) {
+    await a.do('p', 'lock write 0 0')
+    const answer = b.ask('p', 'lock write 0 0')
+    await waiting(cluster, 1)
+    const unlocked = a.do('p', 'unlock 0 0')
+    await sleep(round * 2)
+    await b.do('-', 'interrupt p')
+    await unlocked
+    if ((await answer) === 'done') {
+      got += 1
+      await b.do('p', 'unlock 0 0')
+    }
+    await until('nobody waits', async () => (await cluster.metricOfAll('ndfs_nfs_lock_waiters')) === 0)
+    for (const each of [a, b]) {
+      await each.do('q', 'try-lock write 0 0')
+      await each.do('q', 'unlock 0 0')
+    }
+  }
+  figure(`of ${rounds} who were interrupted while their lock came ${got} got it`)
+}
+
+async function endingUnlocks({ cluster, a, b }: Table): Promise<void> {
+  await a.do('r', 'open /mnt/file')
+  await a.do('r', 'lock write 3 4')
+  const has = b.do('p', 'lock write 0 0')
+  await waiting(cluster, 1)
+  await a.do('r', 'end')
+  await has
+  await b.do('p', 'unlock 0 0')
+}
+
+const updates = 30
+
+/** SQLite's own locks, ranges beyond its first GiB: both guests write one database. */
+async function databaseIsShared({ a, b }: Table): Promise<void> {
+  await a.do('s', 'run sqlite3 /mnt/bank.db "create table t(n integer); insert into t values(0)"')
+  const update = 'update t set n = n + 1;'
+  const all = `run for i in $(seq ${updates}); do echo "${update}"; done | sqlite3 -bail -cmd ".timeout 120000" /mnt/bank.db >/dev/null`
+  const begun = performance.now()
+  await Promise.all([a, b].map((each) => each.do('s', all)))
+  figure(
+    `SQLite in two guests: ${2 * updates} transactions on one database in ${seconds(performance.now() - begun)} s`,
+  )
+  for (const each of [a, b])
+    for (const [asked, right] of [
+      ['select n from t', 2 * updates],
+      ['pragma integrity_check', 'ok'],
+    ])
+      await each.do('s', `run [ "$(sqlite3 /mnt/bank.db '${asked}')" = ${right} ]`)
+}
+
+/** All the while under locks, as before. */
+async function countsAreRightThroughout({ cluster, a, b }: Table): Promise<void> {
+  await a.do('x', 'create /mnt/other')
+  const begun = performance.now()
+  const all = [a, b].flatMap((guest) =>
+    ['x', 'y'].map(async (one) => {
+      await guest.do(one, 'open /mnt/other')
+      await guest.do(one, `count ${times} fcntl`)
+    }),
+  )
+  const counted = Promise.all(all)
+  counted.catch(() => undefined) // awaited below
+  for (const node of ['n1', 'n2']) {
+    await sleep(1500)
+    await cluster.kill(node)
+    await cluster.startNode(node)
+  }
+  await counted
+  await b.do('x', 'lock read 0 0')
+  assert.equal(await b.ask('x', 'number'), `number ${4 * times}`)
+  await b.do('x', 'unlock 0 0')
+  figure(
+    `they counted to ${4 * times} in ${seconds(performance.now() - begun)} s while each node was killed once`,
+  )
+}
+
 async function countsAreRight({ a, b }: Table): Promise<void> {
   for (const [index, by] of ['fcntl', 'flock'].entries()) {
     const begun = performance.now()
@@ -285,6 +448,24 @@ async function startingAgainFrees({ cluster, a, b }: Table): Promise<void> {
   await again
 }
 
+/** Who was cut while it waited has its turn, is not reached, and loses it. */
+async function deadWaitersGiveWay({ cluster, a, b }: Table): Promise<void> {
+  void b.ask('p', 'lock write 0 0')
+  await waiting(cluster, 1)
+  await b.cut()
+  const begun = performance.now()
+  await a.do('p', 'unlock 0 0')
+  await a.do('p', 'lock write 0 0')
+  const took = performance.now() - begun
+  figure(`a lock that a dead guest waited for could be had ${seconds(took)} s after its unlock`)
+  assert.ok(took < 25_000)
+  await b.boot()
+  await b.do('p', 'open /mnt/file')
+  await b.refuses('p', 'try-lock write 0 0')
+  await a.do('p', 'unlock 0 0')
+  await b.do('p', 'try-lock write 0 0')
+}
+
 test(
   "locks of two guests with Linux's kernel: who waits is told, counts under locks are right, no node takes any lock with it, and a guest that starts again frees its own (R1 R10 R16)",
   { skip: withoutNamespaces() || without(...needed), timeout: 600_000 },
@@ -311,10 +492,16 @@ test(
         for (const step of [
           turnsAreTold,
           waitsAreInterrupted,
+          interruptsRace,
+          endingUnlocks,
           rangesAreTheirOwn,
+          rulesAreKept,
           countsAreRight,
+          databaseIsShared,
           nodesTakeNoneWithThem,
+          countsAreRightThroughout,
           startingAgainFrees,
+          deadWaitersGiveWay,
         ])
           await step(table)
       })

@@ -1,5 +1,5 @@
 # Processes of a guest that lock files, as the console asks them to: each line is NUMBER PROCESS WORDS, its answer the line
-# ANSWER NUMBER WHAT-CAME. A process is begun with its first line, and does one thing after the other. fcntl locks are structs,
+# ANSWER NUMBER WHAT-CAME; at first it says READY. A process is begun with its first line, and does one thing after the other. fcntl locks are structs,
 # here as x86-64 has them; perl-base comes without the modules that would name their constants.
 #
 #   create PATH, open PATH
@@ -9,6 +9,8 @@
 #   flock shared|exclusive|unlock [try]
 #   number                       that is in the file
 #   count TIMES fcntl|flock      replaces it with the next, under a lock, so often
+#   run COMMAND                  of the shell
+#   end                          the process does, whatever it holds
 #   interrupt PROCESS            asked of `-`: what the process waits for ends, with an error
 
 my ($set_lock, $set_lock_wait) = (6, 7);
@@ -52,8 +54,9 @@ sub answer_to {
     flock(FILE, $how) or die "refused: $!\n";
   }
   elsif ($what eq 'number') { return 'number ' . (number() + 0) }
+  elsif ($what eq 'run') { system("@words") == 0 or die "failed: $?\n" }
   elsif ($what eq 'count') { count(@words) }
-  else { die "unknown: $what\n" }
+  elsif ($what ne 'end') { die "unknown: $what\n" }
   return 'done';
 }
 
@@ -66,11 +69,13 @@ sub work {
     my $answer = eval { answer_to(@words) } || $@;
     chomp $answer;
     syswrite(STDOUT, "ANSWER $number $answer\n");
+    exit if $words[0] eq 'end';
   }
   exit;
 }
 
 my (%requests, %ids);
+syswrite(STDOUT, "READY\n");
 while (my $line = <STDIN>) {
   my ($number, $process, $rest) = split ' ', $line, 3;
   if ($process eq '-') {
