@@ -1,6 +1,7 @@
 /**
  * `npm test`: builds, then runs the unit tests, a few at once, then one after the other what measures in bench/ and the suites in test/, which
- * start clusters of their own. `npm test -- --only PATTERN` runs the files whose path contains PATTERN.
+ * start clusters of their own. `npm test -- --only PATTERN` runs the files whose path contains PATTERN. `npm run test:long` runs those that take
+ * minutes each (`test/*.long.test.ts`), and nothing else.
  *
  * A line for each file tells how it went; what failed is shown whole. A test that can't run here is left out by name,
  * with the reason; where CI=1 that is a failure. The last line counts.
@@ -17,6 +18,7 @@ import { emptyFolder, runTestFile, type FileResult } from './test-file.ts'
 /** Far more than any of them needs: what takes longer hangs. */
 const unitLimitSeconds = 180
 const suiteLimitSeconds = 420
+const longLimitSeconds = 1800
 
 const root = join(import.meta.dirname, '..')
 const resultsFolder = join(root, 'test-results')
@@ -46,16 +48,19 @@ class Tally {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { only: { type: 'string' } } })
+  const { values } = parseArgs({
+    options: { only: { type: 'string' }, long: { type: 'boolean', default: false } },
+  })
   const only = values.only ?? ''
   const files = (...patterns: string[]): string[] =>
     patterns
       .flatMap((pattern) => globSync(pattern, { cwd: root }))
       .filter((file) => file.includes(only) && hasTests(file))
       .sort()
-  const units = files('{src,sim,cli,scripts}/**/*.test.ts', 'bench/*.test.ts')
-  const measuring = files('bench/micro/*.test.ts')
-  const suites = files('test/**/*.test.ts')
+  const usual = (...patterns: string[]): string[] => (values.long ? [] : files(...patterns))
+  const units = usual('{src,sim,cli,scripts}/**/*.test.ts', 'bench/*.test.ts')
+  const measuring = usual('bench/micro/*.test.ts')
+  const suites = files('test/**/*.test.ts').filter((file) => file.endsWith('.long.test.ts') === values.long)
   const tally = new Tally()
   const stopped = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopped.abort())
@@ -74,7 +79,7 @@ async function main(): Promise<number> {
   await eachInParallel(units, availableParallelism(), (file) => run(file, unitLimitSeconds))
   for (const file of measuring) await run(file, unitLimitSeconds)
   if (suites.length > 0) installTestTools((line) => console.log(line))
-  for (const file of suites) await run(file, suiteLimitSeconds)
+  for (const file of suites) await run(file, values.long ? longLimitSeconds : suiteLimitSeconds)
   if (stopped.signal.aborted) tally.failed++
 
   console.log(summaryOf(checkSeed(readFileSync(seedFile, 'utf8'), sourcesIn(root))))
