@@ -13,6 +13,7 @@ import { type Cluster, withCluster } from './support/cluster.ts'
 import { debianKernel, type Kernel, makeInitramfs, neighbourGuestWords, nfsModules } from './support/guest.ts'
 import { type GuestPlace, Namespaces, withoutNamespaces } from './support/namespaces.ts'
 import { figure, run, type Service, sleep, until } from './support/run.ts'
+import { takeOver, withServiceAddress } from './support/service-address.ts'
 import { without } from './support/tools.ts'
 
 const programs = ['rpcbind', 'rpc.statd', 'sm-notify', 'mount.nfs'].map((name) => `/usr/sbin/${name}`)
@@ -466,47 +467,106 @@ async function deadWaitersGiveWay({ cluster, a, b }: Table): Promise<void> {
   await b.do('p', 'try-lock write 0 0')
 }
 
+const skip = withoutNamespaces() || without(...needed)
+
+/** Two guests, each with the container mounted by another address. */
+async function withGuests(
+  cluster: Cluster,
+  namespaces: Namespaces,
+  addresses: readonly [string, string],
+  work: (table: Table) => Promise<void>,
+): Promise<void> {
+  const kernel = await debianKernel([...nfsModules, 'virtio_blk', 'ext4', 'crc32c_generic'])
+  const [a, b] = await Promise.all(
+    addresses.map((address, index) =>
+      Guest.start(cluster, kernel, `guest${index + 1}`, namespaces.addGuest(), address),
+    ),
+  )
+  await a.do('p', 'create /mnt/file')
+  for (const each of [a, b]) for (const one of ['p', 'q']) await each.do(one, 'open /mnt/file')
+  await work({ cluster, a, b })
+}
+
 test(
   "locks of two guests with Linux's kernel: who waits is told, counts under locks are right, no node takes any lock with it, and a guest that starts again frees its own (R1 R10 R16)",
-  { skip: withoutNamespaces() || without(...needed), timeout: 600_000 },
+  { skip, timeout: 600_000 },
   async () => {
     const namespaces = new Namespaces(3)
     try {
       await withCluster({ namespaces, disks: ['flash:4GiB'], up: ['--portmap'] }, async (cluster) => {
         await cluster.ndfs('container', 'create', 'vms', '--nfs-allow', namespaces.network)
-        const kernel = await debianKernel([...nfsModules, 'virtio_blk', 'ext4', 'crc32c_generic'])
-        const [a, b] = await Promise.all(
-          ['n1', 'n2'].map((node, index) =>
-            Guest.start(
-              cluster,
-              kernel,
-              `guest${index + 1}`,
-              namespaces.addGuest(),
-              namespaces.addressOf(node),
-            ),
-          ),
-        )
-        const table = { cluster, a, b }
-        await a.do('p', 'create /mnt/file')
-        for (const each of [a, b]) for (const one of ['p', 'q']) await each.do(one, 'open /mnt/file')
-        for (const step of [
-          turnsAreTold,
-          waitsAreInterrupted,
-          interruptsRace,
-          endingUnlocks,
-          rangesAreTheirOwn,
-          rulesAreKept,
-          countsAreRight,
-          databaseIsShared,
-          nodesTakeNoneWithThem,
-          countsAreRightThroughout,
-          startingAgainFrees,
-          deadWaitersGiveWay,
-        ])
-          await step(table)
+        const addresses = [namespaces.addressOf('n1'), namespaces.addressOf('n2')] as const
+        await withGuests(cluster, namespaces, addresses, async (table) => {
+          for (const step of [
+            turnsAreTold,
+            waitsAreInterrupted,
+            interruptsRace,
+            endingUnlocks,
+            rangesAreTheirOwn,
+            rulesAreKept,
+            countsAreRight,
+            databaseIsShared,
+            nodesTakeNoneWithThem,
+            countsAreRightThroughout,
+            startingAgainFrees,
+            deadWaitersGiveWay,
+          ])
+            await step(table)
+        })
       })
     } finally {
       namespaces.remove()
     }
   },
+)
+
+test(
+  'locks of a guest whose address goes to another node, which has died or not, stay its own, and it is called from there',
+  { skip, timeout: 400_000 },
+  () =>
+    withServiceAddress(async (cluster, namespaces) => {
+      const addresses = [namespaces.addressOf('n2'), namespaces.serviceAddress] as const
+      await withGuests(cluster, namespaces, addresses, async ({ a, b }) => {
+        const turn = async (what: string, holder: Guest, other: Guest): Promise<number> => {
+          const begun = performance.now()
+          await holder.do('p', 'unlock 0 0')
+          await other.do('q', 'lock write 0 0')
+          await other.do('q', 'unlock 0 0')
+          const took = performance.now() - begun
+          figure(`${what} ${seconds(took)} s after the unlock`)
+          return took
+        }
+        await b.do('p', 'lock write 0 0')
+        await cluster.kill('n1')
+        await takeOver(cluster, namespaces, 'n1', 'n3')
+        await a.refuses('p', 'try-lock write 0 0')
+        await turn('after the address had moved from a node that died the other guest had the lock', b, a)
+
+        await a.do('p', 'lock write 0 0')
+        const told = b.do('p', 'lock write 0 0')
+        await waiting(cluster, 1)
+        const begun = performance.now()
+        await a.do('p', 'unlock 0 0')
+        await told
+        const toldMs = performance.now() - begun
+        figure(`at the new node its guest was told ${seconds(toldMs)} s after the unlock`)
+        assert.ok(toldMs < asksAgainMs / 3, 'the call came from the address that the guest knows')
+        await b.do('p', 'unlock 0 0')
+
+        // A node that lives has lost the address of one who waits there: it can't call, and doesn't keep others out for long. The address
+        // goes where it never was: n1 may still know the guest's earlier connections as just ended, and answers nothing of use to these.
+        await a.do('p', 'lock write 0 0')
+        const has = b.do('p', 'lock write 0 0')
+        await waiting(cluster, 1)
+        namespaces.moveServiceAddress('n2')
+        const moved = performance.now()
+        await a.do('p', 'unlock 0 0')
+        await has
+        const tookMs = performance.now() - moved
+        figure(`who waited at an address that moved has the lock ${seconds(tookMs)} s after the unlock`)
+        assert.ok(tookMs < asksAgainMs + 15_000)
+        assert.ok((await turn('then the other guest had it', b, a)) < 25_000)
+        await waiting(cluster, 0)
+      })
+    }),
 )

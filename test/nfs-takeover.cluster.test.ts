@@ -5,37 +5,12 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Cluster, withCluster } from './support/cluster.ts'
+import type { Cluster } from './support/cluster.ts'
 import { debianKernel, guestNetwork, makeInitramfs, networkGuestWords, nfsModules } from './support/guest.ts'
-import { Namespaces, withoutNamespaces } from './support/namespaces.ts'
+import { type Namespaces, withoutNamespaces } from './support/namespaces.ts'
 import { figure, run, until } from './support/run.ts'
+import { takeOver, withServiceAddress } from './support/service-address.ts'
 import { without } from './support/tools.ts'
-
-async function withServiceAddress(work: (cluster: Cluster, namespaces: Namespaces) => Promise<void>) {
-  const namespaces = new Namespaces(3)
-  try {
-    const up = ['--portmap', '--nfs-everywhere']
-    await withCluster({ namespaces, disks: ['flash:4GiB'], up }, async (cluster) => {
-      await cluster.ndfs('container', 'create', 'vms', '--nfs-allow', namespaces.network)
-      namespaces.moveServiceAddress('n1')
-      await work(cluster, namespaces)
-    })
-  } finally {
-    namespaces.remove()
-  }
-}
-
-/** As who moves addresses has to: not before the node is known to be gone, so that nothing of it comes late. */
-async function takeOver(cluster: Cluster, namespaces: Namespaces, from: string, to: string): Promise<void> {
-  await until(
-    `${from} is known to be gone`,
-    async () =>
-      (
-        await cluster.json<{ id: string; state: string }[]>('node', 'list', '--api', cluster.node(to).http)
-      ).find(({ id }) => id === from)?.state === 'down',
-  )
-  namespaces.moveServiceAddress(to)
-}
 
 /** A small part of what a client of this test has to do there. */
 const atWork = (cluster: Cluster, node: string): Promise<void> =>
