@@ -12,6 +12,7 @@
 import { messageOf, NdfsError } from '../base/errors.ts'
 import type { Clock, Log } from '../platform/platform.ts'
 import type { FileCheckContext, InodeId } from '../stargate/namespace/namespace.ts'
+import { Rest, restMsMax } from './rest.ts'
 
 export interface ScrubbedContainer {
   readonly name: string
@@ -48,21 +49,19 @@ const pauseMs = 200
 const retryMs = 60_000
 /** Of one container in one round. */
 const triesMax = 5
-/** A clock that was put right is noticed by then. */
-const sleepMsMax = 12 * 60 * 60_000
 /** Findings of one round that are written to the log. */
 const loggedMax = 100
 
 export class FileScrub {
   readonly #context: FileScrubContext
+  readonly #rest: Rest
   #last: FileScrubRound | undefined
   /** In the round that is under way. */
   #found = 0
-  #stopped = false
-  #wake: () => void = () => undefined
 
   constructor(context: FileScrubContext) {
     this.#context = context
+    this.#rest = new Rest(context.clock)
   }
 
   start(): void {
@@ -71,12 +70,11 @@ export class FileScrub {
 
   /** The period was changed. */
   look(): void {
-    this.#wake()
+    this.#rest.wake()
   }
 
   stop(): void {
-    this.#stopped = true
-    this.#wake()
+    this.#rest.stop()
   }
 
   /** What is wrong, as far as is known: what the last round has found, or this one already more. */
@@ -86,23 +84,24 @@ export class FileScrub {
 
   async #run(): Promise<void> {
     const { log, load } = this.#context
-    for (let isLoaded = false; !this.#stopped;)
+    for (let isLoaded = false; !this.#rest.stopped;)
       try {
         if (!isLoaded) this.#last = await load()
         isLoaded = true
-        await this.#sleep(this.#untilDue())
-        if (!this.#stopped && this.#untilDue() <= 0) await this.#round()
+        const dueInMs = this.#untilDue()
+        if (dueInMs > 0) await this.#rest.for(dueInMs)
+        if (!this.#rest.stopped && this.#untilDue() <= 0) await this.#round()
       } catch (error) {
         if (!(error instanceof NdfsError)) throw error
         log.debug('the scrub of files begins again', { reason: messageOf(error) })
-        await this.#sleep(retryMs)
+        await this.#rest.for(retryMs)
       }
   }
 
   #untilDue(): number {
     const { clock, periodMs } = this.#context
     const period = periodMs()
-    if (period === undefined) return sleepMsMax
+    if (period === undefined) return restMsMax
     return this.#last === undefined ? 0 : Math.min(period, this.#last.begunAt + period - clock.wallTime())
   }
 
@@ -114,7 +113,7 @@ export class FileScrub {
     const mine = containers()
     for (const container of mine) {
       read += await this.#readAll(container)
-      if (this.#stopped) return
+      if (this.#rest.stopped) return
     }
     const round = { begunAt, endedAt: Math.round(clock.wallTime()), read, found: this.#found }
     this.#last = round
@@ -133,7 +132,7 @@ export class FileScrub {
         this.#found = foundBefore
         await check(container, {
           admit,
-          stopped: () => this.#stopped,
+          stopped: () => this.#rest.stopped,
           found: ({ kind, what, inode }) => {
             this.#found++
             if (this.#found <= loggedMax) log.warn(`the scrub found a ${kind}`, { what, inode })
@@ -147,21 +146,9 @@ export class FileScrub {
         })
         return read
       } catch (error) {
-        if (!(error instanceof NdfsError) || tries === triesMax || this.#stopped) throw error
+        if (!(error instanceof NdfsError) || tries === triesMax || this.#rest.stopped) throw error
         log.debug(`the scrub of container ${container.name} begins again`, { reason: messageOf(error) })
-        await this.#sleep(retryMs)
+        await this.#rest.for(retryMs)
       }
-  }
-
-  #sleep(ms: number): Promise<void> {
-    if (this.#stopped || ms <= 0) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = this.#context.clock.after(Math.min(ms, sleepMsMax), () => this.#wake())
-      this.#wake = () => {
-        this.#wake = () => undefined
-        timer.cancel()
-        resolve()
-      }
-    })
   }
 }

@@ -22,6 +22,7 @@ import type {
   WalkedCopy,
   WalkPlace,
 } from '../stargate/vdisk-controller/vdisk-controller.ts'
+import { Rest, restMsMax } from './rest.ts'
 
 export interface ScrubContext {
   readonly clock: Clock
@@ -83,8 +84,6 @@ const savesOfRound = 10
 const countsOfRound = 10
 /** A round in which there was nothing to read is begun again sooner than after a period. */
 const emptyRoundShare = 10
-/** A clock that was put right is noticed by then. */
-const sleepMsMax = 12 * 60 * 60_000
 /** Between pieces of the walk that hold nothing of this node. */
 const emptyPieceMs = 50
 const retryMs = 1000
@@ -95,6 +94,7 @@ const waitingMax = 1000
 export class Scrub {
   readonly #context: ScrubContext
   readonly #begin: WalkPlace
+  readonly #rest: Rest
   /** Copies of the last piece that are still to be read. */
   #piece: WalkedCopy[] = []
   #behindPiece: WalkPlace | undefined
@@ -110,13 +110,12 @@ export class Scrub {
   #countedAt = Number.NEGATIVE_INFINITY
   #copies = 0
   #bytes = 0
-  #stopped = false
-  #wake: () => void = () => undefined
 
   /** `begin`: the place before all copies. */
   constructor(context: ScrubContext, begin: WalkPlace) {
     this.#context = context
     this.#begin = begin
+    this.#rest = new Rest(context.clock)
   }
 
   start(): void {
@@ -125,13 +124,12 @@ export class Scrub {
 
   /** The period was changed. */
   look(): void {
-    this.#wake()
+    this.#rest.wake()
   }
 
   stop(): void {
-    this.#stopped = true
     this.#repairTimer?.cancel()
-    this.#wake()
+    this.#rest.stop()
   }
 
   /** Undefined until it is known what was scrubbed before. */
@@ -154,7 +152,7 @@ export class Scrub {
   async #run(): Promise<void> {
     const { log } = this.#context
     let pauseMs = 0
-    while (!this.#stopped)
+    while (!this.#rest.stopped)
       try {
         this.#progress ??= (await this.#context.load()) ?? this.#newRound({ found: 0, repaired: 0 })
         await this.#step(this.#progress)
@@ -164,7 +162,7 @@ export class Scrub {
         if (!(error instanceof NdfsError)) throw error
         pauseMs = Math.min(retryMsMax, Math.max(retryMs, 2 * pauseMs))
         log.debug('the scrub waits', { reason: messageOf(error), pauseMs })
-        await this.#sleep(pauseMs)
+        await this.#rest.for(pauseMs)
       }
   }
 
@@ -179,7 +177,7 @@ export class Scrub {
   async #step(progress: ScrubProgress): Promise<void> {
     const { periodMs, clock } = this.#context
     const period = periodMs()
-    if (period === undefined) return this.#sleep(sleepMsMax)
+    if (period === undefined) return this.#rest.for(restMsMax)
     // Begun by a clock that was put right since: what was read of the round counts on.
     if (progress.begunAt > clock.wallTime())
       progress = { ...progress, begunAt: Math.round(clock.wallTime() - shareOf(progress) * period) }
@@ -188,14 +186,14 @@ export class Scrub {
       const left = progress.begunAt + rest - clock.wallTime()
       this.#progress = left > 0 ? progress : this.#newRound(progress)
       this.#countedAt = Number.NEGATIVE_INFINITY
-      return left > 0 ? this.#sleep(left) : undefined
+      return left > 0 ? this.#rest.for(left) : undefined
     }
     this.#progress = progress
     if (this.#piece.length === 0) return this.#nextPiece(progress)
     if (progress.passed >= progress.total || clock.now() - this.#countedAt >= period / countsOfRound)
       return this.#count(progress)
     const waitMs = this.#untilDue(progress, period)
-    if (waitMs > 0) return this.#sleep(waitMs)
+    if (waitMs > 0) return this.#rest.for(waitMs)
     await this.#scrub(this.#piece[0], period)
     this.#piece.shift()
     if (clock.now() - this.#savedAt >= Math.min(saveEveryMs, period / savesOfRound)) await this.#save()
@@ -219,7 +217,7 @@ export class Scrub {
     this.#piece = [...piece.copies]
     this.#behindPiece = piece.place
     this.#isLastPiece = piece.isEnd
-    if (piece.copies.length === 0 && !piece.isEnd) await this.#sleep(emptyPieceMs)
+    if (piece.copies.length === 0 && !piece.isEnd) await this.#rest.for(emptyPieceMs)
   }
 
   /** What is left of this piece, and what lies behind it. */
@@ -227,7 +225,7 @@ export class Scrub {
     const { walk, clock } = this.#context
     let behind = this.#piece.length
     let place = this.#behindPiece
-    for (let isEnd = this.#isLastPiece; !isEnd && place !== undefined && !this.#stopped;) {
+    for (let isEnd = this.#isLastPiece; !isEnd && place !== undefined && !this.#rest.stopped;) {
       const piece = await walk(place)
       behind += piece.copies.length
       isEnd = piece.isEnd
@@ -276,7 +274,7 @@ export class Scrub {
   }
 
   #repairSoon(ms: number): void {
-    if (this.#stopped || this.#repairing) return
+    if (this.#rest.stopped || this.#repairing) return
     this.#repairTimer?.cancel()
     this.#repairTimer = this.#context.clock.after(ms, () => void this.#repairWaiting())
   }
@@ -286,7 +284,7 @@ export class Scrub {
     if (this.#repairing) return
     this.#repairing = true
     for (const [key, { copy, reason }] of [...this.#waiting]) {
-      if (this.#stopped) break
+      if (this.#rest.stopped) break
       try {
         if (!(await repair(copy, reason))) continue
         this.#waiting.delete(key)
@@ -306,18 +304,6 @@ export class Scrub {
   async #save(): Promise<void> {
     this.#savedAt = this.#context.clock.now()
     await this.#context.save(this.#progress!)
-  }
-
-  #sleep(ms: number): Promise<void> {
-    if (this.#stopped) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = this.#context.clock.after(Math.min(ms, sleepMsMax), () => this.#wake())
-      this.#wake = () => {
-        this.#wake = () => undefined
-        timer.cancel()
-        resolve()
-      }
-    })
   }
 }
 
