@@ -4,6 +4,7 @@ import {
   type Around,
   type AttributeChange,
   FileError,
+  fileTimeAt,
   type FileTime,
   type Inode,
   type InodeId,
@@ -11,8 +12,6 @@ import {
 import { resized, rowsForSize } from './content.ts'
 import { asFile, changeRow, changeTimeAfter, type Parts, putRow, stale } from './parts.ts'
 import { dataRowKey, type FileRow, inodeOf, isLive, type LiveRow } from './rows.ts'
-
-const nanosecondsPerMicrosecond = 1000n
 
 export function setAttributes(
   parts: Parts,
@@ -40,7 +39,7 @@ export function setAttributes(
 
 /** The owner's clock may be ahead of ours. */
 function laterThan(modifiedAt: number | undefined, time: FileTime): FileTime {
-  const known = BigInt(modifiedAt ?? 0) * nanosecondsPerMicrosecond
+  const known = fileTimeAt(modifiedAt ?? 0)
   return time > known ? time : known + 1n
 }
 

@@ -35,6 +35,9 @@ export type InodeType = 'file' | 'directory' | 'link' | 'block' | 'character' | 
 /** Since 1970, in nanoseconds. */
 export type FileTime = bigint
 
+/** Of microseconds since 1970, as vDisks' owners tell them. */
+export const fileTimeAt = (microseconds: number): FileTime => BigInt(microseconds) * 1000n
+
 export interface Inode {
   readonly id: InodeId
   readonly type: InodeType

@@ -16,7 +16,7 @@ import { takeLarge } from '../../../base/large-buffers.ts'
 import type { VDiskId } from '../../../base/ids.ts'
 import type { VDiskOffset } from '../../../base/units.ts'
 import type { Clock, Log } from '../../../platform/platform.ts'
-import { FileError, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
+import { FileError, fileTimeAt, inlineBytesMax, type Inode, type InodeId } from '../../namespace/namespace.ts'
 import type { Maybe, VDiskNow } from '../../io/io.ts'
 import { after } from './maybe.ts'
 import type { FileVDisk, FileVDisks, Share } from './shares.ts'
@@ -205,11 +205,9 @@ const readOf = (vdisk: FileVDisk, inode: Inode, offset: number, bytes: Buffer): 
   inode: asChanged(inode, vdisk.lastKnown),
 })
 
-const nanosecondsPerMicrosecond = 1000n
-
 /** A vDisk's file: its size is its owner's, and so are its times, until a client has set another since the last change (M6). */
 function asChanged(inode: Inode, { sizeBytes, modifiedAt }: VDiskNow): Inode {
-  const changedAt = BigInt(modifiedAt) * nanosecondsPerMicrosecond
+  const changedAt = fileTimeAt(modifiedAt)
   return {
     ...inode,
     sizeBytes,
