@@ -66,6 +66,8 @@ const attemptsMax = 3
 export class CopyRepair {
   readonly #context: CopyRepairContext
   readonly #underWay = new Map<GroupId, Promise<unknown>>()
+  /** Of bad copies, under way or waiting for that of another copy of their group; by group and number of the copy. */
+  readonly #repairs = new Map<string, Promise<void>>()
   #stopped = false
 
   constructor(context: CopyRepairContext) {
@@ -84,9 +86,21 @@ export class CopyRepair {
 
   /**
    * Repairs a bad copy where the row still names it. What fails is logged, and done when the copy is next met; one on a disk that is
-   * gone is made anew elsewhere, as all are there.
+   * gone is made anew elsewhere, as all are there. Resolves when no more is to come of it: whoever finds a copy that is being repaired
+   * already waits for that, and another bad copy of a group waits for its turn.
    */
-  async repair(group: GroupId, copy: CopyRef): Promise<void> {
+  repair(group: GroupId, copy: CopyRef): Promise<void> {
+    const key = `${group}.${copy.number}`
+    const begun = this.#repairs.get(key)
+    if (begun !== undefined) return begun
+    const repair = this.#repairInTurn(group, copy).finally(() => this.#repairs.delete(key))
+    this.#repairs.set(key, repair)
+    return repair
+  }
+
+  async #repairInTurn(group: GroupId, copy: CopyRef): Promise<void> {
+    for (let other = this.#underWay.get(group); other !== undefined; other = this.#underWay.get(group))
+      await other.catch(() => undefined) // whoever began it is told
     if (this.#context.isGone(copy)) return
     try {
       await this.#alone(group, async () => {

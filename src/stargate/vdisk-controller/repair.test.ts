@@ -218,3 +218,26 @@ test('two copies never come to lie on one node, though a disk of it is gone and 
   await cluster.pass(5000)
   cluster.assertFull(3)
 })
+
+// Seed 940081: of the second one nobody heard again until the next scrub.
+test('two bad copies of a group that two find at once are both made anew, each once', async () => {
+  const cluster = await RepairCluster.begin({ copies: 3 })
+  const [group] = cluster.groups
+  const { copies } = cluster.row(group)
+  const bad = copies.slice(0, 2)
+  for (const { node, number } of bad)
+    cluster.disk(node).files.get(`${group}.${number}`)!.pages.fill(0x77, 0, 4096)
+  const asked = [...bad, ...bad].map((copy) =>
+    cluster.node.host.repairCopy(vdisk, group, copy, 'other bytes'),
+  )
+  await cluster.run(Promise.all(asked))
+  const { copies: now } = cluster.row(group)
+  assert.deepEqual(
+    now.map(({ node }) => node),
+    copies.map(({ node }) => node),
+  )
+  for (const [i, { number }] of now.entries()) assert.equal(number === copies[i].number, i === 2)
+  cluster.assertFull(3)
+  assert.equal(cluster.node.host.statistics().copiesRepaired, 2)
+  assert.equal((await cluster.read(0, 1)).toString(), '0')
+})
