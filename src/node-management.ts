@@ -65,15 +65,16 @@ import type { VDiskRouter } from './stargate/front-end-adapter/vdisk-router.ts'
 import type { OplogReplica } from './stargate/oplog/oplog.ts'
 import type { HostedDescription, RepairList } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
-import type {
-  ContainerValue,
-  ExportValue,
-  NodeValue,
-  Owner,
-  SettingValue,
-  VDiskNameValue,
-  Versioned,
-  Zeus,
+import {
+  type ContainerValue,
+  type ExportValue,
+  fileScrubKey,
+  type NodeValue,
+  type Owner,
+  type SettingValue,
+  type VDiskNameValue,
+  type Versioned,
+  type Zeus,
 } from './zeus/zeus.ts'
 
 export interface NodeManagementOptions {
@@ -250,6 +251,8 @@ export class NodeManagement implements ManagementTarget {
         { name },
       )
     const version = force ? await this.#clearContainer(name, container) : container.version
+    const { root } = container.value as ContainerValue
+    if (root !== undefined) await zeus.delete(fileScrubKey(root))
     await zeus.delete(container.key, version).catch(async (error: unknown) => {
       if (!hasCode(error, 'CONFLICT')) throw error
       // Somebody else has deleted it; or it was changed, and is there still.

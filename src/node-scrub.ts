@@ -19,7 +19,7 @@ import {
 } from './stargate/vdisk-controller/copy-check.ts'
 import { walkBegins, walkCopies } from './stargate/vdisk-controller/copy-walk.ts'
 import type { WrongCopies } from './wrong-copies.ts'
-import type { ScrubSettingValue, Watch, Zeus } from './zeus/zeus.ts'
+import { fileScrubKey, type ScrubSettingValue, type Watch, type Zeus } from './zeus/zeus.ts'
 
 export interface NodeScrubOptions {
   readonly clock: Clock
@@ -68,7 +68,6 @@ export class NodeScrub {
       },
       walkBegins,
     )
-    const filesKey = `scrub-files/${node}`
     this.#files = new FileScrub({
       ...{ clock, log, periodMs },
       containers: () => {
@@ -81,9 +80,9 @@ export class NodeScrub {
       },
       admit: (bytes) => options.admit('scrub', bytes),
       check: ({ name, root }, context) => options.shares.check(name, root, context),
-      load: async () => (await zeus.get(filesKey))?.value as FileScrubRound | undefined,
-      save: async (round) => {
-        await zeus.set(filesKey, round)
+      load: async (root) => (await zeus.get(fileScrubKey(root)))?.value as FileScrubRound | undefined,
+      save: async (root, round) => {
+        await zeus.set(fileScrubKey(root), round)
       },
     })
     this.#watch = zeus.watch(settingKey, (_, now) => {
@@ -112,6 +111,11 @@ export class NodeScrub {
   describe(): (ScrubTold & { readonly damagedFiles: number }) | undefined {
     const told = this.#scrub.describe()
     return told && { ...told, damagedFiles: this.#files.found }
+  }
+
+  /** A node came or went: what others scrubbed may be ours. */
+  nodesChanged(): void {
+    this.#files.look()
   }
 
   /** For all nodes, and for good. */

@@ -341,6 +341,10 @@ export async function startNode(options: NodeOptions) {
   }
 
   view.onSession = (name, now, before) => {
+    if ((now === undefined) !== (before === undefined)) {
+      forsaken.nodesChanged()
+      scrub.nodesChanged()
+    }
     if (name === node) return
     peers.setAddress(name, now?.peer)
     gone.sessionChanged(name, now, before)

@@ -13,7 +13,7 @@ function stage() {
   const clock = new RestingClock()
   const names = new Map<string, VDiskNameValue>()
   const looked: number[] = []
-  const state = { isDown: false }
+  const state = { isDown: false, nodes: ['n2', 'n1'] as NodeId[] }
   const add = (id: number, ageMs: number, file = 4): void =>
     void names.set(`vms/file-${id}`, {
       id: id as VDiskId,
@@ -22,7 +22,7 @@ function stage() {
     })
   const forsaken = new ForsakenVDisks({
     ...{ clock, log: quietLog, node: 'n1' as NodeId, names: () => names },
-    liveNodes: () => ['n2', 'n1'] as NodeId[],
+    liveNodes: () => state.nodes,
     clear: async ({ vdisk }) => {
       if (state.isDown) throw new NdfsError('UNAVAILABLE', 'the store is down')
       looked.push(vdisk)
@@ -60,5 +60,20 @@ test('forsaken vDisks: a young one is looked at when it is not, and one that cou
   state.isDown = false
   assert.deepEqual(await after(10 * minute), [2])
   assert.deepEqual(await after(60 * minute), [])
+  forsaken.stop()
+})
+
+// In a cluster that starts, n1 saw two nodes, by which 3 is n2's, and n2 three, by which it is n1's: for a day nobody looked at it.
+test('forsaken vDisks: what becomes this node’s by a change of nodes is looked at behind the last one', async () => {
+  const { add, after, forsaken, state } = stage()
+  add(3, 11 * minute)
+  forsaken.start()
+  assert.deepEqual(await after(minute), [])
+  state.nodes = ['n1', 'n2', 'n3', 'n4'] as NodeId[]
+  forsaken.nodesChanged()
+  await after(1000)
+  state.nodes = ['n1', 'n2', 'n3'] as NodeId[]
+  forsaken.nodesChanged()
+  assert.deepEqual(await after(5000), [3])
   forsaken.stop()
 })

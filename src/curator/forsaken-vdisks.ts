@@ -8,8 +8,8 @@
  *     it impossible that the file comes to name that vDisk, whoever is about to do so, and however long he was frozen. The ten minutes
  *     are for the peace of those at work; nothing rests on them.
  *  2. Every step may be done again, by this node or another one, and is, until the name is gone.
- *  3. Every node looks through those that its number points at, as with vDisks that nobody owns (assign.ts): at start, once a day, and some
- *     minutes after a process of another node has ended, or something could not be done.
+ *  3. Every node looks through those that its number points at, as with vDisks that nobody owns (assign.ts): when nodes come and go, for then
+ *     numbers point elsewhere; once a day; and some minutes after a process of another node has ended, or something could not be done.
  */
 import { atOnce } from '../base/at-once.ts'
 import { messageOf, NdfsError } from '../base/errors.ts'
@@ -40,6 +40,8 @@ export interface ForsakenVDisksContext {
 /** Longer than whoever makes a vDisk for a file needs until the file names it, or than he who removes a file until its vDisk is gone. */
 export const youngMs = 10 * 60_000
 const lookEveryMs = 24 * 60 * 60_000
+/** Behind a change of nodes: others follow it when a cluster starts. */
+const settleMs = 2000
 /** Inodes read at once. */
 const looksAtOnceMax = 4
 
@@ -57,6 +59,11 @@ export class ForsakenVDisks {
 
   start(): void {
     void this.#look()
+  }
+
+  /** A node came or went: some of what others looked after is ours. Behind the last change that each hears of, all are somebody's. */
+  nodesChanged(): void {
+    this.#lookIn(settleMs)
   }
 
   /** Somebody may have died at work. */

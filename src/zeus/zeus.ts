@@ -166,6 +166,8 @@ export interface ScrubSettingValue {
   /** Every copy once in so long; 0: none is scrubbed. */
   readonly everyMs: number
 }
+/** When the files of a container, by the inode of its root, were scrubbed last, in the scrub's own words. */
+export const fileScrubKey = (root: number): string => `scrub-files/${root}`
 export interface SessionValue extends NodeValue {
   readonly incarnation: Incarnation
   /** Milliseconds since 1970. */
