@@ -1,7 +1,7 @@
 /**
  * `npm test`: builds, then runs the unit tests, a few at once, then one after the other what measures in bench/ and the suites in test/, which
  * start clusters of their own. `npm test -- --only PATTERN` runs the files whose path contains PATTERN. `npm run test:long` runs those that take
- * minutes each (`test/*.long.test.ts`), and nothing else.
+ * minutes each (`test/*.long.test.ts`), `npm run test:cluster` those with real Cassandra and ZooKeeper (`*.engines.test.ts`), and nothing else.
  *
  * A line for each file tells how it went; what failed is shown whole. A test that can't run here is left out by name,
  * with the reason; where CI=1 that is a failure. The last line counts.
@@ -11,6 +11,8 @@ import { globSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { installCassandra, withoutCassandra } from './engines/cassandra.ts'
+import { installZooKeeper, withoutZooKeeper } from './engines/zookeeper.ts'
 import { installTestTools } from './install-test-tools.ts'
 import { checkSeed, seedFile, sourcesIn, summaryOf } from './seed.ts'
 import { emptyFolder, runTestFile, type FileResult } from './test-file.ts'
@@ -49,18 +51,26 @@ class Tally {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { only: { type: 'string' }, long: { type: 'boolean', default: false } },
+    options: {
+      only: { type: 'string' },
+      long: { type: 'boolean', default: false },
+      engines: { type: 'boolean', default: false },
+    },
   })
+  const kind = values.long ? 'long' : values.engines ? 'engines' : 'usual'
   const only = values.only ?? ''
   const files = (...patterns: string[]): string[] =>
     patterns
       .flatMap((pattern) => globSync(pattern, { cwd: root }))
       .filter((file) => file.includes(only) && hasTests(file))
       .sort()
-  const usual = (...patterns: string[]): string[] => (values.long ? [] : files(...patterns))
+  const usual = (...patterns: string[]): string[] =>
+    kind === 'usual' ? files(...patterns).filter((file) => kindOf(file) === 'usual') : []
   const units = usual('{src,sim,cli,scripts}/**/*.test.ts', 'bench/*.test.ts')
   const measuring = usual('bench/micro/*.test.ts')
-  const suites = files('test/**/*.test.ts').filter((file) => file.endsWith('.long.test.ts') === values.long)
+  const suites = files(kind === 'engines' ? '{src,test}/**/*.test.ts' : 'test/**/*.test.ts').filter(
+    (file) => kindOf(file) === kind,
+  )
   const tally = new Tally()
   const stopped = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopped.abort())
@@ -79,8 +89,10 @@ async function main(): Promise<number> {
   await eachInParallel(units, availableParallelism(), (file) => run(file, unitLimitSeconds))
   for (const file of measuring) await run(file, unitLimitSeconds)
   if (suites.length > 0) installTestTools((line) => console.log(line))
-  for (const file of suites) await run(file, values.long ? longLimitSeconds : suiteLimitSeconds)
+  if (kind === 'engines' && !haveEngines()) tally.failed++
+  else for (const file of suites) await run(file, kind === 'long' ? longLimitSeconds : suiteLimitSeconds)
   if (stopped.signal.aborted) tally.failed++
+  if (kind === 'usual' && only === '') console.log(enginesSentence())
 
   console.log(summaryOf(checkSeed(readFileSync(seedFile, 'utf8'), sourcesIn(root))))
   if (tally.leftOut > 0)
@@ -92,6 +104,26 @@ async function main(): Promise<number> {
   }
   console.log(`${tally.passed} passed, ${tally.failed} failed`)
   return tally.failed === 0 ? 0 : 1
+}
+
+const kindOf = (file: string): 'long' | 'engines' | 'usual' =>
+  file.endsWith('.long.test.ts') ? 'long' : file.endsWith('.engines.test.ts') ? 'engines' : 'usual'
+
+const withoutEngines = (): string | undefined => withoutZooKeeper() ?? withoutCassandra()
+
+/** Whether they are there, installed now where they were not. */
+function haveEngines(): boolean {
+  installZooKeeper((line) => console.log(line))
+  installCassandra((line) => console.log(line))
+  const missing = withoutEngines()
+  if (missing !== undefined) console.log(`Cannot test with real engines: ${missing}`)
+  return missing === undefined
+}
+
+function enginesSentence(): string {
+  const missing = withoutEngines()
+  const why = missing === undefined ? '' : ` (${missing}; it installs what it needs)`
+  return `Not part of this run: the suites on real Cassandra and ZooKeeper, \`npm run test:cluster\`${why}`
 }
 
 /** Some only hold what several test files share: they are named so that they are no part of the build. */

@@ -1,0 +1,88 @@
+/**
+ * The configuration of the Cassandra that stands beside a node: `ndfs cassandra config` writes it, and what tests start is started with it. The
+ * settings that durability and order rest on are named here once; `cassandra-medusa` reads them off each server, and refuses to serve without
+ * (DESIGN section 8, C3).
+ */
+
+export interface CassandraPlace {
+  /** All servers of one cluster have it. */
+  readonly cluster: string
+  /** Where the others and the clients reach it. */
+  readonly address: string
+  /** For clients (9042). */
+  readonly port?: number
+  /** Between servers (7000). */
+  readonly storagePort?: number
+  /** Some addresses of servers that are asked first. */
+  readonly seeds: readonly string[]
+  readonly datacenter: string
+  /** The block: copies of a row lie in different ones. */
+  readonly rack: string
+  /** Everything it keeps. Absolute. */
+  readonly folder: string
+  /** Clients prove who they are. */
+  readonly password?: boolean
+  /** Of a server that joins others with rows it takes its share from them. */
+  readonly joins?: boolean
+}
+
+/** What must be so, as `system_views.settings` names it; several values: any of them. */
+export const requiredSettings: Readonly<Record<string, readonly string[]>> = {
+  // A change is on disk before it is acknowledged (C3).
+  commitlog_sync: ['batch', 'group'],
+  // Conditional changes and serial reads that keep one order, also while servers come and go.
+  paxos_variant: ['v2'],
+  // A disk that fails ends the server's service, instead of leaving it half there (I6).
+  commit_failure_policy: ['stop', 'die'],
+}
+
+/** `cassandra.yaml`. JSON strings are YAML: names may hold anything. */
+export function cassandraYaml(place: CassandraPlace): string {
+  const { cluster, address, port = 9042, storagePort = 7000, seeds, folder, password, joins = true } = place
+  const text = (value: string): string => JSON.stringify(value)
+  const servers = seeds.map((seed) => `${seed}:${storagePort}`).join(',')
+  return `# Written by \`ndfs cassandra config\`.
+cluster_name: ${text(cluster)}
+listen_address: ${text(address)}
+rpc_address: ${text(address)}
+storage_port: ${storagePort}
+native_transport_port: ${port}
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters:
+      - seeds: ${text(servers)}
+# dc and rack: cassandra-rackdc.properties. Racks are blocks.
+endpoint_snitch: GossipingPropertyFileSnitch
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+num_tokens: 16
+allocate_tokens_for_local_replication_factor: 3
+auto_bootstrap: ${joins}
+
+data_file_directories: [${text(`${folder}/data`)}]
+commitlog_directory: ${text(`${folder}/commitlog`)}
+saved_caches_directory: ${text(`${folder}/saved_caches`)}
+hints_directory: ${text(`${folder}/hints`)}
+cdc_raw_directory: ${text(`${folder}/cdc_raw`)}
+
+# On disk before it is acknowledged; NDFS refuses to serve without.
+commitlog_sync: batch
+disk_failure_policy: stop
+commit_failure_policy: stop
+# One order of conditional changes; NDFS refuses to serve without.
+paxos_variant: v2
+paxos_repair_enabled: true
+
+authenticator: ${password === true ? 'PasswordAuthenticator' : 'AllowAllAuthenticator'}
+authorizer: ${password === true ? 'CassandraAuthorizer' : 'AllowAllAuthorizer'}
+
+# What NDFS waits for is bounded by NDFS; a server gives up before that.
+read_request_timeout: 2s
+write_request_timeout: 2s
+cas_contention_timeout: 2s
+request_timeout: 5s
+`
+}
+
+/** `cassandra-rackdc.properties`. */
+export const cassandraRack = ({ datacenter, rack }: Pick<CassandraPlace, 'datacenter' | 'rack'>): string =>
+  `dc=${datacenter}\nrack=${rack}\n`
