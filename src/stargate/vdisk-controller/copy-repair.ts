@@ -66,8 +66,8 @@ const attemptsMax = 3
 export class CopyRepair {
   readonly #context: CopyRepairContext
   readonly #underWay = new Map<GroupId, Promise<unknown>>()
-  /** Of bad copies, under way or waiting for that of another copy of their group; by group and number of the copy. */
-  readonly #repairs = new Map<string, Promise<void>>()
+  /** Repairs that were asked for and wait, or are under way; by group and number of the copy. */
+  readonly #inTurn = new Map<string, Promise<void>>()
   #stopped = false
 
   constructor(context: CopyRepairContext) {
@@ -86,21 +86,10 @@ export class CopyRepair {
 
   /**
    * Repairs a bad copy where the row still names it. What fails is logged, and done when the copy is next met; one on a disk that is
-   * gone is made anew elsewhere, as all are there. Resolves when no more is to come of it: whoever finds a copy that is being repaired
-   * already waits for that, and another bad copy of a group waits for its turn.
+   * gone is made anew elsewhere, as all are there. Nothing where a repair of the group is under way: that one meets its bad copies itself, and
+   * would be told of them without end.
    */
-  repair(group: GroupId, copy: CopyRef): Promise<void> {
-    const key = `${group}.${copy.number}`
-    const begun = this.#repairs.get(key)
-    if (begun !== undefined) return begun
-    const repair = this.#repairInTurn(group, copy).finally(() => this.#repairs.delete(key))
-    this.#repairs.set(key, repair)
-    return repair
-  }
-
-  async #repairInTurn(group: GroupId, copy: CopyRef): Promise<void> {
-    for (let other = this.#underWay.get(group); other !== undefined; other = this.#underWay.get(group))
-      await other.catch(() => undefined) // whoever began it is told
+  async repair(group: GroupId, copy: CopyRef): Promise<void> {
     if (this.#context.isGone(copy)) return
     try {
       await this.#alone(group, async () => {
@@ -116,6 +105,25 @@ export class CopyRepair {
         reason: messageOf(error),
       })
     }
+  }
+
+  /**
+   * The same for whoever looked for bad copies, and tells of each once: a copy that is being repaired already is waited for, and another one of a
+   * group waits for its turn. Resolves when no more is to come of it.
+   */
+  repairInTurn(group: GroupId, copy: CopyRef): Promise<void> {
+    const key = `${group}.${copy.number}`
+    const begun = this.#inTurn.get(key)
+    if (begun !== undefined) return begun
+    const repair = this.#repairAfterOthers(group, copy).finally(() => this.#inTurn.delete(key))
+    this.#inTurn.set(key, repair)
+    return repair
+  }
+
+  async #repairAfterOthers(group: GroupId, copy: CopyRef): Promise<void> {
+    for (let other = this.#underWay.get(group); other !== undefined; other = this.#underWay.get(group))
+      await other.catch(() => undefined) // whoever began it is told
+    await this.repair(group, copy)
   }
 
   /**

@@ -586,8 +586,9 @@ export class HostedVDiskController implements HostedVDisk {
     this.#drains.start()
   }
 
-  async repairCopy(group: GroupId, copy: CopyRef): Promise<void> {
-    await this.#copies.repair(group, copy)
+  /** `met`: by a read; else somebody looked for bad copies, and is to hear when it was tried. */
+  async repairCopy(group: GroupId, copy: CopyRef, found: 'met' | 'looked for'): Promise<void> {
+    await (found === 'met' ? this.#copies.repair(group, copy) : this.#copies.repairInTurn(group, copy))
     this.#repair.lookIfUnsettled()
   }
 

@@ -138,7 +138,7 @@ export class VDiskHost implements VDiskController {
       options.guests ?? (() => ({ underWay: 0, begun: 0 })),
     )
     extents.onBadCopy = (access, copy, reason) => {
-      void this.#badCopy(access.vdisk, access.group, copy, reason)
+      void this.#badCopy(access.vdisk, access.group, copy, reason, 'met')
     }
     this.#grants = oplogs.keepGranted(
       () => [...this.#hosted.values()].flatMap((vdisk) => vdisk.wanted() ?? []),
@@ -489,7 +489,7 @@ export class VDiskHost implements VDiskController {
    * NOT_OWNER where the vDisk isn't served here.
    */
   async repairCopy(vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string): Promise<void> {
-    const repairing = this.#badCopy(vdisk, group, copy, reason)
+    const repairing = this.#badCopy(vdisk, group, copy, reason, 'looked for')
     if (repairing === undefined)
       throw new NdfsError('NOT_OWNER', `vDisk ${vdisk} is not served here`, { vdisk })
     await repairing
@@ -507,7 +507,13 @@ export class VDiskHost implements VDiskController {
   }
 
   /** Undefined where the vDisk isn't served here. */
-  #badCopy(vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string): Promise<void> | undefined {
+  #badCopy(
+    vdisk: VDiskId,
+    group: GroupId,
+    copy: CopyRef,
+    reason: string,
+    found: 'met' | 'looked for',
+  ): Promise<void> | undefined {
     this.#options.platform.log.warn(`a copy of extent group ${group} is bad`, {
       disk: copy.disk,
       node: copy.node,
@@ -518,7 +524,7 @@ export class VDiskHost implements VDiskController {
     let bad = this.#badCopies.get(vdisk)
     if (bad === undefined) this.#badCopies.set(vdisk, (bad = new BadCopies()))
     bad.add(group, copy)
-    return hosted.repairCopy(group, copy)
+    return hosted.repairCopy(group, copy, found)
   }
 
   #logFailure(what: string, vdisk: VDiskId, error: unknown): void {
