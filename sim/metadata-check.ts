@@ -15,7 +15,8 @@ import { pageBytes } from '../src/base/units.ts'
 import type { CopyRef } from '../src/stargate/extent-store/extent-store.ts'
 import { groupFileName, groupsFolder } from '../src/stargate/extent-store/group-file.ts'
 import { namesCopy } from '../src/stargate/vdisk-controller/group-copies.ts'
-import { bad, decodeVBlock, hole } from '../src/stargate/vdisk-controller/map-row.ts'
+import { bad } from '../src/stargate/vdisk-controller/map-row.ts'
+import { PartitionRows } from '../src/stargate/vdisk-controller/partition-rows.ts'
 import {
   decodeGroupRow,
   decodeLeftBehind,
@@ -87,17 +88,20 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
     else index.set(key as GroupId, decodePlannedCopies(value))
 
   const named = new Map<GroupId, number>()
-  for (const { partition, key, value } of rowsOf(database, 'map')) {
+  for (const [partition, mapRows] of Map.groupBy(rowsOf(database, 'map'), ({ partition }) => partition)) {
     const vdisk = Number(partition.split('.')[0]) as VDiskId
-    if (!key.startsWith('v') || states.get(vdisk)?.state !== 'live') continue
-    const ids: GroupId[] = []
-    const block = decodeVBlock(value.subarray(4), (id) => ids.push(id))
-    block.groups.forEach((handle, page) => {
-      if (handle === bad) fault('I5', `page ${page} of ${partition} ${key} is bad`)
-      if (handle === hole || handle === bad) return
-      const id = ids[handle - 1]
-      named.set(id, Math.max(named.get(id) ?? 0, block.pages[page]))
-    })
+    if (states.get(vdisk)?.state !== 'live') continue
+    const read = new PartitionRows(mapRows)
+    for (const [index, version] of read.digest?.entries() ?? []) {
+      if (version === 0) continue
+      const block = read.vBlock(index)
+      if (block === undefined) fault('I5', `vBlock ${index} of ${partition} is not whole`)
+      block?.groups.forEach((handle, page) => {
+        if (handle === bad) fault('I5', `page ${page} of vBlock ${index} of ${partition} is bad`)
+        const id = read.idOf(handle)
+        if (id !== undefined) named.set(id, Math.max(named.get(id) ?? 0, block.pages[page]))
+      })
+    }
   }
 
   const present: [GroupId, GroupRow][] = []

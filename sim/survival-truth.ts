@@ -12,7 +12,7 @@ import {
   type Sequence,
   type VDiskId,
 } from '../src/base/ids.ts'
-import { bad, decodeVBlock, hole } from '../src/stargate/vdisk-controller/map-row.ts'
+import { PartitionRows } from '../src/stargate/vdisk-controller/partition-rows.ts'
 import { decodeGroupRow, groupRowKey } from '../src/stargate/vdisk-controller/rows.ts'
 import { isWhole } from './checkers/copy-files.ts'
 import type { Cluster } from './cluster.ts'
@@ -80,12 +80,9 @@ function levelOf(copies: readonly DiskRef[], blockOf: (node: NodeId) => string):
 
 function groupsNamed(cluster: Cluster, vdisks: readonly Told[]): Set<GroupId> {
   const named = new Set<GroupId>()
-  for (const { partition, key, value } of rowsOf(cluster, 'map')) {
-    if (!key.startsWith('v') || !vdisks.some(({ id }) => partition.startsWith(`${id}.`))) continue
-    const ids: GroupId[] = []
-    for (const handle of decodeVBlock(value.subarray(4), (id) => ids.push(id)).groups)
-      if (handle !== hole && handle !== bad) named.add(ids[handle - 1])
-  }
+  for (const [partition, rows] of Map.groupBy(rowsOf(cluster, 'map'), ({ partition }) => partition))
+    if (vdisks.some(({ id }) => partition.startsWith(`${id}.`)))
+      for (const group of new PartitionRows(rows).groupsNamed()) named.add(group)
   return named
 }
 

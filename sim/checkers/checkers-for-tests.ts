@@ -67,6 +67,7 @@ export class MedusaStory {
   readonly shadow = new MetadataShadow()
   readonly #judge: (made: MadeChange) => string | undefined
   #changes = 0
+  #mapVersion = 0
 
   constructor(judge: (made: MadeChange, shadow: MetadataShadow) => string | undefined = () => undefined) {
     this.#judge = (made) => judge(made, this.shadow)
@@ -119,7 +120,8 @@ export class MedusaStory {
     const block = emptyVBlock()
     groups.forEach((group, page) => (block.groups[page] = group === 'bad' ? bad : page + 1))
     const idOf = (handle: number): GroupId => groups[handle - 1] as GroupId
-    const value = Buffer.concat([Buffer.alloc(4), encodeVBlock(block, idOf)])
+    const value = encodeVBlock(block, idOf, 4)
+    value.writeUInt32LE(++this.#mapVersion)
     return this.change(mapPartition(vdisk, layer, 0), { put: [{ key: 'v0000', value }] })
   }
 }

@@ -4,7 +4,8 @@
  *
  *  1. When a group's row comes to name a copy, the file lies on that disk, by a name and with bytes that a power cut leaves,
  *     and its first and last page are what the row says.
- *  2. When the map comes to name a group, the group has a row that says `whole`.
+ *  2. When the map comes to name a group, the group has a row that says `whole`. A vBlock's versions follow one another, and one that is written
+ *     down again is as it was.
  *  3. A vDisk's drained sequence never goes back, and the least version that its row demands of a map partition is one that
  *     the partition has reached.
  *  4. No replica of an episode has freed records above the drained sequence.
@@ -24,7 +25,7 @@ import {
 } from '../../src/stargate/vdisk-controller/rows.ts'
 import type { SimDisk } from '../sim-disk.ts'
 import { copyFaultOn, holdsDisk, placeOfCopy } from './copy-files.ts'
-import type { MadeChange, MetadataShadow } from './metadata-shadow.ts'
+import type { MadeChange, MapRow, MetadataShadow } from './metadata-shadow.ts'
 
 export class DurableFirst {
   readonly #metadata: MetadataShadow
@@ -72,6 +73,9 @@ export class DurableFirst {
   #mapFault({ partition, map }: MadeChange): string | undefined {
     for (const { vdisk, vBlock, before, after } of map) {
       if (this.#metadata.states.get(vdisk)?.state !== 'live') continue
+      const was = before?.version ?? 0
+      if (after.version === was ? !isSame(before!.pages, after.pages) : after.version !== was + 1)
+        return `row ${vBlock} of map ${partition.key} becomes another in version ${after.version}, and was at ${was}`
       for (const id of after.groups) {
         if (before?.groups.has(id) === true) continue
         const state = this.#metadata.groups.get(id)?.state
@@ -112,3 +116,6 @@ export function freedTooEarly(state: VDiskState, { episodes }: Holding): string 
   }
   return undefined
 }
+
+const isSame = (before: MapRow['pages'], after: MapRow['pages']): boolean =>
+  before.every((group, page) => group === after[page])

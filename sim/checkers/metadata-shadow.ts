@@ -5,9 +5,16 @@
  * It begins with an empty Medusa: attach it before the first vDisk is made. Not here: what the changes may be.
  */
 import type { Epoch, GroupId, VDiskId } from '../../src/base/ids.ts'
-import type { Change, PartitionName, Static } from '../../src/medusa/medusa.ts'
+import type { Change, PartitionName, Row, Static } from '../../src/medusa/medusa.ts'
 import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
-import { bad, decodeVBlock, hole } from '../../src/stargate/vdisk-controller/map-row.ts'
+import { deltaKeysBegin, deltaKeysEnd, MapDelta } from '../../src/stargate/vdisk-controller/map-delta.ts'
+import {
+  bad,
+  decodeVBlock,
+  emptyVBlock,
+  hole,
+  type VBlock,
+} from '../../src/stargate/vdisk-controller/map-row.ts'
 import {
   decodeGroupRow,
   decodePlannedCopies,
@@ -18,6 +25,7 @@ import {
   stateRowKey,
   type VDiskState,
 } from '../../src/stargate/vdisk-controller/rows.ts'
+import { vBlockKey } from '../../src/stargate/vdisk-controller/vdisk-map.ts'
 
 /** One change that was made. */
 export interface MadeChange {
@@ -33,7 +41,7 @@ export interface MadeChange {
   }
   /** The row of a group, where the change puts it. */
   readonly group?: { readonly id: GroupId; readonly before: GroupRow | undefined; readonly after: GroupRow }
-  /** The rows of the map that the change puts. */
+  /** The vBlocks that the change makes something else of, or writes down as they are. */
   readonly map: readonly MapRowChange[]
 }
 
@@ -48,10 +56,11 @@ export interface MapRow {
   readonly groups: ReadonlySet<GroupId>
   /** For each page of the vBlock the group that holds it; undefined: a hole. */
   readonly pages: readonly (GroupId | 'bad' | undefined)[]
+  readonly version: number
 }
 
 const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
-/** A map row begins with the version of the row before it. */
+/** A map row begins with its vBlock's version. */
 const mapRowPrefixBytes = 4
 
 export class MetadataShadow {
@@ -96,16 +105,7 @@ export class MetadataShadow {
       return { ...made, group: { id, before: this.groups.get(id), after: decodeGroupRow(row.value) } }
     }
     if (table !== 'map') return made
-    const vdisk = Number(key.split('.')[0]) as VDiskId
-    const map = put
-      .filter((row) => row.key.startsWith('v'))
-      .map((row) => ({
-        vdisk,
-        vBlock: row.key,
-        before: this.mapRow(key, row.key),
-        after: decodeMapRow(row.value),
-      }))
-    return { ...made, map }
+    return { ...made, map: this.#readMap(Number(key.split('.')[0]) as VDiskId, key, put) }
   }
 
   /** The change counts from now on. */
@@ -125,21 +125,46 @@ export class MetadataShadow {
         if (row.key !== leftBehindRowKey) this.planned.set(row.key as GroupId, decodePlannedCopies(row.value))
     }
     if (table !== 'map') return
-    for (const row of change.delete ?? []) this.#putMapRow(key, row, undefined)
     for (const row of map) this.#putMapRow(key, row.vBlock, row.after)
   }
 
-  #putMapRow(partitionKey: string, key: string, row: MapRow | undefined): void {
+  /** What becomes of each vBlock: by its own row, or by a delta upon what it was. */
+  #readMap(vdisk: VDiskId, partitionKey: string, put: readonly Row[]): MapRowChange[] {
+    const changes: MapRowChange[] = []
+    const add = (vBlock: string, after: MapRow): void =>
+      void changes.push({ vdisk, vBlock, before: this.mapRow(partitionKey, vBlock), after })
+    for (const row of put)
+      if (row.key.startsWith('v')) add(row.key, decodeMapRow(row.value))
+      else if (row.key > deltaKeysBegin && row.key < deltaKeysEnd)
+        for (const [vBlock, after] of this.#decodeDelta(partitionKey, row)) add(vBlock, after)
+    return changes
+  }
+
+  #decodeDelta(partitionKey: string, row: Row): [vBlock: string, after: MapRow][] {
+    const ids: GroupId[] = []
+    const handleOf = (id: GroupId): number => ids.push(id)
+    const delta = new MapDelta({ key: row.key, value: asBuffer(row.value) }, handleOf)
+    return [...delta.indexes].map((index) => {
+      const vBlock = vBlockKey(index)
+      const block = emptyVBlock()
+      this.mapRow(partitionKey, vBlock)?.pages.forEach((group, page) => {
+        block.groups[page] = group === undefined ? hole : group === 'bad' ? bad : handleOf(group)
+      })
+      delta.applyTo(index, block)
+      return [vBlock, mapRowOf(block, ids, delta.versionOf(index))]
+    })
+  }
+
+  #putMapRow(partitionKey: string, key: string, row: MapRow): void {
     let rows = this.#map.get(partitionKey)
     if (rows === undefined) this.#map.set(partitionKey, (rows = new Map<string, MapRow>()))
-    for (const id of row?.groups ?? []) this.#named.set(id, (this.#named.get(id) ?? 0) + 1)
+    for (const id of row.groups) this.#named.set(id, (this.#named.get(id) ?? 0) + 1)
     for (const id of rows.get(key)?.groups ?? []) {
       const count = (this.#named.get(id) ?? 0) - 1
       if (count > 0) this.#named.set(id, count)
       else this.#named.delete(id)
     }
-    if (row === undefined) rows.delete(key)
-    else rows.set(key, row)
+    rows.set(key, row)
   }
 }
 
@@ -147,10 +172,17 @@ const nameOf = ({ table, key }: PartitionName): string => `${table}/${key}`
 
 function decodeMapRow(value: Uint8Array): MapRow {
   const ids: GroupId[] = []
-  const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  const bytes = asBuffer(value)
   const block = decodeVBlock(bytes.subarray(mapRowPrefixBytes), (id) => ids.push(id))
+  return mapRowOf(block, ids, bytes.readUInt32LE(0))
+}
+
+function mapRowOf(block: VBlock, ids: readonly GroupId[], version: number): MapRow {
   const pages = Array.from(block.groups, (handle) =>
     handle === hole ? undefined : handle === bad ? ('bad' as const) : ids[handle - 1],
   )
-  return { groups: new Set(ids), pages }
+  const groups = new Set(pages.filter((group): group is GroupId => group !== undefined && group !== 'bad'))
+  return { groups, pages, version }
 }
+
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -17,6 +17,12 @@ export const dataMarks: readonly Mark[] = [
       "¶; if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)",
     'a range of zeros cut the map': 'if (isAllZero(coalesced.get(page))) ¶, holes.push(',
   }),
+  ...marks('stargate/vdisk-controller/vdisk-map.ts', {
+    'a change of the map was a delta': '¶; const key = deltaKey(partition.rows.version + 1)',
+    'a vBlock was folded': '¶; bytes += this.#putRow(put, index, digest[index], block)',
+    'a delta was needed no more': '[¶ where gone.length > 0]; put.push({ key: digestKey',
+    'deltas were read': '¶; deltas = read\n',
+  }),
   ...marks('stargate/vdisk-controller/group-index.ts', {
     'a group was completed twice':
       "if (result.outcome === 'conflict') {\n      ¶; const seen = await this.#readRow(id)",

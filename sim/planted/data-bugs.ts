@@ -3,6 +3,9 @@ import { damage, failingDisks, failingWrites, streams, patch, type PlantedBug } 
 
 const drain = 'stargate/vdisk-controller/drain.ts'
 const localExtents = 'stargate/extent-store/local-extents.ts'
+const vdiskMap = 'stargate/vdisk-controller/vdisk-map.ts'
+const mapDelta = 'stargate/vdisk-controller/map-delta.ts'
+const mapTest = 'src/stargate/vdisk-controller/vdisk-map.test.ts'
 
 export const dataBugs: readonly PlantedBug[] = [
   {
@@ -269,5 +272,40 @@ export const dataBugs: readonly PlantedBug[] = [
       ),
     ],
     scenario: { file: 'sim/scenarios/critical/space.test.ts', tests: 'I10: streams fill' },
+  },
+  {
+    name: 'delta dropped while it is needed',
+    breaks: 'I5',
+    does: 'A delta of the map is deleted while the own row of one of its vBlocks is one version short of it.',
+    patches: [
+      patch(
+        vdiskMap,
+        'if (folded[index] < delta.versionOf(index)) return true',
+        'if (folded[index] + 1 < delta.versionOf(index)) return true',
+      ),
+    ],
+    scenario: { file: mapTest, tests: 'M18: what few pages' },
+  },
+  {
+    name: 'missing delta passed over',
+    breaks: 'I5',
+    does: 'A vBlock is put together though a delta upon it is missing, and what it lacks is read as it was before.',
+    patches: [
+      patch(mapDelta, 'if (made !== version + 1) return version', 'if (made < version) return version'),
+    ],
+    scenario: { file: mapTest, tests: 'M18: a row or delta that is lost' },
+  },
+  {
+    name: 'vBlock folded as it was before',
+    breaks: 'I2',
+    does: 'A vBlock that a change folds is written with the version of what its deltas made of it, and the bytes of its own row.',
+    patches: [
+      patch(
+        vdiskMap,
+        'if (applyDeltas(deltas, index, block, own) !== digest[index]) throw',
+        'if (applyDeltas(deltas, index, emptyVBlock(), own) !== digest[index]) throw',
+      ),
+    ],
+    scenario: { file: mapTest, tests: 'M18: what few pages' },
   },
 ]

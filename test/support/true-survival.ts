@@ -14,7 +14,7 @@ import { StoreMedusa } from '../../src/medusa/store-medusa.ts'
 import { PeerNetwork } from '../../src/peer/peer-network.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
-import { bad, decodeVBlock, hole } from '../../src/stargate/vdisk-controller/map-row.ts'
+import { PartitionRows } from '../../src/stargate/vdisk-controller/partition-rows.ts'
 import {
   decodeGroupRow,
   decodeVDiskState,
@@ -111,12 +111,7 @@ export class TrueSurvival {
     const named = new Set<GroupId>()
     for (let gib = 0; gib <= Math.floor((bytes - 1) / 1024 ** 3); gib++) {
       const { rows } = await this.#medusa.get(mapPartition(vdisk, layer, gib))
-      for (const { key, value } of rows) {
-        if (!key.startsWith('v')) continue
-        const ids: GroupId[] = []
-        for (const handle of decodeVBlock(value.subarray(4), (id) => ids.push(id)).groups)
-          if (handle !== hole && handle !== bad) named.add(ids[handle - 1])
-      }
+      for (const group of new PartitionRows(rows).groupsNamed()) named.add(group)
     }
     return [...named]
   }

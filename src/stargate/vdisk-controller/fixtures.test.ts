@@ -407,6 +407,15 @@ export class TestWorld {
       .run(key, partition.table, partition.key)
   }
 
+  /** An operator has found it again. */
+  putRow(partition: PartitionName, key: string, value: Buffer): void {
+    this.#database
+      .prepare(
+        'INSERT INTO medusa_rows (partition, key, value) SELECT id, ?, ? FROM medusa_partitions WHERE table_name = ? AND key = ?',
+      )
+      .run(key, value, partition.table, partition.key)
+  }
+
   /** Loses a whole partition. */
   losePartition(partition: PartitionName): void {
     for (const key of this.table(partition.table).get(partition.key)?.keys() ?? [])

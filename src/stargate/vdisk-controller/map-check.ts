@@ -1,22 +1,22 @@
 /**
  * A layer's map, read by whoever doesn't own the vDisk: which groups it names, and whether all of its rows are there. Nothing is fenced, so
- * what is read may change meanwhile; a row that does not fit the list of its partition is read again together with that list, in one step.
+ * what is read may change meanwhile; where rows do not fit the digest of their partition it is read again, all in one step.
  *
  * Only partitions that the vDisk's row knows of are read: the others were never drained to, or are ahead of the row and hidden by the log.
  */
 import { atOnce } from '../../base/at-once.ts'
-import { hasCode } from '../../base/errors.ts'
 import type { GroupId, LayerId, VDiskId } from '../../base/ids.ts'
-import { mapPartitionBytes, vBlockBytes } from '../../base/units.ts'
 import type { Medusa, Row } from '../../medusa/medusa.ts'
-import { bad, decodeVBlock, hole } from './map-row.ts'
+import { bad, hole, type VBlock } from './map-row.ts'
+import { PartitionRows } from './partition-rows.ts'
 import { mapPartition, partRowKey, vdiskPartition } from './rows.ts'
-import { digestKey, vBlockKey } from './vdisk-map.ts'
+import { vBlockKey } from './vdisk-map.ts'
 
-const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 const partitionsAtOnce = 4
 const rowsAtOnce = 256
-const groupHandlesFrom = 1
+/** In front of all vBlocks' rows: deltas and digest. More than there ever are. */
+const headKeysEnd = 'e'
+const headsMax = 10_000
 
 /** One place that names the group: that of its highest page there is in the map. */
 export interface NamedGroup {
@@ -49,11 +49,10 @@ export async function stillNames(
   group: GroupId,
   { partition, vBlock, page }: NamedGroup,
 ): Promise<boolean> {
-  const { rows } = await medusa.get(mapPartition(vdisk, layer, partition), [vBlockKey(vBlock)])
-  if (rows.length === 0) return false
-  let names = false
-  visitVBlock(rows[0].value, (id, at) => (names ||= id === group && at === page))
-  return names
+  const { rows } = await medusa.get(mapPartition(vdisk, layer, partition))
+  const read = new PartitionRows(rows)
+  const block = read.vBlock(vBlock)
+  return block?.groups.some((handle, i) => read.idOf(handle) === group && block.pages[i] === page) === true
 }
 
 interface Part {
@@ -86,66 +85,51 @@ async function readPartition(
 ): Promise<void> {
   const name = mapPartition(vdisk, layer, number)
   const where = `partition ${number} of the map of vDisk ${vdisk}`
-  const { static: now, rows: heads } = await medusa.get(name, [digestKey])
-  if (now.version < least || heads.length === 0) {
+  // The digest and all deltas, of one version.
+  const { static: now, rows: heads } = await medusa.scan(name, { before: headKeysEnd, limit: headsMax })
+  const head = new PartitionRows(heads)
+  if (now.version < least || head.digest === undefined) {
     seen.damage.push(`${where} is missing or older than its vDisk's row says`)
     return
   }
-  const digest = versionsIn(heads[0])
   const unsure = new Set<number>()
-  digest.forEach((version, vBlock) => version > 0 && unsure.add(vBlock))
+  head.digest.forEach((version, vBlock) => version > 0 && unsure.add(vBlock))
+  const look = (read: PartitionRows, vBlock: number, row: Row | undefined): void => {
+    const block = read.vBlockOf(vBlock, row)
+    if (block === undefined) return
+    unsure.delete(vBlock)
+    visit(read, block, number, vBlock, seen)
+  }
   for (let after = 'v'; ;) {
     const { rows } = await medusa.scan(name, { after, before: 'w', limit: rowsAtOnce })
-    for (const { key, value } of rows) {
-      const vBlock = Number(key.slice(1))
-      // Another version than the list's: one of the two has changed since.
-      if (value.readUInt32LE(0) !== digest[vBlock]) unsure.add(vBlock)
-      else if (visit(value, number, vBlock, seen)) unsure.delete(vBlock)
-    }
+    for (const row of rows) look(head, Number(row.key.slice(1)), row)
     if (rows.length < rowsAtOnce) break
     after = rows[rowsAtOnce - 1].key
   }
-  for (const vBlock of unsure) {
-    const key = vBlockKey(vBlock)
-    const { rows } = await medusa.get(name, [digestKey, key])
-    const head = rows.find((row) => row.key === digestKey)
-    const row = rows.find((one) => one.key === key)
-    const version = head === undefined ? undefined : versionsIn(head)[vBlock]
-    if (version === 0 && row === undefined) continue
-    if (row === undefined || row.value.readUInt32LE(0) !== version || !visit(row.value, number, vBlock, seen))
-      seen.damage.push(`row ${key} of ${where} is missing, old or unreadable`)
-  }
+  for (const vBlock of [...unsure]) look(head, vBlock, undefined)
+  if (unsure.size === 0) return
+  // Something has changed since, or is missing.
+  const again = new PartitionRows((await medusa.get(name)).rows)
+  for (const vBlock of [...unsure]) look(again, vBlock, again.row(vBlock))
+  for (const vBlock of unsure)
+    seen.damage.push(
+      `row ${vBlockKey(vBlock)} of ${where}, or a change upon it, is missing, old or unreadable`,
+    )
 }
 
-function versionsIn({ value }: Row): Uint32Array {
-  const versions = new Uint32Array(vBlocksPerPartition)
-  new Uint8Array(versions.buffer).set(value.subarray(0, versions.byteLength))
-  return versions
-}
-
-/** False where the row can't be read. */
-function visit(value: Buffer, partition: number, vBlock: number, seen: SeenMap): boolean {
-  try {
-    const badPages = visitVBlock(value, (group, page) => {
-      const known = seen.named.get(group)
-      if (known === undefined || known.page < page) seen.named.set(group, { page, partition, vBlock })
-    })
-    seen.badPages += badPages
-    return true
-  } catch (error) {
-    if (!hasCode(error, 'DAMAGED_METADATA')) throw error
-    return false
-  }
-}
-
-/** Calls back for each page that is in a group; resolves to how many are bad. */
-function visitVBlock(value: Buffer, named: (group: GroupId, page: number) => void): number {
-  const ids: GroupId[] = []
-  const block = decodeVBlock(value.subarray(4), (id) => ids.push(id) - 1 + groupHandlesFrom)
-  let badPages = 0
-  block.groups.forEach((handle, page) => {
-    if (handle === bad) badPages++
-    else if (handle !== hole) named(ids[handle - groupHandlesFrom], block.pages[page])
+function visit(
+  read: PartitionRows,
+  { groups, pages }: VBlock,
+  partition: number,
+  vBlock: number,
+  seen: SeenMap,
+): void {
+  groups.forEach((handle, i) => {
+    if (handle === bad) seen.badPages++
+    if (handle === bad || handle === hole) return
+    const group = read.idOf(handle)!
+    const known = seen.named.get(group)
+    if (known === undefined || known.page < pages[i])
+      seen.named.set(group, { page: pages[i], partition, vBlock })
   })
-  return badPages
 }

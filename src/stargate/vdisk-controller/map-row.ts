@@ -20,8 +20,9 @@ import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 
 const mapRowVersion = 1
 const headerBytes = 8
-const groupBytes = 16
-const runBytes = 6
+/** A group's id in a row, and a run of pages. */
+export const groupIdBytes = 16
+export const runBytes = 6
 const badGroup = 0xffff
 
 /** No bytes are stored: it reads as zeros. */
@@ -46,7 +47,7 @@ export const copyOfVBlock = (block: VBlock): VBlock => ({
 })
 
 /** What rows are put together in, one at a time: thousands are encoded in each drain, and what they left would be collected. */
-const groupScratch = Buffer.alloc(pagesPerVBlock * groupBytes)
+const groupScratch = Buffer.alloc(pagesPerVBlock * groupIdBytes)
 const runScratch = Buffer.alloc(pagesPerVBlock * runBytes)
 const places = { handles: new Uint32Array(4 * pagesPerVBlock), places: new Uint16Array(4 * pagesPerVBlock) }
 
@@ -68,7 +69,7 @@ export function encodeVBlock(block: VBlock, idOf: (handle: GroupHandle) => Group
       if (places.handles[slot] === hole) {
         places.handles[slot] = group
         places.places[slot] = groupCount
-        putGroupId(groupScratch, idOf(group), groupCount++ * groupBytes)
+        putGroupId(groupScratch, idOf(group), groupCount++ * groupIdBytes)
       }
       place = places.places[slot]
     }
@@ -78,12 +79,12 @@ export function encodeVBlock(block: VBlock, idOf: (handle: GroupHandle) => Group
     runScratch.writeUInt16LE(group === bad ? 0 : pages[page], runsEnd + 4)
     runsEnd += runBytes
   }
-  const runsAt = front + headerBytes + groupCount * groupBytes
+  const runsAt = front + headerBytes + groupCount * groupIdBytes
   const bytes = Buffer.allocUnsafe(runsAt + runsEnd)
   bytes.writeUInt16LE(mapRowVersion, front)
   bytes.writeUInt16LE(groupCount, front + 2)
   bytes.writeUInt32LE(runsEnd / runBytes, front + 4)
-  groupScratch.copy(bytes, front + headerBytes, 0, groupCount * groupBytes)
+  groupScratch.copy(bytes, front + headerBytes, 0, groupCount * groupIdBytes)
   runScratch.copy(bytes, runsAt, 0, runsEnd)
   return bytes
 }
@@ -97,11 +98,18 @@ function slotOf(group: GroupHandle): number {
   }
 }
 
-function putGroupId(target: Buffer, id: GroupId, at: number): void {
+export function putGroupId(target: Buffer, id: GroupId, at: number): void {
   putUint64(target, partOfGroupId(id, 0), at)
   target.writeUInt32LE(partOfGroupId(id, 1), at + 8)
   target.writeUInt32LE(partOfGroupId(id, 2), at + 12)
 }
+
+export const groupIdAt = (bytes: Buffer, at: number): GroupId =>
+  groupIdOf(
+    Number(bytes.readBigUInt64LE(at)) as VDiskId,
+    bytes.readUInt32LE(at + 8) as Epoch,
+    bytes.readUInt32LE(at + 12),
+  )
 
 export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHandle): VBlock {
   if (bytes.length < headerBytes)
@@ -111,7 +119,7 @@ export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHand
   const runCount = bytes.readUInt32LE(4)
   if (
     version !== mapRowVersion ||
-    bytes.length !== headerBytes + groupCount * groupBytes + runCount * runBytes
+    bytes.length !== headerBytes + groupCount * groupIdBytes + runCount * runBytes
   )
     throw new NdfsError(
       'DAMAGED_METADATA',
@@ -124,16 +132,7 @@ export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHand
     )
   const handles: GroupHandle[] = []
   let at = headerBytes
-  for (let i = 0; i < groupCount; i++, at += groupBytes)
-    handles.push(
-      handleOf(
-        groupIdOf(
-          Number(bytes.readBigUInt64LE(at)) as VDiskId,
-          bytes.readUInt32LE(at + 8) as Epoch,
-          bytes.readUInt32LE(at + 12),
-        ),
-      ),
-    )
+  for (let i = 0; i < groupCount; i++, at += groupIdBytes) handles.push(handleOf(groupIdAt(bytes, at)))
   const block = emptyVBlock()
   for (let i = 0; i < runCount; i++, at += runBytes) {
     const page = bytes.readUInt8(at)

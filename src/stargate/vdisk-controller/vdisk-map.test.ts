@@ -6,8 +6,9 @@ import type { LayerId } from '../../base/ids.ts'
 import { pagesPerVBlock } from '../../base/units.ts'
 import { asEpoch, asSequence, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
 import { GroupPlaces, GroupTable } from './group-table.ts'
-import { bad, hole } from './map-row.ts'
+import { bad, hole, type VBlock } from './map-row.ts'
 import type { MedusaAccess } from './owned-partition.ts'
+import { PartitionRows } from './partition-rows.ts'
 import { mapPartition, type VDiskState, vdiskPartition } from './rows.ts'
 import { VDiskMap } from './vdisk-map.ts'
 import { VDiskRow } from './vdisk-row.ts'
@@ -68,8 +69,10 @@ class Ownership {
   }
 }
 
-async function created(): Promise<{ world: TestWorld; owner: (epoch: number) => Promise<Ownership> }> {
-  const world = new TestWorld(1)
+async function created(
+  seed = 1,
+): Promise<{ world: TestWorld; owner: (epoch: number) => Promise<Ownership> }> {
+  const world = new TestWorld(seed)
   const first = new Ownership(world)
   await first.run(VDiskRow.create(first.access, vdisk, state))
   return { world, owner: (epoch) => new Ownership(world).begin(epoch) }
@@ -340,4 +343,150 @@ test('a change of many vBlocks with many groups each stays within what Medusa ta
   await a.change(...entries)
   const b = await owner(2)
   assert.deepEqual(await b.entry(149 * pagesPerVBlock + 7), [b.group(149 * pagesPerVBlock + 8), 1])
+})
+
+// --- deltas ---------------------------------------------------------------------------------------------------------
+
+const partition = mapPartition(vdisk, layer, 0)
+const keysOf = (world: TestWorld, prefix: string): string[] =>
+  [...world.table('map').get(partition.key)!.keys()].filter(
+    (key) => key.startsWith(prefix) && key !== 'digest',
+  )
+
+/** Random changes of few pages in many vBlocks, some of many; what each page points to in the end. */
+class Story {
+  readonly world: TestWorld
+  readonly pages = new Map<number, readonly [group: string, at: number]>()
+  owner: Ownership
+  #epoch = 1
+  readonly #next: (epoch: number) => Promise<Ownership>
+
+  private constructor(world: TestWorld, owner: Ownership, next: (epoch: number) => Promise<Ownership>) {
+    this.world = world
+    this.owner = owner
+    this.#next = next
+  }
+
+  static async begin(seed: number): Promise<Story> {
+    const { world, owner } = await created(seed)
+    return new Story(world, await owner(1), owner)
+  }
+
+  async takeOver(): Promise<void> {
+    this.owner = await this.#next(++this.#epoch)
+  }
+
+  /** `vBlocks` of the first ones are changed, `runs` in each. */
+  async change(vBlocks: number, runs: number, runMax = 3): Promise<void> {
+    const { random } = this.world
+    const entries = new Map<number, { page: number; group: number; at: number }>()
+    for (let vBlock = 0; vBlock < vBlocks; vBlock++)
+      for (let run = 0; run < runs; run++) {
+        const from = random(pagesPerVBlock)
+        const kind = random(12)
+        const name = kind === 0 ? 'hole' : kind === 1 ? 'bad' : `1-1-${1 + random(40)}`
+        const group = kind === 0 ? hole : kind === 1 ? bad : this.owner.groups.handleOf(name as never)
+        const first = random(500)
+        for (let i = 0; i < 1 + random(runMax) && from + i < pagesPerVBlock; i++) {
+          const page = vBlock * pagesPerVBlock + from + i
+          const at = kind < 2 ? 0 : first + i
+          entries.set(page, { page, group, at })
+          this.pages.set(page, [name, at])
+        }
+      }
+    await this.owner.change(...[...entries.values()].sort((a, b) => a.page - b.page))
+  }
+
+  /** Throws where the owner's map is another; what it finds to be damaged is passed over, and told. */
+  async verify(owner = this.owner): Promise<number> {
+    let damaged = 0
+    for (let vBlock = 0; vBlock <= Math.max(...this.pages.keys()) / pagesPerVBlock; vBlock++) {
+      const block = await owner.run(owner.map.loaded(vBlock)).catch((error: unknown) => {
+        if (!hasCode(error, 'DAMAGED_METADATA')) throw error
+        damaged++
+      })
+      if (block) this.assertSame(vBlock, block, (handle) => owner.groups.idOf(handle))
+    }
+    return damaged
+  }
+
+  assertSame(vBlock: number, block: VBlock, idOf: (handle: number) => string | undefined): void {
+    for (let i = 0; i < pagesPerVBlock; i++) {
+      const handle = block.groups[i]
+      const is = [handle === hole ? 'hole' : handle === bad ? 'bad' : idOf(handle), block.pages[i]]
+      assert.deepEqual(
+        is,
+        this.pages.get(vBlock * pagesPerVBlock + i) ?? ['hole', 0],
+        `page ${i} of vBlock ${vBlock}`,
+      )
+    }
+  }
+}
+
+test('M18: what few pages of many vBlocks became stands in deltas, which every owner reads, and anybody else', async () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const story = await Story.begin(seed)
+    await story.change(24, 120, 1)
+    let deltas = 0
+    for (let i = 0; i < 40; i++) {
+      await story.change(24, i % 9 === 8 ? 100 : 2)
+      if (i % 7 === 6) await story.takeOver()
+      if (i % 5 === 4) await story.verify()
+      deltas = Math.max(deltas, keysOf(story.world, 'd').length)
+      assert(keysOf(story.world, 'd').length <= 16)
+    }
+    assert(deltas > 3, `${deltas} deltas at most`)
+    await story.takeOver()
+    assert.equal(await story.verify(), 0)
+    const counted = new Map<number, VBlock>()
+    await story.owner.run(
+      story.owner.map.scan(
+        0,
+        (vBlock, block) => void counted.set(vBlock, block),
+        () => undefined,
+      ),
+    )
+    assert.equal(counted.size, 24)
+    const read = new PartitionRows(
+      [...story.world.table('map').get(partition.key)!].map(([key, value]) => ({ key, value })),
+    )
+    for (const [vBlock, block] of counted) {
+      story.assertSame(vBlock, block, (handle) => story.owner.groups.idOf(handle))
+      story.assertSame(vBlock, read.vBlock(vBlock)!, (handle) => read.idOf(handle))
+    }
+  }
+})
+
+test('M18: a row or delta that is lost, any one of them, is damage to what rests on it, and to nothing else (I5, F12)', async () => {
+  const story = await Story.begin(7)
+  await story.change(12, 120, 1)
+  for (let i = 0; i < 20; i++) await story.change(12, 2)
+  const rows = story.world.table('map').get(partition.key)!
+  const keys = [...keysOf(story.world, 'v'), ...keysOf(story.world, 'd')]
+  assert(keysOf(story.world, 'd').length > 4)
+  for (const key of keys) {
+    const value = rows.get(key)!
+    await story.takeOver()
+    story.world.loseRow(partition, key)
+    const damaged = await story.verify()
+    if (key.startsWith('v')) assert.equal(damaged, 1, key)
+    story.world.putRow(partition, key, value)
+  }
+  await story.takeOver()
+  assert.equal(await story.verify(), 0)
+})
+
+test('M18: a change that writes deltas writes a fraction of the rows that it changes', async () => {
+  const story = await Story.begin(9)
+  await story.change(300, 256, 1)
+  let bytes = 0
+  story.owner.node.beforeChange = ({ table }, { put }) => {
+    if (table === 'map') for (const { value } of put ?? []) bytes += value.length
+  }
+  for (let i = 0; i < 32; i++) await story.change(300, 5, 1)
+  const rows = keysOf(story.world, 'v').reduce(
+    (sum, key) => sum + story.world.table('map').get(partition.key)!.get(key)!.length,
+    0,
+  )
+  assert(bytes < (32 * rows) / 5, `${bytes} bytes, where the rows of 32 changes are ${32 * rows}`)
 })

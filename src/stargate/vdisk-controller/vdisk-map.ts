@@ -2,16 +2,32 @@
  * The map of one live layer, as its owner sees it: a cache over Medusa that can't go stale, since the owner raises a
  * partition's epoch before it first reads it, and is the only one that changes it (DESIGN section 7, "fence, then read").
  *
- * Each partition (1 GiB) has a row per vBlock and one row `digest`: the version of each vBlock's row, so that one that
- * is absent or old shows itself as damage and not as a hole (I5, F12). The vDisk's row keeps, per partition, the least
- * version that it may have.
+ * Each partition (1 GiB) has a row per vBlock, some deltas upon them (map-delta.ts), and one row `digest`: the version of each vBlock, so
+ * that a row or delta that is absent or old shows itself as damage and not as a hole (I5, F12). The vDisk's row keeps, per partition, the
+ * least version that it may have.
+ *
+ *   change ─▶ of vBlocks that change little: one delta for all; of others: their rows
+ *          └▶ some vBlocks that the oldest delta names are folded: their rows as they are now. A delta that nobody needs any more goes
+ *
+ * Every change folds its part, so that no more than about `deltasMax` are ever there, and none has to fold them all.
  */
 import { NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
-import { mapPartitionBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
+import { KiB, mapPartitionBytes, MiB, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
 import { changeBytesMax, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { GroupTable } from './group-table.ts'
+import {
+  applyDeltas,
+  type ChangedVBlock,
+  deltaKey,
+  deltaKeysBegin,
+  deltaKeysEnd,
+  encodeMapDelta,
+  MapDelta,
+  runBytesMax,
+  runsOf,
+} from './map-delta.ts'
 import { copyOfVBlock, decodeVBlock, emptyVBlock, encodeVBlock, hole, type VBlock } from './map-row.ts'
 import { mapPartition, partRowKey } from './rows.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
@@ -27,6 +43,16 @@ const vBlocksMax = 16 * 1024
 
 /** One change of the map holds rows of about so many bytes, far below what Medusa takes in one: each is synced on two disks, and costs the more, the fewer it holds. */
 const changeBytesUsual = changeBytesMax / 2
+/** Of one partition, and their bytes: what is read to read one of its vBlocks, where they are not in memory. */
+const deltasMax = 16
+const deltaBytesMax = 512 * KiB
+/** Of all of the vDisk's partitions, in memory. */
+const deltaBytesKeptMax = 32 * MiB
+/** Of rows that one change folds, beside its own. */
+const foldBytesMax = (3 * changeBytesMax) / 8
+const foldsMax = 128
+/** A row begins with its vBlock's version. */
+const rowFrontBytes = 4
 
 /** Where a page shall point from now on. */
 export interface MapEntry {
@@ -38,8 +64,12 @@ export interface MapEntry {
 
 interface Partition {
   readonly rows: OwnedPartition
-  /** Version of each vBlock's row, 0 where there is none. */
+  /** Version of each vBlock, 0 where it never changed. */
   readonly digest: Uint32Array
+  /** In their order; undefined where they are not in memory. Touched only with `rows.serial` held, but to forget them. */
+  deltas: readonly MapDelta[] | undefined
+  /** Version of each vBlock's own row, as far as it was read or written by this owner: deltas up to it count for nothing. */
+  readonly folded: Uint32Array
 }
 
 export class VDiskMap {
@@ -50,6 +80,9 @@ export class VDiskMap {
   readonly #partitions = new Map<number, Promise<Partition>>()
   readonly #vBlocks = new Map<number, VBlock>()
   readonly #loading = new Map<number, Promise<void>>()
+  /** Partitions whose deltas are in memory, the one that was used last behind all others; and the bytes of them all. */
+  readonly #withDeltas = new Set<Partition>()
+  #deltaBytes = 0
   /** Told of each page whose entry changed, after the change is durable: what counts references. */
   onChanged: (vBlock: number, before: GroupHandle, after: GroupHandle) => void = () => undefined
 
@@ -119,7 +152,7 @@ export class VDiskMap {
   }
 
   /**
-   * Calls `visit` with every vBlock of one partition that has a row, and then `done`, in one step: no change of the
+   * Calls `visit` with every vBlock of one partition that is not empty, and then `done`, in one step: no change of the
    * partition comes in between, and what changes later is told by `onChanged`. DAMAGED_METADATA where a row is missing: what
    * is counted from less than all rows would free what they name (I7).
    */
@@ -130,15 +163,16 @@ export class VDiskMap {
   ): Promise<void> {
     const partition = await this.#partition(number)
     await partition.rows.serial.run(async () => {
-      const missing = new Set<number>()
-      partition.digest.forEach((version, i) => version > 0 && missing.add(i))
+      const deltas = await this.#deltas(partition)
+      const left = new Set<number>()
+      partition.digest.forEach((version, i) => version > 0 && left.add(i))
       for await (const row of partition.rows.scan('v', 'w')) {
         const i = Number(row.key.slice(1))
-        if (row.value.readUInt32LE(0) !== partition.digest[i]) throw this.#damaged(partition, row.key)
-        missing.delete(i)
-        visit(number * vBlocksPerPartition + i, this.#decode(row.value))
+        visit(number * vBlocksPerPartition + i, this.#decode(partition, deltas, i, row))
+        left.delete(i)
       }
-      for (const i of missing) throw this.#damaged(partition, vBlockKey(i))
+      for (const i of left)
+        visit(number * vBlocksPerPartition + i, this.#decode(partition, deltas, i, undefined))
       done()
     })
   }
@@ -165,24 +199,35 @@ export class VDiskMap {
   }
 
   async #read(partition: Partition, vBlock: number): Promise<VBlock> {
-    const expected = partition.digest[vBlock % vBlocksPerPartition]
-    if (expected === 0) return emptyVBlock()
-    const key = vBlockKey(vBlock)
-    const [row] = await partition.rows.read([key])
-    if (row === undefined || row.value.readUInt32LE(0) !== expected) throw this.#damaged(partition, key)
-    return this.#decode(row.value)
+    const index = vBlock % vBlocksPerPartition
+    if (partition.digest[index] === 0) return emptyVBlock()
+    const deltas = await this.#deltas(partition)
+    const [row] = await partition.rows.read([vBlockKey(vBlock)])
+    return this.#decode(partition, deltas, index, row)
   }
 
-  #damaged(partition: Partition, key: string): NdfsError {
+  /** The vBlock as its own row and the deltas upon it say. Throws DAMAGED_METADATA where one is missing or old. */
+  #decode(
+    { rows, digest, folded }: Partition,
+    deltas: readonly MapDelta[],
+    index: number,
+    row: Row | undefined,
+  ): VBlock {
+    const handleOf = (id: GroupId): GroupHandle => this.#groups.handleOf(id)
+    const block =
+      row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(rowFrontBytes), handleOf)
+    const own = row?.value.readUInt32LE(0) ?? 0
+    if (applyDeltas(deltas, index, block, own) !== digest[index]) throw this.#damaged(rows, vBlockKey(index))
+    folded[index] = own
+    return block
+  }
+
+  #damaged(rows: OwnedPartition, key: string): NdfsError {
     return new NdfsError(
       'DAMAGED_METADATA',
-      `Cannot read the map of vDisk ${this.#row.vdisk}: row ${key} is missing or old`,
-      { partition: partition.rows.name.key, row: key },
+      `Cannot read the map of vDisk ${this.#row.vdisk}: row ${key} is missing or old, or a change upon it is`,
+      { partition: rows.name.key, row: key },
     )
-  }
-
-  #decode(value: Buffer): VBlock {
-    return decodeVBlock(value.subarray(4), (id) => this.#groups.handleOf(id))
   }
 
   /** Changes the first of these, as many as go into one change; tells how many. */
@@ -191,11 +236,12 @@ export class VDiskMap {
     vBlocks: readonly number[],
     entries: ReadonlyMap<number, readonly MapEntry[]>,
   ): Promise<number> {
-    const changed: { vBlock: number; before: VBlock; after: VBlock }[] = []
     const digest = partition.digest.slice()
+    const toFold = await this.#toFold(partition, vBlocks)
+    const changed: (ChangedVBlock & { readonly vBlock: number })[] = []
+    const small: ChangedVBlock[] = []
     const put: Row[] = []
     let bytes = 0
-    const idOf = (handle: GroupHandle): GroupId => this.#groups.idOf(handle)
     for (const vBlock of vBlocks) {
       const before = this.#vBlocks.get(vBlock) ?? (await this.#read(partition, vBlock))
       const after = copyOfVBlock(before)
@@ -203,23 +249,87 @@ export class VDiskMap {
         after.groups[entry.page % pagesPerVBlock] = entry.group
         after.pages[entry.page % pagesPerVBlock] = entry.at
       }
-      changed.push({ vBlock, before, after })
-      const version = ++digest[vBlock % vBlocksPerPartition]
-      const value = encodeVBlock(after, idOf, 4)
-      value.writeUInt32LE(version)
-      put.push({ key: vBlockKey(vBlock), value })
-      bytes += value.length
+      const index = vBlock % vBlocksPerPartition
+      const one = { vBlock, index, version: ++digest[index], before, after }
+      changed.push(one)
+      const runs = runsOf(one)
+      if (2 * runs.delta < runs.own && !toFold.has(index)) {
+        small.push(one)
+        bytes += runs.delta * runBytesMax
+      } else {
+        toFold.delete(index)
+        bytes += this.#putRow(put, index, one.version, after)
+      }
       if (bytes >= changeBytesUsual) break
     }
+    bytes = 0
+    for (const [index, block] of toFold) {
+      if (bytes >= foldBytesMax) break
+      bytes += this.#putRow(put, index, digest[index], block)
+    }
+    const deltas = [...(await this.#deltas(partition))]
+    if (small.length > 0) {
+      const key = deltaKey(partition.rows.version + 1)
+      const row = { key, value: encodeMapDelta(small, (handle) => this.#groups.idOf(handle)) }
+      put.push(row)
+      deltas.push(new MapDelta(row, (id) => this.#groups.handleOf(id)))
+    }
+    const folded = partition.folded.slice()
+    for (const { key, value } of put)
+      if (key.startsWith('v')) folded[Number(key.slice(1))] = value.readUInt32LE(0)
+    const [needed, gone] = split(deltas, (delta) => isNeeded(delta, folded))
     put.push({ key: digestKey, value: Buffer.from(digest.buffer) })
-    await partition.rows.change(put)
+    await partition.rows.change(
+      put,
+      gone.map(({ key }) => key),
+    )
     partition.digest.set(digest)
+    partition.folded.set(folded)
+    this.#keepDeltas(partition, needed)
     for (const { vBlock, before, after } of changed) {
       this.#remember(vBlock, after)
       for (let i = 0; i < pagesPerVBlock; i++)
         if (before.groups[i] !== after.groups[i]) this.onChanged(vBlock, before.groups[i], after.groups[i])
     }
     return changed.length
+  }
+
+  /** Tells how many bytes it is. */
+  #putRow(put: Row[], index: number, version: number, block: VBlock): number {
+    const value = encodeVBlock(block, (handle) => this.#groups.idOf(handle), rowFrontBytes)
+    value.writeUInt32LE(version)
+    put.push({ key: vBlockKey(index), value })
+    return value.length
+  }
+
+  /**
+   * What this change is to fold, as it is now: so much of what the oldest delta still names that it is gone before there are too many. A
+   * vBlock is folded for all deltas at once, so that a round over all of them empties those that were there when it began.
+   */
+  async #toFold(partition: Partition, changing: readonly number[]): Promise<Map<number, VBlock>> {
+    const { folded, rows } = partition
+    const deltas = await this.#deltas(partition)
+    const blocks = new Map<number, VBlock>()
+    if (deltas.length === 0) return blocks
+    const slots = Math.min(
+      deltasMax - deltas.length,
+      Math.floor((deltaBytesMax / bytesOf(deltas) - 1) * deltas.length),
+    )
+    const named = [...deltas[0].indexes].filter((index) => folded[index] < deltas[0].versionOf(index))
+    const first = Math.floor(changing[0] / vBlocksPerPartition) * vBlocksPerPartition
+    const count = Math.ceil(named.length / Math.max(1, slots))
+    const away: number[] = []
+    for (const index of named.slice(0, Math.min(count, foldsMax))) {
+      const block = this.#vBlocks.get(first + index)
+      if (block === undefined) away.push(index)
+      else blocks.set(index, block)
+    }
+    if (away.length > 0) {
+      const read = new Map((await rows.read(away.map(vBlockKey))).map((row) => [row.key, row]))
+      for (const index of away)
+        blocks.set(index, this.#decode(partition, deltas, index, read.get(vBlockKey(index))))
+    }
+    return blocks
   }
 
   #partition(number: number): Promise<Partition> {
@@ -250,7 +360,39 @@ export class VDiskMap {
       )
     const digest = new Uint32Array(vBlocksPerPartition)
     if (digestRow !== undefined) new Uint8Array(digest.buffer).set(digestRow.value)
-    return { rows, digest }
+    return { rows, digest, deltas: undefined, folded: new Uint32Array(vBlocksPerPartition) }
+  }
+
+  /** The partition's deltas, read where they are not in memory. */
+  async #deltas(partition: Partition): Promise<readonly MapDelta[]> {
+    let { deltas } = partition
+    if (deltas === undefined) {
+      const read: MapDelta[] = []
+      // A row is a part of the answer that brought it: kept by itself it doesn't keep all of that.
+      for await (const { key, value } of partition.rows.scan(deltaKeysBegin, deltaKeysEnd))
+        read.push(new MapDelta({ key, value: Buffer.from(value) }, (id) => this.#groups.handleOf(id)))
+      deltas = read
+    }
+    this.#keepDeltas(partition, deltas)
+    return deltas
+  }
+
+  /** In memory, with those of other partitions that were used lately; none takes no room, and is never forgotten. */
+  #keepDeltas(partition: Partition, deltas: readonly MapDelta[]): void {
+    this.#forgetDeltas(partition)
+    partition.deltas = deltas
+    if (deltas.length === 0) return
+    this.#withDeltas.add(partition)
+    this.#deltaBytes += bytesOf(deltas)
+    for (const other of this.#withDeltas) {
+      if (this.#deltaBytes <= deltaBytesKeptMax || other === partition) break
+      this.#forgetDeltas(other)
+    }
+  }
+
+  #forgetDeltas(partition: Partition): void {
+    if (this.#withDeltas.delete(partition)) this.#deltaBytes -= bytesOf(partition.deltas ?? [])
+    partition.deltas = undefined
   }
 
   #remember(vBlock: number, block: VBlock): void {
@@ -262,4 +404,18 @@ export class VDiskMap {
         break
       }
   }
+}
+
+const bytesOf = (deltas: readonly MapDelta[]): number => deltas.reduce((sum, { bytes }) => sum + bytes, 0)
+
+/** It says of some vBlock what the vBlock's own row doesn't. */
+function isNeeded(delta: MapDelta, folded: Uint32Array): boolean {
+  for (const index of delta.indexes) if (folded[index] < delta.versionOf(index)) return true
+  return false
+}
+
+function split<T>(items: readonly T[], belongs: (item: T) => boolean): [those: T[], others: T[]] {
+  const parts: [T[], T[]] = [[], []]
+  for (const item of items) parts[belongs(item) ? 0 : 1].push(item)
+  return parts
 }

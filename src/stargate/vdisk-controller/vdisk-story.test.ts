@@ -7,7 +7,7 @@ import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, seeds, TestNode, TestWorld } from './fixtures.test.ts'
 import { namesCopy } from './group-copies.ts'
-import { decodeVBlock } from './map-row.ts'
+import { PartitionRows } from './partition-rows.ts'
 import { decodeGroupRow } from './rows.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
@@ -352,14 +352,10 @@ function assertSame(actual: Buffer, expected: Buffer, offset: number, what: stri
 /** Groups that the map in Medusa names. */
 function namedGroups(world: TestWorld): Set<GroupId> {
   const named = new Set<GroupId>()
-  const ids: GroupId[] = []
-  for (const rows of world.table('map').values())
-    for (const [key, value] of rows) {
-      if (!key.startsWith('v')) continue
-      ids.length = 0
-      const block = decodeVBlock(value.subarray(4), (id) => ids.push(id))
-      for (const group of block.groups) if (group > 0 && group <= ids.length) named.add(ids[group - 1])
-    }
+  for (const rows of world.table('map').values()) {
+    const read = new PartitionRows([...rows].map(([key, value]) => ({ key, value })))
+    for (const group of read.groupsNamed()) named.add(group)
+  }
   return named
 }
 
