@@ -85,7 +85,7 @@ export const ownerMarks: readonly Mark[] = [
     'a claim waited for the node that was meant': '¶, await platform.clock.sleep(2 * lookAgainMs)\n      if',
   }),
   ...marks('zeus/sqlite-zeus.ts', {
-    'a claim met a live owner': "this.#lives(last))\n        throw ¶, new NdfsError(\n          'IN_USE'",
+    'a claim met a live owner': 'this.#lives(last)) throw ¶, inUse(',
   }),
   ...marks('zeus/store-zeus-session.ts', {
     'a node lost its session': "¶; this.#stop('lost')",

@@ -13,7 +13,6 @@
  */
 import type Database from 'better-sqlite3'
 import { assert } from '../base/assert.ts'
-import { NdfsError } from '../base/errors.ts'
 import type { Epoch } from '../base/ids.ts'
 import type { Owner } from './zeus.ts'
 import type {
@@ -26,7 +25,18 @@ import type {
   ZeusAsks,
   ZeusEngineKind,
 } from './zeus-requests.ts'
-import { ownerKey, sessionKey, zeusKeyBytesMax, zeusValueBytesMax } from './zeus-requests.ts'
+import {
+  checkJson,
+  checkKey,
+  checkSettable,
+  inUse,
+  isFreeFor,
+  otherVersion,
+  ownerKey,
+  sessionKey,
+  sessionOver,
+  withIncarnation,
+} from './zeus-requests.ts'
 
 export const zeusSchema = `
   CREATE TABLE zeus_keys (
@@ -98,13 +108,13 @@ export class SqliteZeus {
     'zeus.list': ({ prefix }) => ({ entries: this.#sql.list.all(prefix, endOfPrefix(prefix)).map(entryOf) }),
     'zeus.set': ({ key, json, expected }) => {
       checkKey(key)
-      if (key.startsWith('session/') || key.startsWith('owner/')) throw refusedKey('set', key)
+      checkSettable('set', key)
       this.#compare('set', key, expected)
       return { version: this.#put(key, json) }
     },
     'zeus.delete': ({ key, expected }) => {
       checkKey(key)
-      if (key.startsWith('session/')) throw refusedKey('delete', key)
+      checkSettable('delete', key)
       this.#compare('delete', key, expected)
       this.#remove(key)
       return {}
@@ -119,12 +129,7 @@ export class SqliteZeus {
       const key = ownerKey(vdisk)
       const row = this.#find(key)
       const last = row && ownerOf(row)
-      if (last && reason === 'free' && !isFreeFor(last, by) && this.#lives(last))
-        throw new NdfsError(
-          'IN_USE',
-          `Cannot claim vDisk ${vdisk} for ${by.node}: ${last.node} owns it under epoch ${last.epoch} and is alive`,
-          { owner: last },
-        )
+      if (last && reason === 'free' && !isFreeFor(last, by) && this.#lives(last)) throw inUse(vdisk, by, last)
       const owner: Owner = {
         node: by.node,
         incarnation: by.incarnation,
@@ -145,17 +150,12 @@ export class SqliteZeus {
     },
     'zeus.open-session': ({ node, incarnation, json }) => {
       // Whatever incarnation had the key has lost its session with this change (m15).
-      this.#put(sessionKey(node), withIncarnation(json, incarnation))
+      this.#put(sessionKey(node), JSON.stringify(withIncarnation(JSON.parse(json), incarnation)))
       return {}
     },
     'zeus.update-session': ({ node, incarnation, json }) => {
-      if (!this.#lives({ node, incarnation }))
-        throw new NdfsError(
-          'NOT_FOUND',
-          `Cannot change what the session of ${node} shows: it has ended. Open a new one`,
-          { node, incarnation },
-        )
-      this.#put(sessionKey(node), withIncarnation(json, incarnation))
+      if (!this.#lives({ node, incarnation })) throw sessionOver({ node, incarnation })
+      this.#put(sessionKey(node), JSON.stringify(withIncarnation(JSON.parse(json), incarnation)))
       return {}
     },
     'zeus.end-session': (session) => {
@@ -197,22 +197,12 @@ export class SqliteZeus {
 
   #compare(verb: string, key: string, expected: number | undefined): void {
     const version = this.#find(key)?.version ?? 0
-    if (expected !== undefined && expected !== version)
-      throw new NdfsError(
-        'CONFLICT',
-        `Cannot ${verb} ${key}, which should be at version ${expected}: it is at version ${version}. Read it again`,
-        { key, version },
-      )
+    if (expected !== undefined && expected !== version) throw otherVersion(verb, key, expected, version)
   }
 
   #put(key: string, json: string): number {
     checkKey(key)
-    if (Buffer.byteLength(json) > zeusValueBytesMax)
-      throw new NdfsError(
-        'REFUSED',
-        `Cannot set ${key} to ${Buffer.byteLength(json)} bytes: Zeus takes at most ${zeusValueBytesMax}`,
-        { key },
-      )
+    checkJson(key, json)
     const before = this.#sql.find.get(key)
     if (before?.json === null) this.#tombstones--
     // Of a key whose tombstone was forgotten, no version was higher than the revision up to which they were.
@@ -285,30 +275,5 @@ const ownerOf = (row: KeyRow): Owner => JSON.parse(entryOf(row).json) as Owner
 const incarnationOf = (row: KeyRow): Claimant['incarnation'] =>
   (JSON.parse(entryOf(row).json) as Claimant).incarnation
 
-const isFreeFor = (last: Owner, by: Claimant): boolean =>
-  last.released === true || (last.node === by.node && last.incarnation === by.incarnation)
-
 /** After every key with that prefix in the order of bytes: U+10FFFF is the last character of UTF-8. */
 const endOfPrefix = (prefix: string): string => `${prefix}\u{10ffff}`
-
-function withIncarnation(json: string, incarnation: Claimant['incarnation']): string {
-  const value: unknown = JSON.parse(json)
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new NdfsError('REFUSED', 'Cannot show this in a session: its value is not an object')
-  return JSON.stringify({ ...value, incarnation })
-}
-
-function checkKey(key: unknown): void {
-  if (typeof key !== 'string' || key === '' || Buffer.byteLength(key) > zeusKeyBytesMax)
-    throw new NdfsError(
-      'REFUSED',
-      `Cannot take a key that is empty or longer than ${zeusKeyBytesMax} bytes`,
-      {
-        key,
-      },
-    )
-}
-
-function refusedKey(verb: string, key: string): NdfsError {
-  return new NdfsError('REFUSED', `Cannot ${verb} ${key}: only sessions and claims change such keys`, { key })
-}

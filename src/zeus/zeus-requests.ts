@@ -4,6 +4,7 @@
  * answered by the store's server, which knows the time; all others by the engine, in one order.
  */
 import { assert } from '../base/assert.ts'
+import { NdfsError } from '../base/errors.ts'
 import type { Epoch, Incarnation, NodeId, VDiskId } from '../base/ids.ts'
 import type { ClaimReason, Owner } from './zeus.ts'
 
@@ -87,4 +88,64 @@ export function jsonOf(value: unknown): string {
   const json = JSON.stringify(value) as string | undefined
   assert(json !== undefined, 'a value for Zeus that JSON does not know')
   return json
+}
+
+/** It gave the vDisk up, or it is the owner itself that asks: whether its session lives doesn't matter. */
+export const isFreeFor = (last: Owner, by: Claimant): boolean =>
+  last.released === true || (last.node === by.node && last.incarnation === by.incarnation)
+
+export function withIncarnation(value: unknown, incarnation: Incarnation): object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new NdfsError('REFUSED', 'Cannot show this in a session: its value is not an object')
+  return { ...value, incarnation }
+}
+
+export function checkKey(key: unknown): void {
+  if (typeof key !== 'string' || key === '' || Buffer.byteLength(key) > zeusKeyBytesMax)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot take a key that is empty or longer than ${zeusKeyBytesMax} bytes`,
+      { key },
+    )
+}
+
+export function checkJson(key: string, json: string): void {
+  if (Buffer.byteLength(json) > zeusValueBytesMax)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot set ${key} to ${Buffer.byteLength(json)} bytes: Zeus takes at most ${zeusValueBytesMax}`,
+      { key },
+    )
+}
+
+/** Claims alone set owners; sessions alone set and delete what shows them. */
+export function checkSettable(verb: 'set' | 'delete', key: string): void {
+  if (key.startsWith('session/') || (verb === 'set' && key.startsWith('owner/')))
+    throw new NdfsError('REFUSED', `Cannot ${verb} ${key}: only sessions and claims change such keys`, {
+      key,
+    })
+}
+
+export function otherVersion(verb: string, key: string, expected: number, version: number): NdfsError {
+  return new NdfsError(
+    'CONFLICT',
+    `Cannot ${verb} ${key}, which should be at version ${expected}: it is at version ${version}. Read it again`,
+    { key, version },
+  )
+}
+
+export function inUse(vdisk: VDiskId, by: Claimant, owner: Owner): NdfsError {
+  return new NdfsError(
+    'IN_USE',
+    `Cannot claim vDisk ${vdisk} for ${by.node}: ${owner.node} owns it under epoch ${owner.epoch} and is alive`,
+    { owner },
+  )
+}
+
+export function sessionOver({ node, incarnation }: Claimant): NdfsError {
+  return new NdfsError(
+    'NOT_FOUND',
+    `Cannot change what the session of ${node} shows: it has ended. Open a new one`,
+    { node, incarnation },
+  )
 }
