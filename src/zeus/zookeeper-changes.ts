@@ -16,7 +16,7 @@ import type { Found, Operation } from './zookeeper-client.ts'
 import { hasTrouble } from './zookeeper-client.ts'
 import type { Attempt, ZooKeeperConnection } from './zookeeper-connection.ts'
 import type { Floor, KeyRecord, Layout } from './zookeeper-records.ts'
-import { bytesOf, floorOf, recordOf } from './zookeeper-records.ts'
+import { bytesOf, floorAbove, floorFor, floorOf, isSession, recordOf } from './zookeeper-records.ts'
 import { checkJson, jsonOf } from './zeus-requests.ts'
 
 export type Step =
@@ -37,9 +37,14 @@ export interface Change {
   readonly ifLost: 'unknown' | 'anew'
 }
 
-interface State {
+/** What was read before a change. */
+export interface State {
   readonly key: Found | undefined
   readonly floor: Found
+}
+
+export interface Sent extends State {
+  readonly step: Step
 }
 
 /** A step, as ZooKeeper is asked for it. */
@@ -62,7 +67,7 @@ export class ZooKeeperChanges {
   /** Resolves to the key's version when the change is made; undefined: there was nothing to do. */
   async make(attempt: Attempt, { key, decide, ifLost }: Change): Promise<number | undefined> {
     const by = this.#chance.bytes(8).toString('hex')
-    let lost: (State & { readonly step: Step; readonly version: number }) | undefined
+    let lost: (Sent & { readonly version: number }) | undefined
     for (;;) {
       const state = await this.#read(attempt, key)
       if (lost !== undefined) {
@@ -74,10 +79,8 @@ export class ZooKeeperChanges {
             `Cannot tell whether ${key} was changed: the connection to ZooKeeper was lost, and others have changed it since. Read it again`,
             { key },
           )
-        if (outcome !== 'not yet') {
-          lost = undefined
-          attempt.unsure = false
-        }
+        if (outcome === 'not') attempt.unsure = false
+        if (outcome !== 'not yet') lost = undefined
       }
       const now = state.key && { ...recordOf(state.key), session: state.key.session }
       const step = await decide(now, floorOf(state.floor), attempt)
@@ -112,44 +115,39 @@ export class ZooKeeperChanges {
     const floor = floorOf(state.floor)
     const remove = state.key ? [{ kind: 'remove', path, version: state.key.version } as const] : []
     const floorStands = { kind: 'check', path: this.#layout.floor, version: state.floor.version } as const
-    const floorAt = (version: number, epoch = 0) =>
+    const raisedBy = (version: number, epoch = 0) =>
       ({
         kind: 'set',
         path: this.#layout.floor,
         version: state.floor.version,
-        data: bytesOf({ version: Math.max(version, floor.version), epoch: Math.max(epoch, floor.epoch), by }),
+        data: bytesOf(floorAbove(floor, key, version, epoch, by)),
       }) as const
     if (step.kind === 'remove') {
       const version = now?.version ?? 0
       const epoch = key.startsWith('owner/') ? (now?.value as { epoch: number }).epoch : 0
-      return { operations: [...remove, floorAt(version, epoch)], version }
+      return { operations: [...remove, raisedBy(version, epoch)], version }
     }
-    const version = (now?.version ?? floor.version) + 1
+    const version = (now?.version ?? floorFor(key, floor)) + 1
     checkJson(key, jsonOf(step.value))
     const data = bytesOf({ version, by, value: step.value })
     if (step.kind === 'show')
       return {
-        operations: [...remove, { kind: 'create', path, data, ephemeral: true }, floorAt(version)],
+        operations: [...remove, { kind: 'create', path, data, ephemeral: true }, raisedBy(version)],
         version,
       }
     if (!state.key) return { operations: [floorStands, { kind: 'create', path, data }], version }
     const set = { kind: 'set', path, data, version: state.key.version } as const
-    return { operations: endsByItself(state.key) ? [set, floorAt(version)] : [set], version }
+    return { operations: isSession(key) ? [set, raisedBy(version)] : [set], version }
   }
 }
 
-const endsByItself = ({ session }: Found): boolean => !/^0*$/.test(session)
-
-function outcomeOf(
-  sent: State & { readonly step: Step },
-  now: State,
-  by: string,
-): 'made' | 'not yet' | 'not' | 'unknown' {
-  const made = sent.step.kind === 'remove' ? floorOf(now.floor).by : now.key && recordOf(now.key).by
-  if (made === by) return 'made'
+/** What became of a change that was sent, by what is there now: see above. `by`: the call's name. */
+export function outcomeOf(sent: Sent, now: State, by: string): 'made' | 'not yet' | 'not' | 'unknown' {
+  const last = sent.step.kind === 'remove' ? floorOf(now.floor).by : now.key && recordOf(now.key).by
+  if (last === by) return 'made'
   const floorMoves = now.floor.version - sent.floor.version
   if (sent.key === undefined || sent.step.kind !== 'put') {
-    // It stood on the floor, so that it can only be made while the floor is as it was.
+    // It asked for the floor as it was. One that raises the floor would have been its first rise.
     if (floorMoves > 0) return floorMoves === 1 && sent.step.kind !== 'put' ? 'not' : 'unknown'
     if (sent.key === undefined)
       return now.key === undefined ? 'not yet' : now.key.version === 0 ? 'not' : 'unknown'

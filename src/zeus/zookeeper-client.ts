@@ -5,7 +5,8 @@
  *
  *  1. `sync`, and one persistent watch on everything below a node (ZooKeeper 3.6 and later).
  *  2. A change may ask for version 0, which the library's own transactions take for *any*.
- *  3. Every request ends: what the library holds back where a connection is lost is rejected, and never sent on a later one.
+ *  3. Every request ends: what the library holds back where a connection is lost is rejected, and never sent on a later one. The half of
+ *     an answer that came on one connection is not taken for the beginning of the next one's.
  *  4. `end` leaves no connection behind, whatever the server does or doesn't do.
  *
  * Not here: time. Whoever has the client says when a connection has been silent for too long (zookeeper-connection.ts).
@@ -87,6 +88,8 @@ interface RawRequest {
 /** What is used of the library's inside. */
 interface Manager {
   readonly socket?: { destroy(): void }
+  /** The first bytes of an answer whose rest is to come. */
+  pendingBuffer: Buffer | null
   readonly packetQueue: { readonly queue: unknown[] }
   readonly watcherManager: { emit: (event: Pick<Event, 'path'>) => void }
   queue(request: RawRequest, callback: Done<unknown>): void
@@ -121,6 +124,7 @@ export class ZooKeeperClient {
   #connected = false
   #ended = false
   #greetedAt: number | undefined
+  #greeted: object | undefined
 
   constructor(options: ZooKeeperClientOptions) {
     const { library, clock, servers, sessionTimeoutMs, user, password } = options
@@ -146,6 +150,8 @@ export class ZooKeeperClient {
     this.#manager.onSocketConnected = () => {
       if (this.#ended) return this.breakConnection()
       this.#greetedAt = clock.now()
+      this.#greeted = this.#manager.socket
+      this.#manager.pendingBuffer = null
       onSocketConnected.call(this.#manager)
     }
     this.#manager.onSocketData = (bytes) => {
@@ -166,6 +172,11 @@ export class ZooKeeperClient {
   /** When the last connection's greeting was sent, which renews the session, by the clock; undefined before the first. */
   get greetedAt(): number | undefined {
     return this.#greetedAt
+  }
+
+  /** It was connected, and the server has not said that it has the session. */
+  get isGreeting(): boolean {
+    return !this.#connected && this.#greeted !== undefined && this.#greeted === this.#manager.socket
   }
 
   get sessionId(): string {

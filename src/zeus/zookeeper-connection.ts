@@ -323,7 +323,7 @@ export class ZooKeeperConnection {
     if (client.connected) {
       if (now - this.#answeredAt >= silenceMs) client.breakConnection()
       else if (this.#prepared && !this.#probing) void this.#probe(client, now)
-    } else if (client.greetedAt !== undefined && now - client.greetedAt >= beatMs) client.breakConnection()
+    } else if (client.isGreeting && now - (client.greetedAt ?? now) >= silenceMs) client.breakConnection()
   }
 
   async #probe(client: ZooKeeperClient, now: number): Promise<void> {

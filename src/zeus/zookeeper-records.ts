@@ -8,12 +8,12 @@
  *   │   └── session%2Fn1         {"version":9,"by":"…","value":{…}}       ends with the session in ZooKeeper of the node (ephemeral)
  *   ├── counters
  *   │   └── vdisk                empty: the version of its data is the number that was given last
- *   └── floor                    {"version":9,"epoch":4,"by":"…"}
+ *   └── floor                    {"version":5,"sessionVersion":9,"epoch":4,"by":"…"}
  *
  * `version` is Zeus's own, since ZooKeeper's begins again with each node that is made. `by` names the call that made the change, so that
  * a caller whose connection broke finds out whether it did. Where there is no key, the floor speaks for those that were:
  *
- *  1. No key that is not there had a version above `floor.version`; one that is made begins above it.
+ *  1. No key that is not there had a version above `floor.version`, or `floor.sessionVersion` if it shows a session; one that is made begins above it.
  *  2. No owner that is not there had an epoch above `floor.epoch`.
  *  3. So a key is removed in one step with the floor's rise, made in one step with a check that the floor stands, and a session's key, which
  *     ZooKeeper removes by itself, takes the floor along with each of its versions.
@@ -28,11 +28,12 @@ export interface KeyRecord {
 
 export interface Floor {
   readonly version: number
+  readonly sessionVersion: number
   readonly epoch: number
   readonly by: string
 }
 
-export const floorAtFirst: Floor = { version: 0, epoch: 0, by: '' }
+export const floorAtFirst: Floor = { version: 0, sessionVersion: 0, epoch: 0, by: '' }
 
 export class Layout {
   readonly keys: string
@@ -73,3 +74,19 @@ export const keyOfName = (name: string): string => decodeURIComponent(name)
 export const bytesOf = (record: KeyRecord | Floor): Buffer => Buffer.from(JSON.stringify(record))
 export const recordOf = ({ data }: Found): KeyRecord => JSON.parse(data.toString()) as KeyRecord
 export const floorOf = ({ data }: Found): Floor => JSON.parse(data.toString()) as Floor
+
+export const isSession = (key: string): boolean => key.startsWith('session/')
+
+/** The version that this key begins above where it isn't there. */
+export const floorFor = (key: string, { version, sessionVersion }: Floor): number =>
+  isSession(key) ? sessionVersion : version
+
+/** The floor that stands when this key is gone, which had that version and, if it shows an owner, that epoch. */
+export function floorAbove(floor: Floor, key: string, version: number, epoch: number, by: string): Floor {
+  return {
+    version: isSession(key) ? floor.version : Math.max(floor.version, version),
+    sessionVersion: isSession(key) ? Math.max(floor.sessionVersion, version) : floor.sessionVersion,
+    epoch: Math.max(floor.epoch, epoch),
+    by,
+  }
+}

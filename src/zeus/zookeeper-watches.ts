@@ -1,9 +1,10 @@
 /**
  * All watches of one node on ZooKeeper, by one persistent watch there on all keys.
  *
- * ZooKeeper tells which keys were changed, in the order of the changes, and each before any answer that shows it. What they hold now is read,
- * and reported in the order of their last changes: a key that was changed again while it was read is left for the next round, in which it
- * comes where its newer change belongs. After a lost connection, and for a watch that is new, all keys are read.
+ * ZooKeeper tells which keys were changed, in the order of the changes, and each before any answer that shows it. What they hold now is read
+ * and reported in the order of their last changes. What was changed while it was read is read again, so that what is reported together was so
+ * at one moment. Where changes come too fast for that a key is left for the next round, in which it comes where its newer change belongs. After
+ * a lost connection, and for a watch that is new, all keys are read.
  *
  * A round of reads is shorter than a change of a key, which takes a read and a commit: so no key is left for ever.
  */
@@ -23,7 +24,7 @@ interface Watching {
   readonly onChange: OnChange
   /** Each key that was reported, and not reported deleted since, with the change that it was reported with. */
   readonly known: Map<string, string>
-  /** Keys that were there at the start and are still to be reported; undefined: they are not known yet. */
+  /** Keys that were there when all were read and are still to be reported; undefined: none were read yet. */
   owed: Set<string> | undefined
   /** It may have missed changes. */
   behind: boolean
@@ -33,6 +34,9 @@ interface Watching {
 
 /** Reads under way at a time. */
 export const readsMax = 256
+
+/** So often is read again what was changed while it was read, so that what is reported is as it was at one moment. */
+const readsAgainMax = 20
 
 /** After a read that ZooKeeper refused. */
 const retryMs = 1_000
@@ -125,23 +129,33 @@ export class ZooKeeperWatches {
   async #round(client: ZooKeeperClient): Promise<void> {
     const behind = [...this.#watching].filter((watching) => watching.behind)
     const inTime = [...this.#watching].filter((watching) => !watching.behind)
-    const changed = this.#changed
-    this.#changed = new Set()
     for (const watching of behind) watching.behind = false
+    /** Those that were changed, in the order of their last changes. */
+    const changed = new Set<string>()
+    const found = new Map<string, Found>()
     const all = behind.length > 0 ? await this.#allKeys(client) : []
-    const wanted = (watchings: readonly Watching[]) => (key: string) =>
-      watchings.some(({ prefix }) => key.startsWith(prefix))
-    const keys = new Set([...all.filter(wanted(behind)), ...[...changed].filter(wanted(inTime))])
-    const found = await readAll(client, this.#layout, [...keys])
-    // Of those that were changed meanwhile it isn't known whether what was read is old or new.
+    let unread = new Set(all.filter(isUnder(behind)))
+    for (let again = 0; again <= readsAgainMax; again++) {
+      for (const key of this.#changed) {
+        changed.delete(key)
+        changed.add(key)
+        unread.add(key)
+      }
+      this.#changed = new Set()
+      unread = new Set([...unread].filter(isUnder(this.#watching)))
+      if (unread.size === 0) break
+      const now = await readAll(client, this.#layout, [...unread])
+      for (const key of unread) found.delete(key)
+      for (const [key, entry] of now) found.set(key, entry)
+      unread.clear()
+    }
+    // Of those that were changed even then it isn't known whether what was read is old or new.
     const settled = (key: string) => !this.#changed.has(key)
-    const present = [...found]
-      .sort(([, a], [, b]) => (a.changedBy < b.changedBy ? -1 : 1))
-      .map(([key]) => key)
+    const inOrder = [...found].sort(([, one], [, other]) => (one.changedBy < other.changedBy ? -1 : 1))
     for (const watching of behind) {
       const gone = [...watching.known.keys()].filter((key) => !found.has(key))
-      watching.owed ??= new Set(all.filter((key) => key.startsWith(watching.prefix) && found.has(key)))
-      this.#report(watching, [...gone, ...present].filter(settled), found)
+      watching.owed = new Set([...found.keys()].filter(isUnder([watching])))
+      this.#report(watching, [...gone, ...inOrder.map(([key]) => key)].filter(settled), found)
     }
     for (const watching of inTime) this.#report(watching, [...changed].filter(settled), found)
   }
@@ -171,6 +185,11 @@ export class ZooKeeperWatches {
     if (owed?.size === 0) watching.caughtUp()
   }
 }
+
+const isUnder =
+  (watchings: Iterable<Watching>) =>
+  (key: string): boolean =>
+    [...watchings].some(({ prefix }) => key.startsWith(prefix))
 
 /** Those of the keys that are there. */
 export async function readAll(
