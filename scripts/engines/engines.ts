@@ -18,8 +18,11 @@ export interface EnginesOptions {
   readonly password?: boolean
 }
 
-/** So that a cluster of its own comes up in seconds: nobody is to be waited for whom gossip doesn't know yet. */
-const fromNothing = ['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.ring_delay_ms=1000']
+/** So that a cluster of its own comes up in seconds: nobody is to be waited for whom gossip doesn't know yet, and who missed a table asks at once. */
+const fromNothing = [
+  ...['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.ring_delay_ms=1000'],
+  '-Dcassandra.migration_delay_ms=500',
+]
 
 export class Engines {
   readonly zooKeepers: readonly JavaServer[]

@@ -30,10 +30,15 @@ export interface CassandraPlace {
 export const requiredSettings: Readonly<Record<string, readonly string[]>> = {
   // A change is on disk before it is acknowledged (C3).
   commitlog_sync: ['batch', 'group'],
-  // Conditional changes and serial reads that keep one order, also while servers come and go.
+  // Conditional changes and serial reads that keep one order, also while servers come and go (M10).
   paxos_variant: ['v2'],
+  paxos_repair_enabled: ['true'],
+  skip_paxos_repair_on_topology_change: ['false'],
+  // What was agreed on is forgotten when a majority is known to have it, or as late as what was deleted; never by a time of its own.
+  paxos_state_purging: ['repaired', 'gc_grace'],
   // A disk that fails ends the server's service, instead of leaving it half there (I6).
   commit_failure_policy: ['stop', 'die'],
+  disk_failure_policy: ['stop', 'stop_paranoid', 'die'],
 }
 
 /** `cassandra.yaml`. JSON strings are YAML: names may hold anything. */
@@ -68,9 +73,17 @@ cdc_raw_directory: ${text(`${folder}/cdc_raw`)}
 commitlog_sync: batch
 disk_failure_policy: stop
 commit_failure_policy: stop
-# One order of conditional changes; NDFS refuses to serve without.
+# One order of conditional changes; NDFS refuses to serve without. What was agreed on is forgotten after \`nodetool repair\` of the keyspace,
+# which has to run each day.
 paxos_variant: v2
 paxos_repair_enabled: true
+skip_paxos_repair_on_topology_change: false
+paxos_state_purging: repaired
+
+# A read past more that was deleted is slow, not wrong: it must not fail for two days (docs/decisions/0018).
+tombstone_warn_threshold: 20000
+tombstone_failure_threshold: 20000000
+storage_compatibility_mode: NONE
 
 authenticator: ${password === true ? 'PasswordAuthenticator' : 'AllowAllAuthenticator'}
 authorizer: ${password === true ? 'CassandraAuthorizer' : 'AllowAllAuthorizer'}

@@ -113,9 +113,10 @@ export async function changeForCertain(
       }
       const result = await medusa.change(partition, change)
       // A conflict may be with the change itself, sent earlier and made late.
-      if (result.outcome === 'applied' || !mayHaveBeenMade) return result
-      const known = outcomeOf(change, result.static)
-      return { outcome: known === 'applied' ? 'applied' : 'conflict', static: result.static }
+      const isOurs = mayHaveBeenMade
+        ? outcomeOf(change, result.static) === 'applied'
+        : result.static.changeId === change.id
+      return isOurs ? { outcome: 'applied', static: result.static } : result
     } catch (error) {
       const unknown = hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')
       // Refused for good, and never sent before: nothing was made. After an unknown outcome no refusal proves

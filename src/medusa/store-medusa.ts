@@ -1,17 +1,14 @@
 /**
  * Medusa as a node sees it where the machine's store holds it: each call is a request to the store.
- * A long partition comes in several answers; they are one read, so it begins anew when a change came between them.
  */
 import { decodeControl, encodeControl } from '../base/control.ts'
 import { NdfsError } from '../base/errors.ts'
 import type { NodeId } from '../base/ids.ts'
 import type { Peers } from '../peer/peer.ts'
-import type { Change, ChangeResult, Medusa, Partition, PartitionName, Row, Table } from './medusa.ts'
-import type { MedusaAnswer, MedusaAsks, MedusaKind, PartOfPartition } from './medusa-requests.ts'
+import type { Change, ChangeResult, Medusa, Partition, PartitionName, Table } from './medusa.ts'
+import type { MedusaAnswer, MedusaAsks, MedusaKind } from './medusa-requests.ts'
 import { checkChange, checkPartition } from './medusa-requests.ts'
-
-/** A reader that met a change between its parts this often is told so: only one owner changes a partition. */
-const readsMax = 20
+import { readWhole } from './whole-partition.ts'
 
 export class StoreMedusa implements Medusa {
   readonly #peers: Peers
@@ -27,7 +24,7 @@ export class StoreMedusa implements Medusa {
     checkPartition(partition)
     if (!rowKeys) return this.scan(partition, { limit: 2 ** 31 - 1 })
     const keys = [...new Set(rowKeys)].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-    return this.#readWhole(partition, (rows) => {
+    return readWhole(partition, (rows) => {
       const last = rows.at(-1)?.key
       const rest = last === undefined ? keys : keys.slice(keys.indexOf(last) + 1)
       return this.#call('medusa.get', { partition, rowKeys: rest })
@@ -40,7 +37,7 @@ export class StoreMedusa implements Medusa {
   ): Promise<Partition> {
     checkPartition(partition)
     const { after, before, limit = 1000 } = options
-    return this.#readWhole(partition, (rows) =>
+    return readWhole(partition, (rows) =>
       this.#call('medusa.scan', {
         partition,
         after: rows.at(-1)?.key ?? after ?? '',
@@ -73,29 +70,6 @@ export class StoreMedusa implements Medusa {
 
   async close(): Promise<void> {
     this.#closed = true
-  }
-
-  async #readWhole(
-    { table, key }: PartitionName,
-    readAfter: (rows: readonly Row[]) => Promise<PartOfPartition>,
-  ): Promise<Partition> {
-    for (let reads = 0; reads < readsMax; reads++) {
-      const first = await readAfter([])
-      let { rows, more } = first
-      let same = true
-      while (more && same) {
-        const next = await readAfter(rows)
-        same = next.static.version === first.static.version && next.static.changeId === first.static.changeId
-        rows = [...rows, ...next.rows]
-        more = next.more
-      }
-      if (same) return { static: first.static, rows }
-    }
-    throw new NdfsError(
-      'UNAVAILABLE',
-      `Cannot read ${table} ${key} at one version: it changed during each of ${readsMax} reads. Try again`,
-      { table, key },
-    )
   }
 
   async #call<K extends MedusaKind>(kind: K, asks: MedusaAsks<K>): Promise<MedusaAnswer<K>> {

@@ -1,0 +1,172 @@
+/**
+ * The schema of Medusa in Cassandra: one keyspace, a table for each of Medusa's, and one table that says at which version they are
+ * (docs/decisions/0018).
+ *
+ *   "schema"    name │ version  seed                         one row
+ *   "map", …    partition │ epoch  version  changeId  (static) │ key → value
+ *
+ *  1. All changes of rows are conditional, in all tables: no plain write ever (C3), and nothing has a time to live.
+ *  2. A partition that has a version has two rows without value: one before all keys, one behind them. Behind the first, a condition is checked
+ *     without a look at what was deleted further on; and what reads from some key on meets the second one, and with it the static part, also where
+ *     no row is left.
+ *  3. Several nodes may migrate at once. Tables have ids that all of them would give, so that a table made twice is one table; the version
+ *     is raised on condition.
+ */
+import { createHash } from 'node:crypto'
+import { assert } from '../base/assert.ts'
+import { NdfsError } from '../base/errors.ts'
+import type { Log } from '../platform/platform.ts'
+import type { CassandraClient, CassandraRow } from './cassandra-client.ts'
+import type { Table } from './medusa.ts'
+
+export interface KeyspaceOptions {
+  readonly keyspace: string
+  readonly datacenter: string
+  /** Copies of each row: 3, or 5 in a cluster with a container of 3 copies (M14). */
+  readonly replication: number
+}
+
+/** No key of Medusa is empty, and none has this byte, as keys are UTF-8. */
+export const firstKey = Buffer.alloc(0)
+export const lastKey = Buffer.from([0xff])
+
+/**
+ * What was deleted is remembered for so long. A server that was away for half of it is emptied before it comes back (M10), and all are repaired more
+ * often than that. Two days, not Cassandra's ten: a map partition under random writes, and a directory of temporary files, are read past all
+ * that was deleted in them.
+ */
+export const rememberDeletedSeconds = 2 * 24 * 3600
+
+const tableNames: Readonly<Record<Table, string>> = {
+  vdisk: 'vdisk',
+  map: 'map',
+  group: 'group',
+  'groups-of': 'groups_of',
+  inode: 'inode',
+  directory: 'directory',
+  lock: 'lock',
+}
+
+/** Such that no name needs more than its quotes. */
+const keyspacePattern = /^[a-z][a-z0-9_]{0,40}$/
+
+export const nameOf = (keyspace: string, table: Table): string => `"${keyspace}"."${tableNames[table]}"`
+const schemaOf = (keyspace: string): string => `"${keyspace}"."schema"`
+
+/** Each raises the version by one, may be done again after it was done by half, and is never changed once it was released. */
+const migrations: readonly ((keyspace: string, seed: string) => readonly string[])[] = [
+  (keyspace, seed) =>
+    (Object.keys(tableNames) as Table[]).map(
+      (table) => `CREATE TABLE IF NOT EXISTS ${nameOf(keyspace, table)} (
+        partition text,
+        key blob,
+        epoch bigint static,
+        version bigint static,
+        change_id blob static,
+        value blob,
+        PRIMARY KEY (partition, key)
+      ) WITH id = ${idOf(seed, table)}
+        AND gc_grace_seconds = ${rememberDeletedSeconds}
+        AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}
+        AND compression = {'class': 'LZ4Compressor', 'chunk_length_in_kb': 16}`,
+    ),
+]
+
+/**
+ * Makes the keyspace and its tables where they are missing, and brings them to this program's version.
+ * @throws {NdfsError} REFUSED: a newer program made them, or the keyspace is not one that can hold Medusa. UNAVAILABLE and the like: try again.
+ */
+export async function prepareKeyspace(
+  client: CassandraClient,
+  options: KeyspaceOptions,
+  log: Log,
+): Promise<void> {
+  const { keyspace } = options
+  if (!keyspacePattern.test(keyspace))
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot name a keyspace ${keyspace}: small letters, digits and _, at most 41`,
+      { keyspace },
+    )
+  await makeKeyspace(client, options, log)
+  // Of one name, one id: this one is not drawn, as there is nothing yet to agree by.
+  await client.define(
+    `CREATE TABLE IF NOT EXISTS ${schemaOf(keyspace)} (name text PRIMARY KEY, version int, seed uuid) WITH id = ${idOf(keyspace, 'schema')}`,
+  )
+  for (;;) {
+    const { version, seed } = await schemaRow(client, keyspace)
+    if (version > migrations.length)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot serve from keyspace ${keyspace}: a newer NDFS brought it to version ${version}, this one knows ${migrations.length}. Install the newer one here`,
+        { keyspace, version },
+      )
+    if (version === migrations.length) return
+    for (const statement of migrations[version](keyspace, seed)) await client.define(statement)
+    const params = [version + 1, 'medusa', version]
+    const query = `UPDATE ${schemaOf(keyspace)} SET version = ? WHERE name = ? IF version = ?`
+    // Where another node was first, what stands there now is read.
+    if ((await client.change('schema', [{ query, params }])) === undefined)
+      log.info(`keyspace ${keyspace} is at version ${version + 1}`, { keyspace, version: version + 1 })
+  }
+}
+
+async function schemaRow(
+  client: CassandraClient,
+  keyspace: string,
+): Promise<{ readonly version: number; readonly seed: string }> {
+  const query = `SELECT version, seed FROM ${schemaOf(keyspace)} WHERE name = ?`
+  const [row] = (await client.read({ query, params: ['medusa'] })) as readonly (CassandraRow | undefined)[]
+  if (row !== undefined) return { version: Number(row.version), seed: String(row.seed) }
+  const insert = `INSERT INTO ${schemaOf(keyspace)} (name, version, seed) VALUES (?, ?, uuid()) IF NOT EXISTS`
+  await client.change('schema', [{ query: insert, params: ['medusa', 0] }])
+  return schemaRow(client, keyspace)
+}
+
+async function makeKeyspace(client: CassandraClient, options: KeyspaceOptions, log: Log): Promise<void> {
+  const { keyspace, datacenter, replication } = options
+  const ask = `SELECT durable_writes, replication FROM system_schema.keyspaces WHERE keyspace_name = '${keyspace}'`
+  let [found] = (await client.look(ask)) as readonly (CassandraRow | undefined)[]
+  if (found === undefined) {
+    const copies = Math.min(replication, client.servers().length)
+    await client.define(
+      `CREATE KEYSPACE IF NOT EXISTS "${keyspace}"
+       WITH replication = {'class': 'NetworkTopologyStrategy', '${datacenter}': ${copies}} AND durable_writes = true`,
+    )
+    found = (await client.look(ask))[0]
+  }
+  assert(found !== undefined, 'a keyspace that was made is there')
+  const { class: strategy, ...copiesIn } = found.replication as Readonly<Record<string, string>>
+  const facts = { keyspace, strategy, ...copiesIn }
+  if (!strategy.endsWith('.NetworkTopologyStrategy') || found.durable_writes !== true)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot serve from keyspace ${keyspace}: it must have NetworkTopologyStrategy and durable_writes, and has ${strategy}, ${String(found.durable_writes)}`,
+      facts,
+    )
+  const copies = Number(copiesIn[datacenter] ?? 0)
+  if (copies === 0)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot serve from keyspace ${keyspace}: it has no copies in data center ${datacenter}, but in ${Object.keys(copiesIn).join(', ')}`,
+      facts,
+    )
+  if (copies < replication)
+    log.warn(
+      `metadata has ${copies} of ${replication} copies: there were ${copies} servers when keyspace ${keyspace} was made. With more of them, ` +
+        'raise it one by one (ALTER KEYSPACE), with nodetool repair --full on each server after each step',
+      facts,
+    )
+}
+
+/** A UUID that all nodes would give. */
+function idOf(seed: string, table: string): string {
+  const hex = createHash('sha256').update(`ndfs ${seed} ${table}`).digest('hex')
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    `8${hex.slice(13, 16)}`,
+    `8${hex.slice(17, 20)}`,
+    hex.slice(20, 32),
+  ].join('-')
+}
