@@ -1,7 +1,7 @@
 /** What people write on the command line, read or refused (exit code 2). */
 import { InvalidArgumentError } from 'commander'
 import { isIP } from 'node:net'
-import { parseSize } from '../src/base/units.ts'
+import { parseDuration, parseSize } from '../src/base/units.ts'
 import type { DiskWish, ListenWish } from '../src/local/local.ts'
 import { nodeIdPattern } from '../src/management/management.ts'
 
@@ -65,7 +65,7 @@ export function periodArgument(text: string): number {
 
 /** `30s`, `3m`, `2h`, or seconds alone. */
 export function durationArgument(text: string): number {
-  const match = /^(\d+)(s|m|h)?$/.exec(text)
-  if (!match) throw new InvalidArgumentError('Write a time such as 180s, 3m or 2h.')
-  return Number(match[1]) * (match[2] === 'h' ? 3_600_000 : match[2] === 'm' ? 60_000 : 1000)
+  const milliseconds = parseDuration(text)
+  if (milliseconds === undefined) throw new InvalidArgumentError('Write a time such as 180s, 3m or 2h.')
+  return milliseconds
 }

@@ -8,6 +8,7 @@ import type { Program } from '../src/local/local.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
+import { addConfigCommands } from './config-commands.ts'
 import { addMachineCommands } from './machine-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
 
@@ -26,6 +27,7 @@ export async function main(program: Program): Promise<void> {
   addClusterCommands(ndfs, program)
   addCheckCommand(ndfs)
   addScrubCommands(ndfs)
+  addConfigCommands(ndfs)
   try {
     await ndfs.parseAsync()
   } catch (error) {

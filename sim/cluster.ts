@@ -169,7 +169,7 @@ export class Cluster {
         key,
         node: name,
         block: this.#options.blockOf?.(name) ?? `block-${name}`,
-        storeAddress,
+        stores: { kind: 'store', address: storeAddress },
         listen: {
           http: `${name}:7001`,
           peer: `${name}:7002`,

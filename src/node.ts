@@ -24,13 +24,12 @@ import { HandOver } from './hand-over.ts'
 import { LeavingDisks, leavesMore } from './leaving-disks.ts'
 import { NodeSession } from './node-session.ts'
 import { removedNode, Retirement, whyNotToStart } from './retirement.ts'
-import type { NodeConfig } from './local/node-config.ts'
+import type { NodeConfig, StoresConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
-import { storeNode } from './local/store/store-process.ts'
 import { NodeManagement } from './node-management.ts'
 import { NodeScrub } from './node-scrub.ts'
 import { serveHttpApi } from './management/http-api.ts'
-import { StoreMedusa } from './medusa/store-medusa.ts'
+import { openStores } from './open-stores.ts'
 import { PeerNetwork } from './peer/peer-network.ts'
 import type { Address, Platform } from './platform/platform.ts'
 import { createAdmissionControl } from './stargate/admission-control/weighted-admission.ts'
@@ -54,7 +53,6 @@ import { WrongCopies } from './wrong-copies.ts'
 import { collectGarbage, MemoryAtRest } from './memory-at-rest.ts'
 import { NodeShares, secretFor } from './node-shares.ts'
 import type { NodeValue, SessionValue } from './zeus/zeus.ts'
-import { StoreZeus } from './zeus/store-zeus.ts'
 
 /** What a node is made of; paths and addresses as the platform knows them. */
 export interface NodeOptions {
@@ -64,7 +62,8 @@ export interface NodeOptions {
   readonly node: NodeId
   /** Where no operator has put it in another since. */
   readonly block: string
-  readonly storeAddress: Address
+  /** Where Zeus and Medusa are. */
+  readonly stores: StoresConfig
   readonly listen: {
     readonly http: Address
     readonly peer: Address
@@ -132,7 +131,7 @@ const fillOf = (replica: OplogReplica): number => {
 
 /** Resolves when reads and writes are served. */
 export async function startNode(options: NodeOptions) {
-  const { platform, clusterId, key, node, block, storeAddress, listen, cacheBytes, writeWaitMaxMs } = options
+  const { platform, clusterId, key, node, block, listen, cacheBytes, writeWaitMaxMs } = options
   const { pace = usualNodePace } = options
   const { clock, chance } = platform
   const { log } = platform
@@ -161,9 +160,7 @@ export async function startNode(options: NodeOptions) {
     )
 
   const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key })
-  peers.setAddress(storeNode, storeAddress)
-  const zeus = new StoreZeus(peers, storeNode, here)
-  const medusa = new StoreMedusa(peers, storeNode)
+  const { zeus, medusa } = await openStores(options.stores, here, peers)
   const view = new ClusterView(zeus)
   const leaving = new LeavingDisks(view.settings)
 
@@ -616,8 +613,20 @@ export interface RunningNode {
   close(): Promise<void>
 }
 
+/** Whoever asks for encryption is not to run without it. */
+function refuseTls({ node, tls, nbdTls }: NodeConfig): void {
+  const asked = [...(tls === undefined ? [] : ['tls']), ...(nbdTls === undefined ? [] : ['nbdTls'])]
+  if (asked.length > 0)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot start ${node} with ${asked.join(' and ')}: this ndfs does not encrypt there. Take it out of the configuration`,
+      { node },
+    )
+}
+
 /** A node by its configuration file, with its HTTP API. */
 export async function runNode(config: NodeConfig, platform: Platform): Promise<RunningNode> {
+  refuseTls(config)
   const key = await readClusterKey(platform.files, config.cluster.keyFile)
   const token = (await platform.files.readWhole(config.tokenFile))?.toString().trim()
   if (token === undefined || token === '')
@@ -633,7 +642,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     key,
     node: config.node as NodeId,
     block: config.block,
-    storeAddress: config.storeAddress ?? `unix:${config.storeSocket}`,
+    stores: config.stores,
     listen: { ...config.listen, nbdSocket: config.nbdSocket },
     disks: config.disks,
     cacheBytes: config.cacheBytes,

@@ -64,6 +64,13 @@ export function parseSize(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
+/** Reads `30s`, `3m`, `2h`, or seconds alone, as milliseconds; `undefined` for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d{1,12})(s|m|h)?$/.exec(text)
+  if (!match) return undefined
+  return Number(match[1]) * (match[2] === 'h' ? 3_600_000 : match[2] === 'm' ? 60_000 : 1000)
+}
+
 /** Writes a size as users write it: the largest binary unit, at most two digits behind the point. */
 export function formatSize(bytes: number): string {
   for (const [name, factor] of [

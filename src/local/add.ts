@@ -25,7 +25,7 @@ import {
   nodesMax,
 } from './layout.ts'
 import type { DiskWish } from './local.ts'
-import { type NodeConfig, readNodeConfig } from './node-config.ts'
+import { type LocalNodeConfig, readLocalNodeConfig } from './node-config.ts'
 import { loopback, portMapperPort, portRange, type PortUse } from './ports.ts'
 import { replaceJson } from './versioned-file.ts'
 
@@ -94,7 +94,7 @@ export async function addDisk(
     await format(layout, cluster.clusterId, node, disk, platform)
     const nodes = cluster.nodes.map((one) => (one === to ? { ...to, disks: [...to.disks, disk] } : one))
     await replaceJson(files, layout.cluster, { ...cluster, nodes })
-    const config = await readNodeConfig(files, place.config)
+    const config = await readLocalNodeConfig(files, place.config)
     const disks = [...config.disks, { ...disk, path: place.disk(disk.id) }]
     await replaceJson(files, place.config, { ...config, disks })
     return disk.id
@@ -165,8 +165,10 @@ async function configFor(
   { nodes }: Cluster,
   { id, block, disks }: ClusterNode,
   { files, sockets }: Platform,
-): Promise<NodeConfig> {
-  const configs = await Promise.all(nodes.map((node) => readNodeConfig(files, layout.node(node.id).config)))
+): Promise<LocalNodeConfig> {
+  const configs = await Promise.all(
+    nodes.map((node) => readLocalNodeConfig(files, layout.node(node.id).config)),
+  )
   const [first] = configs
   const taken = new Set(
     [

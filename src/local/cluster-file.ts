@@ -5,7 +5,7 @@
 import type { Clock, Files, Platform } from '../platform/platform.ts'
 import { layoutOf, nodesThere, readCluster, type Layout } from './layout.ts'
 import type { ClusterFile, ClusterFileNode } from './local.ts'
-import { readNodeConfig, type NodeConfig } from './node-config.ts'
+import { readLocalNodeConfig, type LocalNodeConfig } from './node-config.ts'
 import { runningProcess } from './processes.ts'
 
 const lockPollMs = 10
@@ -28,10 +28,10 @@ export async function refreshClusterFile({ files, clock }: Platform, layout: Lay
 async function entryOf(files: Files, layout: Layout, id: string): Promise<ClusterFileNode> {
   const node = layout.node(id)
   const running = await runningProcess(files, node.process)
-  return clusterFileNode(await readNodeConfig(files, node.config), running?.pid ?? null)
+  return clusterFileNode(await readLocalNodeConfig(files, node.config), running?.pid ?? null)
 }
 
-export const clusterFileNode = (config: NodeConfig, pid: number | null): ClusterFileNode => ({
+export const clusterFileNode = (config: LocalNodeConfig, pid: number | null): ClusterFileNode => ({
   id: config.node,
   block: config.block,
   pid,

@@ -8,7 +8,7 @@ import { nodePlatform } from '../platform/node-platform.ts'
 import { readClusterFile, refreshClusterFile } from './cluster-file.ts'
 import { layoutOf, openOrMakeCluster, planNodes, type FormatDisk, type Layout } from './layout.ts'
 import type { UpOptions } from './local.ts'
-import { configVersion, type NodeConfig } from './node-config.ts'
+import { configVersion, type LocalNodeConfig } from './node-config.ts'
 import { noteThisProcess } from './processes.ts'
 import { replaceJson } from './versioned-file.ts'
 
@@ -152,7 +152,7 @@ test('cluster.json tells where nodes are, and the id of the processes of those t
   await mkdir(layout.logs)
   for (const [index, { id, block }] of cluster.nodes.entries()) {
     const node = layout.node(id)
-    const config: NodeConfig = {
+    const config: LocalNodeConfig = {
       version: configVersion,
       cluster: { id: cluster.clusterId, keyFile: layout.key },
       node: id,

@@ -4,18 +4,21 @@
  */
 import Type, { type Static } from 'typebox'
 import { NdfsError } from '../base/errors.ts'
-import type { Files } from '../platform/platform.ts'
+import { GiB } from '../base/units.ts'
+import type { Address, Files } from '../platform/platform.ts'
 import { nodeIdPattern } from '../management/management.ts'
 import { readVersioned } from './versioned-file.ts'
 
 export const configVersion = 1
+export const cacheBytesUsual = 2 * GiB
+export const writeWaitMaxMsUsual = 60_000
 
 const closed = { additionalProperties: false } as const
 const path = Type.String({ pattern: '^/', description: 'An absolute path.' })
 const bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const cluster = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{16}$' }), keyFile: path }, closed)
 
-export const nodeConfigSchema = Type.Object(
+export const localNodeConfigSchema = Type.Object(
   {
     version: Type.Literal(configVersion),
     cluster,
@@ -62,7 +65,47 @@ export const nodeConfigSchema = Type.Object(
   },
   closed,
 )
-export type NodeConfig = Static<typeof nodeConfigSchema>
+/** Of a node that `ndfs up` looks after: its machine's store holds Zeus and Medusa. */
+export type LocalNodeConfig = Static<typeof localNodeConfigSchema>
+
+/** What a node runs by, whoever wrote it down. */
+export interface NodeConfig extends Omit<LocalNodeConfig, 'version' | 'storeSocket' | 'storeAddress'> {
+  readonly stores: StoresConfig
+  /** Between nodes. */
+  readonly tls?: { readonly caFile: string; readonly certFile: string; readonly keyFile: string }
+  readonly nbdTls?: {
+    readonly certFile?: string
+    readonly keyFile?: string
+    readonly caFile?: string
+    readonly pskFile?: string
+  }
+}
+
+/** Where Zeus and Medusa are: in one store, or each on an engine of its own. */
+export type StoresConfig =
+  | { readonly kind: 'store'; readonly address: Address }
+  | { readonly kind: 'engines'; readonly zookeeper: ZooKeeperConfig; readonly cassandra: CassandraConfig }
+
+/** Without a user, nobody is asked who they are. */
+export interface ZooKeeperConfig {
+  /** `host:port` */
+  readonly servers: readonly string[]
+  readonly chroot: string
+  readonly user?: string
+  readonly passwordFile?: string
+}
+
+export interface CassandraConfig {
+  /** Hosts, without ports. */
+  readonly contactPoints: readonly string[]
+  readonly port: number
+  readonly datacenter: string
+  readonly keyspace: string
+  readonly user?: string
+  readonly passwordFile?: string
+  /** With it connections are encrypted, and servers show a certificate of that authority. */
+  readonly caFile?: string
+}
 
 export const storeConfigSchema = Type.Object(
   {
@@ -80,8 +123,13 @@ export const storeConfigSchema = Type.Object(
 )
 export type StoreConfig = Static<typeof storeConfigSchema>
 
-export const readNodeConfig = (files: Files, file: string): Promise<NodeConfig> =>
-  mustBeThere(file, readVersioned(files, file, nodeConfigSchema, configVersion))
+export const readLocalNodeConfig = (files: Files, file: string): Promise<LocalNodeConfig> =>
+  mustBeThere(file, readVersioned(files, file, localNodeConfigSchema, configVersion))
+
+export function nodeConfigOfLocal(local: LocalNodeConfig): NodeConfig {
+  const { version: _, storeSocket, storeAddress, ...config } = local
+  return { ...config, stores: { kind: 'store', address: storeAddress ?? `unix:${storeSocket}` } }
+}
 
 export const readStoreConfig = (files: Files, file: string): Promise<StoreConfig> =>
   mustBeThere(file, readVersioned(files, file, storeConfigSchema, configVersion))

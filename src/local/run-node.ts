@@ -6,10 +6,18 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
-import type { Platform } from '../platform/platform.ts'
+import type { Files, Platform } from '../platform/platform.ts'
 import { refreshClusterFile } from './cluster-file.ts'
 import { layoutOf, processFile } from './layout.ts'
-import { readClusterKey, readNodeConfig, readStoreConfig } from './node-config.ts'
+import { isConfigFile, nodeConfigOf, readConfigFile, storeConfigOf } from './config-file/config-file.ts'
+import {
+  type NodeConfig,
+  nodeConfigOfLocal,
+  readClusterKey,
+  readLocalNodeConfig,
+  readStoreConfig,
+  type StoreConfig,
+} from './node-config.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
 import { noteRemoved, saysRemoved } from './removed-node.ts'
 import { whenAborted } from './when-aborted.ts'
@@ -19,14 +27,25 @@ interface Running {
   close(): Promise<void>
 }
 
+/** An operator writes YAML, and `ndfs up` JSON. */
+async function nodeConfigIn(files: Files, file: string): Promise<NodeConfig> {
+  if (isConfigFile(file)) return nodeConfigOf(file, await readConfigFile(files, file))
+  return nodeConfigOfLocal(await readLocalNodeConfig(files, file))
+}
+
+async function storeConfigIn(files: Files, file: string): Promise<StoreConfig> {
+  if (isConfigFile(file)) return storeConfigOf(file, await readConfigFile(files, file))
+  return readStoreConfig(files, file)
+}
+
 /** Resolves when it was told to stop, and has. */
 export async function runNodeProcess(file: string, platform: Platform, stopped: AbortSignal): Promise<void> {
-  const config = await readNodeConfig(platform.files, resolve(file))
+  const config = await nodeConfigIn(platform.files, resolve(file))
   const run = inFolder(config.node, config.dir, platform, stopped, async (fail) => {
     const { runNode } = await import('../node.ts')
     const node = await runNode(config, platform)
     node.onFatal = fail
-    await refreshClusterFile(platform, layoutOf(resolve(config.dir, '..', '..')))
+    if (!isConfigFile(file)) await refreshClusterFile(platform, layoutOf(resolve(config.dir, '..', '..')))
     platform.log.info('The node runs.', { http: node.addresses.http, nbd: node.addresses.nbd.address })
     return node
   })
@@ -37,7 +56,7 @@ export async function runNodeProcess(file: string, platform: Platform, stopped: 
 }
 
 export async function runStoreProcess(file: string, platform: Platform, stopped: AbortSignal): Promise<void> {
-  const config = await readStoreConfig(platform.files, resolve(file))
+  const config = await storeConfigIn(platform.files, resolve(file))
   const key = await readClusterKey(platform.files, config.cluster.keyFile)
   await inFolder('store', config.dir, platform, stopped, async (fail) => {
     const { runStore } = await import('./store/store-process.ts')

@@ -19,7 +19,7 @@ import { refreshClusterFile } from './cluster-file.ts'
 import type { Layout } from './layout.ts'
 import type { Program } from './local.ts'
 import { lastLines } from './log-lines.ts'
-import { readNodeConfig } from './node-config.ts'
+import { readLocalNodeConfig } from './node-config.ts'
 import { endGraceMs } from './processes.ts'
 import { wasRemoved } from './removed-node.ts'
 
@@ -178,7 +178,7 @@ export async function untilNodeServes(
   child: Child | undefined,
   timeoutMs = startTimeoutMs,
 ): Promise<void> {
-  const { listen } = await readNodeConfig(platform.files, layout.node(node).config)
+  const { listen } = await readLocalNodeConfig(platform.files, layout.node(node).config)
   await until(node, timeoutMs, platform, child, async () => {
     const { status, body } = await ask(listen.http, '/api/v1/health', healthTimeoutMs)
     const { node: answers, reason } = body as { node?: string; reason?: string }

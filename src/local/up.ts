@@ -8,7 +8,6 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
-import { GiB } from '../base/units.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { NodeInfo } from '../management/management.ts'
 import { ask } from './api-client.ts'
@@ -30,11 +29,13 @@ import {
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
 import {
+  cacheBytesUsual,
   configVersion,
-  readNodeConfig,
+  readLocalNodeConfig,
   readStoreConfig,
-  type NodeConfig,
+  type LocalNodeConfig,
   type StoreConfig,
+  writeWaitMaxMsUsual,
 } from './node-config.ts'
 import { everywhere, loopback, peerPortsAboveHttp, portMapperPort, portRange, type PortUse } from './ports.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
@@ -44,8 +45,6 @@ import { giveTokenToUser, readToken, takeTokenFromUser } from './token.ts'
 import { replaceJson } from './versioned-file.ts'
 import { whenAborted } from './when-aborted.ts'
 
-export const cacheBytesUsual = 2 * GiB
-export const writeWaitMaxMsUsual = 60_000
 const nodesTimeoutMs = 5000
 
 export interface Up {
@@ -130,7 +129,7 @@ async function configure(
   options: UpOptions,
   { files, sockets }: Platform,
   output: Output,
-): Promise<NodeConfig[]> {
+): Promise<LocalNodeConfig[]> {
   refuseUnknownListeners(cluster, options)
   await refuseLeftovers(cluster, layout, files)
   const count = cluster.nodes.length
@@ -166,18 +165,18 @@ async function configure(
   await replaceJson(files, layout.store.config, store)
   const there = await nodesThere(files, layout, cluster)
   return Promise.all(
-    there.map(async ({ id, block, disks }): Promise<NodeConfig> => {
+    there.map(async ({ id, block, disks }): Promise<LocalNodeConfig> => {
       // Ports stay where they are, whichever nodes were removed.
       const index = cluster.nodes.findIndex((one) => one.id === id)
       const node = layout.node(id)
-      const before = await readNodeConfig(files, node.config).catch(absent)
+      const before = await readLocalNodeConfig(files, node.config).catch(absent)
       const ip = addressOf(id, options) ?? loopback
       const isAlone = cluster.nodes.every(
         (one) => one.id === id || (addressOf(one.id, options) ?? loopback) !== ip,
       )
       // Clients, and hypervisors above all, look for NFS at one port, which can be had once at each address.
       const nfsPort = isAlone ? ports.nfs : ports.nfs + index
-      const config: NodeConfig = {
+      const config: LocalNodeConfig = {
         version: configVersion,
         cluster: member,
         node: id,
@@ -264,7 +263,7 @@ async function refuseLeftovers(cluster: Cluster, layout: Layout, files: Platform
 /** Says to the rest of the machine where the cluster is. Resolves to how that is taken back. */
 async function announce(
   layout: Layout,
-  nodes: readonly NodeConfig[],
+  nodes: readonly LocalNodeConfig[],
   { files }: Platform,
 ): Promise<() => Promise<void>> {
   const token = await readToken(files, layout.token)
@@ -289,7 +288,7 @@ async function announceAdded(
   layout: Layout,
   { files }: Platform,
 ): Promise<() => Promise<void>> {
-  const { listen } = await readNodeConfig(files, layout.node(node).config)
+  const { listen } = await readLocalNodeConfig(files, layout.node(node).config)
   const token = await readToken(files, layout.token)
   if (token === undefined) return () => Promise.resolve()
   await giveTokenToUser(files, listen.http, token)
@@ -298,7 +297,7 @@ async function announceAdded(
 
 async function startProcesses(parts: {
   layout: Layout
-  nodes: readonly NodeConfig[]
+  nodes: readonly LocalNodeConfig[]
   program: Program
   platform: Platform
   output: UpOutput
@@ -350,7 +349,7 @@ async function stoppedEarly(signal: AbortSignal): Promise<never> {
 }
 
 /** Who asked for it hears where clients don't find the ports; all that knows them is served. */
-async function warnOfPortMappers(nodes: readonly NodeConfig[], output: Output): Promise<void> {
+async function warnOfPortMappers(nodes: readonly LocalNodeConfig[], output: Output): Promise<void> {
   const answer = await ask(nodes[0].listen.http, '/api/v1/nodes', nodesTimeoutMs).catch(() => undefined)
   if (answer?.status !== 200) return
   for (const { id, portMapper } of answer.body as readonly NodeInfo[])
@@ -358,7 +357,7 @@ async function warnOfPortMappers(nodes: readonly NodeConfig[], output: Output): 
       output.line(`Warning: port mapper of ${id}: ${portMapper.by}, as ${portMapper.reason}.`)
 }
 
-function printHowToUse(nodes: readonly NodeConfig[], dir: string, output: Output): void {
+function printHowToUse(nodes: readonly LocalNodeConfig[], dir: string, output: Output): void {
   const [{ listen, nbdSocket }] = nodes
   const lines = [
     '',

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { configVersion, nodeConfigSchema, type NodeConfig } from './node-config.ts'
+import { configVersion, localNodeConfigSchema, type LocalNodeConfig } from './node-config.ts'
 import { parseVersioned } from './versioned-file.ts'
 
-const config: NodeConfig = {
+const config: LocalNodeConfig = {
   version: 1,
   cluster: { id: '0123456789abcdef', keyFile: '/d/cluster.key' },
   node: 'n1',
@@ -17,8 +17,8 @@ const config: NodeConfig = {
   cacheBytes: 0,
   writeWaitMaxMs: 60_000,
 }
-const parse = (text: string): NodeConfig =>
-  parseVersioned('/d/node.json', text, nodeConfigSchema, configVersion)
+const parse = (text: string): LocalNodeConfig =>
+  parseVersioned('/d/node.json', text, localNodeConfigSchema, configVersion)
 
 test('a configuration is read as it was written', () => {
   assert.deepEqual(parse(JSON.stringify(config)), config)
