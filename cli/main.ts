@@ -1,10 +1,12 @@
 /**
- * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached; those of `ndfs check` it says itself.
+ * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached, 4 the node was removed from its cluster and
+ * is not to be started again; those of `ndfs check` it says itself.
  */
 import { Command, CommanderError } from 'commander'
 import { version } from '../src/base/version.ts'
 import { NoNodeReachable } from '../src/local/api-client.ts'
 import type { Program } from '../src/local/local.ts'
+import { saysRemoved } from '../src/local/removed-node.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
@@ -12,9 +14,10 @@ import { addConfigCommands } from './config-commands.ts'
 import { addMachineCommands } from './machine-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
 
-const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3 } as const
+const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4 } as const
 
-export async function main(program: Program): Promise<void> {
+/** All that the command knows, by which its manual page is written too. */
+export function ndfsCommand(program: Program): Command {
   const ndfs = new Command('ndfs')
     .description('The local disks of ordinary servers as one datastore for virtual machines')
     .version(version)
@@ -28,8 +31,12 @@ export async function main(program: Program): Promise<void> {
   addCheckCommand(ndfs)
   addScrubCommands(ndfs)
   addConfigCommands(ndfs)
+  return ndfs
+}
+
+export async function main(program: Program): Promise<void> {
   try {
-    await ndfs.parseAsync()
+    await ndfsCommand(program).parseAsync()
   } catch (error) {
     process.exitCode = exitCodeOf(error)
     if (!(error instanceof CommanderError)) printError(error, process.argv.includes('--json'))
@@ -40,5 +47,6 @@ export async function main(program: Program): Promise<void> {
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.done : exitCode.usage
+  if (saysRemoved(error)) return exitCode.removed
   return error instanceof NoNodeReachable ? exitCode.unreachable : exitCode.failed
 }
