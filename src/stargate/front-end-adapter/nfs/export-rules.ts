@@ -5,9 +5,8 @@
  * port. Credentials of AUTH_SYS are the client's word, so the list of networks is what keeps others out. The list is all that may: who is
  * not on it is out, this machine too, and an empty one lets nobody in.
  */
-import { BlockList, isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import { NdfsError } from '../../../base/errors.ts'
+import { loopback, Networks } from '../../../base/networks.ts'
 import type { Caller } from './rpc-program.ts'
 
 export interface ExportRules {
@@ -21,8 +20,6 @@ export interface ExportRules {
   /** Only ports below 1024 may call: those that a client's kernel, and its root, have. */
   readonly privilegedPorts: boolean
 }
-
-const loopback: readonly string[] = ['127.0.0.0/8', '::1/128']
 
 export const defaultExportRules: ExportRules = {
   networks: loopback,
@@ -55,22 +52,19 @@ const privilegedPortsEnd = 1024
 
 export class Export {
   readonly rules: ExportRules
-  readonly #networks = new BlockList()
+  readonly #networks: Networks
 
   /** REFUSED where a network is none. */
   constructor(rules: ExportRules) {
     this.rules = rules
-    for (const network of rules.networks) addNetwork(this.#networks, network)
+    this.#networks = new Networks(rules.networks)
   }
 
   /** By address and port alone; callers over a Unix socket are this machine's. */
   allows({ host, port }: Pick<Caller, 'host' | 'port'>): boolean {
     if (host === '') return true
     if (this.rules.privilegedPorts && port >= privilegedPortsEnd) return false
-    // Linux tells an IPv4 client of a socket for both so.
-    const address = host.startsWith('::ffff:') && isIP(host.slice(7)) === 4 ? host.slice(7) : host
-    const family = isIP(address)
-    return family !== 0 && this.#networks.check(address, family === 4 ? 'ipv4' : 'ipv6')
+    return this.#networks.has(host)
   }
 
   userOf({ credentials }: Pick<Caller, 'credentials'>): User {
@@ -83,18 +77,4 @@ export class Export {
     const keep = (id: number): number => (id === 0 ? anonymousGid : id)
     return { uid, gid: keep(gid), gids: gids.map(keep) }
   }
-}
-
-function addNetwork(list: BlockList, network: string): void {
-  const [address, prefix, ...more] = network.split('/')
-  const family = isIP(address)
-  const bits = family === 4 ? 32 : 128
-  const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : NaN
-  if (family === 0 || more.length > 0 || !(length <= bits))
-    throw new NdfsError(
-      'REFUSED',
-      `Cannot allow ${JSON.stringify(network)}: it is no address or network. Write it as 10.1.2.3, 10.0.0.0/8 or fd00::/8`,
-      { network },
-    )
-  list.addSubnet(address, length, family === 4 ? 'ipv4' : 'ipv6')
 }

@@ -6,6 +6,7 @@
  */
 import { assert } from '../../../base/assert.ts'
 import { messageOf } from '../../../base/errors.ts'
+import { hostAndPort } from '../../../base/networks.ts'
 import type { Address, Platform } from '../../../platform/platform.ts'
 import { mount3ProgramNumber } from './mount3-protocol.ts'
 import { nlm4ProgramNumber } from './nlm4-protocol.ts'
@@ -14,7 +15,7 @@ import { mappingsOf, PortMapper, type PortMapperState } from './port-mapper.ts'
 import { portmap2Program, portmap2ProgramNumber, type PortMapping } from './portmap2-protocol.ts'
 import type { RpcLimits } from './rpc-limits.ts'
 import type { Program } from './rpc-program.ts'
-import { createRpcServer, hostAndPort, type RpcServer, type RpcStatistics } from './rpc-server.ts'
+import { createRpcServer, type RpcServer, type RpcStatistics } from './rpc-server.ts'
 import { Rpcbind } from './rpcbind.ts'
 
 /** NFS itself is not among them: its calls are larger than datagrams may be here, and its clients have come by TCP for decades. */

@@ -16,7 +16,8 @@ import {
   type PortMapping,
 } from './portmap2-protocol.ts'
 import { connectRpc } from './rpc-client.ts'
-import { createRpcServer, hostAndPort } from './rpc-server.ts'
+import { hostAndPort } from '../../../base/networks.ts'
+import { createRpcServer } from './rpc-server.ts'
 import type { XdrReader } from './xdr.ts'
 
 const platform = nodePlatform({ level: 'silent' })

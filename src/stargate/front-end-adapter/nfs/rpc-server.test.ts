@@ -19,7 +19,7 @@ import {
 } from './nfs-fixture-for-tests.ts'
 import { RecordReader } from './record-reader.ts'
 import { nothing, nullProcedure, procedure, type Caller } from './rpc-program.ts'
-import { createRpcServer, hostAndPort } from './rpc-server.ts'
+import { createRpcServer } from './rpc-server.ts'
 import { decodeReply } from './rpc.ts'
 import { XdrReader } from './xdr.ts'
 
@@ -374,11 +374,4 @@ test('a server that closes answers what is under way', async (t) => {
   await closed
   assert.deepEqual(client.xids(), [1])
   assert.equal(server.statistics().connections, 0)
-})
-
-test('one client has one host, by IPv4 or IPv6', () => {
-  assert.deepEqual(hostAndPort('10.0.0.7:800'), { host: '10.0.0.7', port: 800 })
-  assert.deepEqual(hostAndPort('[::ffff:10.0.0.7]:800'), { host: '10.0.0.7', port: 800 })
-  assert.deepEqual(hostAndPort('[fe80::1]:2049'), { host: 'fe80::1', port: 2049 })
-  assert.deepEqual(hostAndPort('unix:'), { host: '', port: 0 })
 })

@@ -13,6 +13,7 @@
  * Not here: what the programs do; who may connect (the network is trusted).
  */
 import { assert } from '../../../base/assert.ts'
+import { hostAndPort } from '../../../base/networks.ts'
 import type { Address, Listener, Platform, Socket } from '../../../platform/platform.ts'
 import { DuplicateRequests } from './duplicate-requests.ts'
 import { RpcConnection, type Held, type RpcCounters } from './rpc-connection.ts'
@@ -193,10 +194,4 @@ class Server implements RpcServer {
     })
     this.#connections.add(connection)
   }
-}
-
-/** Of `10.0.0.7:800`, `[fe80::1]:800` or `unix:…`. One client has one host, whether it comes by IPv4 or by IPv4 within IPv6. */
-export function hostAndPort(address: Address): { host: string; port: number } {
-  const match = /^(?:\[(?:::ffff:(?=[\d.]+\]))?([^\]]+)\]|([^:]+)):(\d+)$/i.exec(address)
-  return match ? { host: match[1] ?? match[2], port: Number(match[3]) } : { host: '', port: 0 }
 }
