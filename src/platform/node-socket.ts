@@ -8,6 +8,7 @@
 import type { Socket as NetSocket } from 'node:net'
 import { AssertionFailure } from '../base/assert.ts'
 import { MiB } from '../base/units.ts'
+import { goneEarly } from './node-tls-failures.ts'
 import type { Address, Socket } from './platform.ts'
 import type { SocketReads } from './socket-reads.ts'
 
@@ -106,6 +107,26 @@ export class NodeSocket implements Socket {
   destroy(): void {
     this.#reads.drop()
     this.#socket.destroy()
+  }
+
+  /**
+   * The connection itself, for TLS to run over, once all that was written has left. From the call on nothing is told here any more; what
+   * was read and not told is to be read from it again. Rejects where it is over by then.
+   */
+  async release(): Promise<NetSocket> {
+    this.pause()
+    this.onClose = () => undefined
+    await new Promise<void>((resolve) => this.whenSent(resolve))
+    const socket = this.#socket
+    if (this.#closed || this.#ending || this.#endHeard) {
+      socket.destroy()
+      throw goneEarly()
+    }
+    for (const event of ['error', 'end', 'close']) socket.removeAllListeners(event)
+    socket.on('error', () => undefined) // TLS tells it
+    const held = this.#reads.release()
+    if (held.length > 0) socket.unshift(held)
+    return socket
   }
 
   /** Ours follows what waits to be sent; a reader that stands still must not keep the connection open for ever. */

@@ -167,3 +167,51 @@ export interface Socket {
   end(): void
   destroy(): void
 }
+
+/** What one side of a connection proves itself with, and by what it lets the other prove itself. Texts are PEM. */
+export type TlsCredentials =
+  | {
+      readonly kind: 'certificate'
+      /** The side's own, and those between it and its authority. */
+      readonly certificate: string
+      readonly key: string
+      /** One or several: the other side needs a certificate by one of them. Left out: a client that connects needs none. */
+      readonly authorities?: string
+    }
+  /** By identity; at least 16 bytes each. For who is called. */
+  | { readonly kind: 'shared keys'; readonly keys: ReadonlyMap<string, Buffer> }
+
+/** TLS over sockets that are connected already. */
+export interface Tls {
+  /** REFUSED where the credentials can't be used. */
+  side(credentials: TlsCredentials): TlsSide
+}
+
+export interface TlsSide {
+  /**
+   * Waits for the other side to begin TLS. All that was written before leaves first, in plain; what came and was not told yet is taken for
+   * TLS. From the call on nothing is to be done with the socket but `destroy` it, which is how to give up. Rejects with a TlsFailure; the
+   * connection is closed then. The other's mistakes cost bounded memory, and no more.
+   */
+  accept(socket: Socket): Promise<SecureSocket>
+  /** Begins TLS; all else as `accept`. */
+  connect(socket: Socket): Promise<SecureSocket>
+}
+
+export interface SecureSocket extends Socket {
+  /** Undefined where the other side did not have to prove anything. */
+  readonly proof: Proof | undefined
+}
+
+/** Who the other side has proved to be. */
+export interface Proof {
+  /** For people: the names in its certificate, or its identity. */
+  readonly text: string
+  /** Whether it is this one: a host, an address, a node, an identity. */
+  names(name: string): boolean
+}
+
+/** A connection that did not come to be secure. The message goes on from *the other side*: what is wrong with it, and what to do. */
+export class TlsFailure extends Error {
+  override name = 'TlsFailure'
+}

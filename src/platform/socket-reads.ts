@@ -6,6 +6,7 @@
  * has broken the connection, and what was held then is nobody's: requests of a client that has gone on elsewhere must not be begun.
  */
 import type { OnReadOpts } from 'node:net'
+import { assert } from '../base/assert.ts'
 import { KiB } from '../base/units.ts'
 
 /** A chunk grows from one to the next, so that a connection that says little holds little. */
@@ -68,6 +69,30 @@ export class SocketReads {
     })
   }
 
+  /** Bytes that came in memory of their own, as those of TLS do. False: no more is to be read for now. */
+  push(bytes: Buffer): boolean {
+    let goOn = true
+    for (let at = 0; at < bytes.length;) {
+      const room = this.#room()
+      const count = room === undefined ? bytes.length - at : Math.min(room.length, bytes.length - at)
+      room?.set(bytes.subarray(at, at + count))
+      goOn = this.#take(room === undefined ? bytes.subarray(at) : count, count)
+      at += count
+    }
+    return goOn
+  }
+
+  /** What is held, from now on the caller's. */
+  release(): Buffer {
+    const held = this.#held
+    this.drop()
+    assert(
+      held.every((piece) => typeof piece !== 'number'),
+      'what a reader waited for in its own memory is not handed on',
+    )
+    return Buffer.concat(held)
+  }
+
   /** What is held, and all that comes, is dropped. */
   drop(): void {
     this.reader = undefined
@@ -76,9 +101,13 @@ export class SocketReads {
     this.#paused = false
   }
 
+  /** What is held comes first: until then the reader doesn't know how much of its memory is filled. */
+  #room(): Uint8Array | undefined {
+    return this.#paused || this.holdsAny ? undefined : this.reader?.room()
+  }
+
   #next(): Uint8Array {
-    // What is held comes first: until then the reader doesn't know how much of its memory is filled.
-    const room = this.#paused || this.holdsAny ? undefined : this.reader?.room()
+    const room = this.#room()
     this.#isRooms = room !== undefined
     if (room !== undefined) return room
     if (this.#chunk.length - this.#at < this.#chunkBytes / leastPart || this.#chunk.length === 0) {
@@ -96,6 +125,10 @@ export class SocketReads {
       piece = this.#chunk.subarray(this.#at, this.#at + count)
       this.#at += count
     }
+    return this.#take(piece, count)
+  }
+
+  #take(piece: Buffer | number, count: number): boolean {
     if (!this.#paused && !this.holdsAny) {
       this.#give(piece)
       return true
