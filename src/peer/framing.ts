@@ -58,6 +58,9 @@ export const laneOf = (number: number): Lane => (number === laneNumber.terminal 
 
 const noBytes = Buffer.alloc(0)
 const slabBytes = 32 * KiB
+/** How a stream of TLS begins. */
+const tlsHandshake = 0x16
+const tlsMajor = 3
 
 /**
  * Gathers frames for one write. Headers and short pieces are copied into slabs; long pieces go by reference, and must
@@ -265,7 +268,11 @@ export class FrameReader {
   /** Checks all of a header but its crc, which needs the body, and returns the body's length. */
   #lengthIn(header: Buffer, at: number): number {
     if (header.readUInt16LE(at + 4) !== magic)
-      throw new MalformedStream('it is not the peer protocol of NDFS')
+      throw new MalformedStream(
+        header[at] === tlsHandshake && header[at + 1] === tlsMajor
+          ? 'it speaks TLS, which is not spoken here: give this node certificates for its peers, or take them from the other'
+          : 'it is not the peer protocol of NDFS',
+      )
     const version = header[at + 6]
     if (version !== layoutVersion)
       throw new MalformedStream(`frames are of version ${version}, this node knows ${layoutVersion}`)

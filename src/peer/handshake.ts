@@ -11,8 +11,8 @@
  *
  * Either side may send `refused` instead, with a sentence, and then closes. The proofs cover both messages as they were
  * sent, so that nobody in between can change one, and name the side, so that none can be sent back as an answer.
- * Not here: secrecy, and proof against someone who changes bytes after the handshake; the peers' network is trusted
- * with that. What is in the messages is CBOR; frames, and these messages, stay as they are in every version.
+ * Not here: secrecy, and proof against someone who changes bytes after the handshake: TLS around it gives both (peer-network.ts), and
+ * without it the peers' network is trusted with that. What is in the messages is CBOR; frames, and these messages, stay as they are in every version.
  *
  * Values in, values out: what to send, and what follows.
  */

@@ -8,12 +8,14 @@
 import { assert } from '../base/assert.ts'
 import { NdfsError } from '../base/errors.ts'
 import type { Incarnation, NodeId } from '../base/ids.ts'
-import type { Address, Listener, Log, Platform, Socket } from '../platform/platform.ts'
+import { isWithinMachine } from '../base/networks.ts'
+import { TlsFailure } from '../platform/platform.ts'
+import type { Address, Listener, Log, Platform, Proof, Socket, TlsSide } from '../platform/platform.ts'
 import { ConnectionChannel, OwnChannel } from './channel.ts'
 import type { Channel } from './channel.ts'
 import { FrameConnection } from './frame-connection.ts'
 import { MalformedStream, bodyBytesMax } from './framing.ts'
-import { CalledHandshake, CallerHandshake, nonceBytes, protocolVersions } from './handshake.ts'
+import { CalledHandshake, CallerHandshake, nonceBytes, protocolVersions, refuse } from './handshake.ts'
 import type { Self, Step } from './handshake.ts'
 import { IncomingConnection } from './incoming-connection.ts'
 import { peerLimits } from './limits.ts'
@@ -29,11 +31,18 @@ export interface PeerNetworkOptions {
   readonly clusterId: string
   /** The cluster's key: at least 16 bytes that nobody else has. */
   readonly key: Uint8Array
+  /** This node's certificate as it is now: what leaves the machine, or comes from without, is mutual TLS then. */
+  readonly tls?: () => TlsSide
   readonly limits?: Partial<PeerLimits>
   readonly versions?: Self['versions']
 }
 
 export const createPeers = (options: PeerNetworkOptions): Peers => new PeerNetwork(options)
+
+/** A connection that came and has not proved whose it is. */
+interface Stranger {
+  destroy(error: Error): void
+}
 
 interface Peer {
   readonly address: Address | undefined
@@ -44,13 +53,14 @@ export class PeerNetwork implements Peers {
   readonly #platform: Platform
   readonly #log: Log
   readonly #self: Self
+  readonly #tls: (() => TlsSide) | undefined
   readonly #limits: PeerLimits
   readonly #handlers: PeerHandlers
   readonly #peers = new Map<NodeId, Peer>()
   readonly #disconnected: ((node: NodeId, error: Error) => void)[] = []
   readonly #listeners: Listener[] = []
-  /** Connections that came and have not proved who they are, the oldest first. */
-  readonly #strangers = new Set<FrameConnection>()
+  /** The oldest first. */
+  readonly #strangers = new Set<Stranger>()
   /** By node, incarnation and lane. */
   readonly #incoming = new Map<string, IncomingConnection>()
   #closed = false
@@ -67,6 +77,7 @@ export class PeerNetwork implements Peers {
       key,
       versions: options.versions ?? protocolVersions,
     }
+    this.#tls = options.tls
     this.#limits = { ...peerLimits, ...options.limits }
     this.#handlers = new PeerHandlers(platform.clock, this.#log)
     this.#peers.set(node, this.#newPeer(node, undefined))
@@ -146,8 +157,8 @@ export class PeerNetwork implements Peers {
   }
 
   async #connect(node: NodeId, lane: Lane, address: Address, signal: AbortSignal): Promise<Channel> {
-    const { clock, chance, sockets } = this.#platform
-    const socket = await sockets.connect(address, this.#limits.connectMs)
+    const { clock, chance } = this.#platform
+    const socket = await this.#reach(node, address)
     const connection = new FrameConnection(clock, socket, this.#limits.handshakeBytesMax, lane)
     const handshake = new CallerHandshake(this.#self, node, lane, chance.bytes(nonceBytes))
     return new Promise((resolve, reject) => {
@@ -180,8 +191,62 @@ export class PeerNetwork implements Peers {
     })
   }
 
-  /** A connection came; whose, is to be proved. */
+  /** A connection to whatever is there; where it leaves the machine, to whom a certificate names so. */
+  async #reach(node: NodeId, address: Address): Promise<Socket> {
+    const { clock, sockets } = this.#platform
+    const socket = await sockets.connect(address, this.#limits.connectMs)
+    const tls = this.#tlsFor(address)
+    if (tls === undefined) return socket
+    const timer = clock.after(this.#limits.handshakeMs, () => socket.destroy())
+    try {
+      const secure = await tls.connect(socket)
+      if (secure.proof?.names(node)) return secure
+      drop(secure)
+      throw new TlsFailure(`its certificate names ${secure.proof?.text}: issue one that names ${node}`)
+    } catch (error) {
+      if (error instanceof TlsFailure)
+        this.#log.warn('A peer can’t be talked to', { peer: node, address, reason: error.message })
+      throw error
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  #tlsFor(address: Address): TlsSide | undefined {
+    return isWithinMachine(address) ? undefined : this.#tls?.()
+  }
+
   #meet(socket: Socket): void {
+    const tls = this.#tlsFor(socket.remoteAddress)
+    if (tls === undefined) this.#hear(socket)
+    else if (this.#closed) drop(socket)
+    else this.#secure(socket, tls)
+  }
+
+  #secure(socket: Socket, tls: TlsSide): void {
+    const stranger: Stranger = { destroy: () => socket.destroy() }
+    const timer = this.#platform.clock.after(this.#limits.handshakeMs, () => socket.destroy())
+    const leave = (): void => {
+      timer.cancel()
+      this.#strangers.delete(stranger)
+    }
+    tls.accept(socket).then(
+      (secure) => {
+        leave()
+        this.#hear(secure, secure.proof)
+      },
+      (error: unknown) => {
+        leave()
+        if (!(error instanceof TlsFailure)) throw error
+        if (!this.#closed) this.#warnOf(socket, error.message)
+      },
+    )
+    this.#strangers.add(stranger)
+    this.#pushOutOldest()
+  }
+
+  /** A connection came; whose, is to be proved. `proof`: what its certificate says of that. */
+  #hear(socket: Socket, proof?: Proof): void {
     const { clock, chance } = this.#platform
     const stranger = new FrameConnection(clock, socket, this.#limits.handshakeBytesMax)
     if (this.#closed) return stranger.destroy(stopping())
@@ -196,7 +261,7 @@ export class PeerNetwork implements Peers {
       if (error instanceof MalformedStream) this.#warnOf(stranger, error.message)
     }
     stranger.onFrame = (type, _request, _kind, body) => {
-      const step = handshake.receive({ type, body }, stranger.lane)
+      const step = vouchedFor(handshake.receive({ type, body }, stranger.lane), proof)
       sendAll(stranger, step)
       if (step.state === 'going on') return
       leave()
@@ -229,8 +294,8 @@ export class PeerNetwork implements Peers {
     this.#incoming.set(name, incoming)
   }
 
-  #warnOf(stranger: FrameConnection, reason: string): void {
-    this.#log.warn('A connection was refused', { from: stranger.remoteAddress, reason })
+  #warnOf({ remoteAddress: from }: { readonly remoteAddress: Address }, reason: string): void {
+    this.#log.warn('A connection was refused', { from, reason })
   }
 
   #unknown(node: NodeId): NdfsError {
@@ -240,6 +305,21 @@ export class PeerNetwork implements Peers {
 
 function closePeer(peer: Peer, error: Error, later: NdfsError): void {
   for (const lane of Object.values(peer.lanes)) lane.close(error, later)
+}
+
+/** No node can act as another: whom it claims to be, its certificate names. */
+function vouchedFor(step: Step, proof: Proof | undefined): Step {
+  if (step.state !== 'proven' || proof === undefined || proof.names(step.peer.node)) return step
+  const { node } = step.peer
+  return refuse(
+    `the caller says that it is ${node}, and its certificate names ${proof.text}: issue one that names ${node}`,
+  )
+}
+
+/** Before anybody listens to it. */
+function drop(socket: Socket): void {
+  socket.onData = socket.onClose = () => undefined
+  socket.destroy()
 }
 
 function sendAll(connection: FrameConnection, step: Step): void {

@@ -8,6 +8,8 @@
  *     Answers may come in any order.
  *  4. Two lanes, each a connection with bounds of its own: `forward` for requests that may cause others, `terminal`
  *     for those that end where they arrive. A full lane never stops the reading of another (I9, M9).
+ *  5. With a certificate (PeerNetworkOptions.tls) what leaves the machine is mutual TLS: each side's is signed by an authority that the other
+ *     trusts, and names the node that it claims to be. The key is proved within.
  *
  * Not here: what a request means (handlers are registered by whoever joins the parts), and retries.
  */
