@@ -10,8 +10,8 @@ import { hostAndPort } from '../base/networks.ts'
 import { MiB } from '../base/units.ts'
 import { issueCertificate, makeAuthority, serialBytes } from '../local/certificates.ts'
 import type { Certified } from '../local/certificates.ts'
+import { distantSockets } from '../platform/distant-sockets-for-tests.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
-import { nodeSockets } from '../platform/node-sockets.ts'
 import { nodeTls } from '../platform/node-tls.ts'
 import type { Log, Platform, TlsSide } from '../platform/platform.ts'
 import { createPeers } from './peer-network.ts'
@@ -21,7 +21,6 @@ import type { Peers } from './peer.ts'
 const day = 86_400_000
 const [n1, n2] = ['n1', 'n2'] as NodeId[]
 const here = '127.0.0.1'
-const there = '10.9.8.7'
 const serial = (): Buffer => randomBytes(serialBytes)
 const anAuthority = (name: string): Certified => makeAuthority(name, { from: Date.now(), days: 10 }, serial())
 const authority = anAuthority('a cluster')
@@ -41,15 +40,7 @@ function distantPlatform(): { platform: Platform; logged: string[] } {
   const note = (message: string, facts?: object): void =>
     void logged.push(`${message} ${JSON.stringify(facts)}`)
   const log: Log = { debug: note, info: note, warn: note, error: note, with: () => log }
-  const sockets: Platform['sockets'] = {
-    ...nodeSockets,
-    listen: (address, onConnection) =>
-      nodeSockets.listen(address, (socket) =>
-        onConnection(Object.assign(socket, { remoteAddress: `${there}:9` })),
-      ),
-    connect: (address, timeoutMs) => nodeSockets.connect(address.replace(there, here), timeoutMs),
-  }
-  return { platform: { ...nodePlatform({ level: 'silent' }), sockets, log }, logged }
+  return { platform: { ...nodePlatform({ level: 'silent' }), sockets: distantSockets, log }, logged }
 }
 
 interface Made {
@@ -78,7 +69,7 @@ function node(
 async function pair(t: TestContext, tls: { n1?: () => TlsSide; n2?: () => TlsSide }, keys = [5, 5]) {
   const [caller, called] = [node(t, n1, tls.n1, keys[0]), node(t, n2, tls.n2, keys[1])]
   called.peers.handle('echo', 'terminal', ({ from, body }) => [Buffer.from(from), body])
-  const address = (await called.peers.listen(`${here}:0`)).replace(here, there)
+  const address = await called.peers.listen(`${here}:0`)
   caller.peers.setAddress(n2, address)
   const ask = (text = 'x'): Promise<string> => caller.peers.call(n2, 'echo', [Buffer.from(text)]).then(String)
   return { caller, called, ask, address, port: hostAndPort(address).port }

@@ -6,12 +6,16 @@
  *  negotiating → over          they don't, time is up, or it is gone                      [#end]
  *  serving     → over          it is gone and the vDisk has nothing more of it            (nbd-session.ts)
  */
-import type { Platform, Socket, Timer } from '../../../platform/platform.ts'
+import { assert } from '../../../base/assert.ts'
+import { messageOf } from '../../../base/errors.ts'
+import { TlsFailure } from '../../../platform/platform.ts'
+import type { Platform, Proof, Socket, Timer, TlsSide } from '../../../platform/platform.ts'
 import type { Exports } from '../../io/io.ts'
 import { IncomingBytes } from './incoming-bytes.ts'
 import { Disconnected, negotiate, type HandshakeLink, type Negotiated } from './nbd-handshake.ts'
 import type { NbdLimits } from './nbd-limits.ts'
 import { NbdSession, type Admission, type NbdCounters } from './nbd-session.ts'
+import type { Terms } from './nbd-terms.ts'
 import type { ReplySlabs } from './reply-slabs.ts'
 
 /** What a client that was made to wait for us has to finish negotiating, where its own time is already up. */
@@ -21,6 +25,9 @@ export interface NbdConnectionParts {
   readonly platform: Platform
   readonly socket: Socket
   readonly exports: Exports
+  readonly terms: Terms
+  /** Where the terms' mode has TLS. */
+  readonly tls: (() => TlsSide) | undefined
   readonly admission: Admission | undefined
   readonly slabs: ReplySlabs
   readonly limits: NbdLimits
@@ -32,7 +39,9 @@ export interface NbdConnectionParts {
 
 export class NbdConnection implements HandshakeLink {
   readonly #parts: NbdConnectionParts
-  readonly #socket: Socket
+  #socket: Socket
+  /** Once TLS is spoken: whose connection it is, as far as the client had to prove that. */
+  #secure: { readonly proof: Proof | undefined } | undefined
   readonly #input = new IncomingBytes()
   #session: NbdSession | undefined
   #timer: Timer
@@ -49,13 +58,17 @@ export class NbdConnection implements HandshakeLink {
     this.#parts = parts
     this.#socket = parts.socket
     this.#timer = parts.platform.clock.after(parts.limits.handshakeMs, () => this.#timeIsUp())
+    this.#listen()
+    void this.#run()
+  }
+
+  #listen(): void {
     this.#socket.onData = (piece) => this.#receive(piece)
     // What negotiation reads is short.
     this.#socket.room = () => (this.#session === undefined ? undefined : this.#input.room())
     this.#socket.onFilled = (bytes) => this.#session?.filled(bytes)
     this.#socket.onDrain = () => this.#drained?.()
     this.#socket.onClose = () => this.#closed()
-    void this.#run()
   }
 
   /** No more requests; ends when what is under way is answered. */
@@ -68,7 +81,7 @@ export class NbdConnection implements HandshakeLink {
   async #run(): Promise<void> {
     let negotiated: Negotiated | undefined
     try {
-      negotiated = await negotiate(this, this.#parts.exports)
+      negotiated = await negotiate(this, this.#parts.exports, this.#parts.terms)
     } catch (error) {
       if (!(error instanceof Disconnected)) throw error
     }
@@ -79,7 +92,7 @@ export class NbdConnection implements HandshakeLink {
       return
     }
     negotiated?.vdisk.close()
-    this.#socket.end()
+    if (!this.#gone) this.#socket.end()
     this.#parts.over()
   }
 
@@ -87,7 +100,10 @@ export class NbdConnection implements HandshakeLink {
     const { platform, admission, slabs, limits, counters, over } = this.#parts
     const { name, session } = negotiated
     const log = platform.log.with({ vdisk: name, client: this.#socket.remoteAddress })
-    log.info('NBD client connected', session && { session: `${session.client}.${session.number}` })
+    log.info('NBD client connected', {
+      ...(session && { session: `${session.client}.${session.number}` }),
+      ...(this.#secure && { tls: this.#secure.proof?.text ?? 'anybody' }),
+    })
     this.#session = new NbdSession({
       socket: this.#socket,
       input: this.#input,
@@ -136,6 +152,29 @@ export class NbdConnection implements HandshakeLink {
     const client = this.#socket.remoteAddress
     this.#parts.platform.log.info('An NBD client took too long to choose an export', { client })
     this.#socket.destroy()
+  }
+
+  get holdsMore(): boolean {
+    return !this.#input.atEndOfPiece
+  }
+
+  async secure(): Promise<void> {
+    const { tls, platform } = this.#parts
+    assert(tls !== undefined, 'TLS where there is none')
+    const client = this.#socket.remoteAddress
+    const socket = await tls()
+      .accept(this.#socket)
+      .catch((error: unknown) => {
+        if (!(error instanceof TlsFailure)) throw error
+        this.#gone = true
+        platform.log.warn('An NBD client was refused', { client, reason: messageOf(error) })
+        throw new Disconnected()
+      })
+    this.#socket = socket
+    this.#secure = socket
+    this.#paused = false
+    this.#listen()
+    if (this.#leaving) socket.destroy()
   }
 
   async take(count: number): Promise<Buffer> {

@@ -5,6 +5,10 @@
  * GO and EXPORT_NAME that succeed end it in transmission, ABORT ends it with the connection. An option that we don't
  * know, or not in this form, is refused by name and harms nothing; EXPORT_NAME has no room for a refusal, so there the
  * connection is closed, as it is on wrong magic and on data beyond all measure.
+ *
+ *   plain → secure   STARTTLS, which is refused once it is. What was agreed on before is forgotten: anybody may have sent it    [#startTls]
+ *
+ * In plain the terms (nbd-terms.ts) say what may be asked, and which exports may be had.
  */
 import { NdfsError } from '../../../base/errors.ts'
 import { formatSize, pageBytes } from '../../../base/units.ts'
@@ -31,14 +35,19 @@ import {
   transmissionFlag,
   type OptionError,
 } from './nbd-protocol.ts'
+import type { Terms } from './nbd-terms.ts'
 import type { Agreement } from './refusal.ts'
 
-/** The connection as negotiation sees it. All three reject with `Disconnected` once it is gone. */
+/** The connection as negotiation sees it. All that wait reject with `Disconnected` once it is gone. */
 export interface HandshakeLink {
+  /** The client has sent more than was taken. */
+  readonly holdsMore: boolean
   take(count: number): Promise<Buffer>
   skip(count: number): Promise<void>
   /** Resolves when the client may be sent more. */
   send(...buffers: Buffer[]): Promise<void>
+  /** Once all that was sent has left: TLS from here on, for both directions. */
+  secure(): Promise<void>
   /** The time until this settles is ours, not the client's. */
   ours<T>(work: Promise<T>): Promise<T>
 }
@@ -91,24 +100,31 @@ export function contextsOf(queries: readonly string[], listing: boolean): string
 }
 
 /** `undefined`: the client said goodbye, or what it sent can't be understood; close. */
-export async function negotiate(link: HandshakeLink, exports: Exports): Promise<Negotiated | undefined> {
+export async function negotiate(
+  link: HandshakeLink,
+  exports: Exports,
+  terms: Terms,
+): Promise<Negotiated | undefined> {
   await link.send(encodeGreeting())
   const flags = (await link.take(clientFlagsBytes)).readUInt32BE(0)
   if ((flags & ~(clientFlag.fixedNewstyle | clientFlag.noZeroes)) !== 0) return undefined
-  return new Negotiation(link, exports, flags).run()
+  return new Negotiation(link, exports, terms, flags).run()
 }
 
 class Negotiation {
   readonly #link: HandshakeLink
   readonly #exports: Exports
+  readonly #terms: Terms
   readonly #clientFlags: number
+  #secure = false
   #structured = false
   /** The export, by the bytes of its name, for which the client chose the context. */
   #contextFor: Buffer | undefined
 
-  constructor(link: HandshakeLink, exports: Exports, clientFlags: number) {
+  constructor(link: HandshakeLink, exports: Exports, terms: Terms, clientFlags: number) {
     this.#link = link
     this.#exports = exports
+    this.#terms = terms
     this.#clientFlags = clientFlags
   }
 
@@ -124,12 +140,25 @@ class Negotiation {
         await this.#link.skip(length)
         await this.#refuse(
           code,
-          'tooBig',
+          this.#isBarred && code !== option.startTls ? 'tlsRequired' : 'tooBig',
           `An option has at most ${optionBytesMax} bytes: this has ${length}`,
         )
         continue
       }
       const data = await this.#link.take(length)
+      if (code === option.startTls) {
+        if (!(await this.#startTls(data))) return undefined
+        continue
+      }
+      if (this.#isBarred && code !== option.abort) {
+        if (code === option.exportName) return undefined
+        await this.#refuse(
+          code,
+          'tlsRequired',
+          'Only TLS is spoken with clients of your network: begin with STARTTLS',
+        )
+        continue
+      }
       if (code === option.exportName) return this.#exportName(data)
       if (code === option.abort) {
         await this.#reply(code, optionReply.ack)
@@ -138,6 +167,52 @@ class Negotiation {
       const negotiated = await this.#answer(code, data)
       if (negotiated) return negotiated
     }
+  }
+
+  /** Nothing may be asked before TLS. */
+  get #isBarred(): boolean {
+    return this.#terms.mode === 'forced' && !this.#secure
+  }
+
+  /** False: the connection is to be closed. */
+  async #startTls(data: Buffer): Promise<boolean> {
+    const code = option.startTls
+    if (this.#secure) await this.#refuse(code, 'invalid', 'TLS is spoken already')
+    else if (this.#terms.mode === 'none')
+      await this.#refuse(code, 'unsupported', 'This server speaks no TLS: use a network that is trusted')
+    else if (data.length > 0) await this.#refuse(code, 'invalid', 'To begin TLS takes no data')
+    else {
+      // Sent in plain, and to be read after TLS began: anybody may have put it there, for us to take it for the client's.
+      if (this.#link.holdsMore) return false
+      await this.#reply(code, optionReply.ack)
+      await this.#link.secure()
+      this.#secure = true
+      this.#structured = false
+      this.#contextFor = undefined
+    }
+    return true
+  }
+
+  #mayHave(name: string): boolean {
+    return this.#secure || this.#terms.allows(name)
+  }
+
+  /** As asked for: the empty name is that of the default export, or of none, which is said then. */
+  #isOpenTo(asked: string): boolean {
+    const name = asked === '' ? this.#exports.defaultName : asked
+    return name === undefined || this.#mayHave(name)
+  }
+
+  /** Whether there is such an export is not told. */
+  #refuseInPlain(code: number, name: string): Promise<void> {
+    const open = `allow its network: \`ndfs container set ${name.split('/')[0]} --nbd-allow NETWORK\``
+    return this.#terms.mode === 'none'
+      ? this.#refuse(code, 'policy', `Cannot open ${name} from here, and no TLS is spoken here: ${open}`)
+      : this.#refuse(
+          code,
+          'tlsRequired',
+          `Cannot open ${name} from here without TLS: begin with STARTTLS, or ${open}`,
+        )
   }
 
   async #answer(code: number, data: Buffer): Promise<Negotiated | undefined> {
@@ -159,9 +234,6 @@ class Negotiation {
       case option.setMetaContext:
         await this.#metaContext(code, data)
         return undefined
-      case option.startTls:
-        await this.#refuse(code, 'unsupported', 'This server speaks no TLS: use a network that is trusted')
-        return undefined
       default:
         await this.#refuse(code, 'unsupported', `There is no option ${code} here`)
         return undefined
@@ -176,11 +248,13 @@ class Negotiation {
     } catch (error) {
       return this.#refuseBy(option.list, error)
     }
-    const replies = names.map((name) => {
-      const bytes = Buffer.from(name)
-      const counted = Buffer.concat([numbers([4, bytes.length]), bytes])
-      return encodeOptionReply(option.list, optionReply.server, counted)
-    })
+    const replies = names
+      .filter((name) => this.#mayHave(name))
+      .map((name) => {
+        const bytes = Buffer.from(name)
+        const counted = Buffer.concat([numbers([4, bytes.length]), bytes])
+        return encodeOptionReply(option.list, optionReply.server, counted)
+      })
     await this.#link.send(Buffer.concat(replies))
     await this.#reply(option.list, optionReply.ack)
   }
@@ -193,6 +267,10 @@ class Negotiation {
       return undefined
     }
     const entering = code === option.go
+    if (!this.#isOpenTo(asked.name)) {
+      await this.#refuseInPlain(code, asked.name)
+      return undefined
+    }
     let vdisk: OpenVDisk
     try {
       // A session is taken up by who enters, not by who asks: it ends the client's older ones.
@@ -225,7 +303,7 @@ class Negotiation {
 
   async #exportName(data: Buffer): Promise<Negotiated | undefined> {
     const asked = parseExportName(data)
-    if (!asked) return undefined
+    if (!asked || !this.#isOpenTo(asked.name)) return undefined
     let vdisk: OpenVDisk
     try {
       vdisk = await this.#open(asked.name, asked.session)
@@ -257,7 +335,7 @@ class Negotiation {
   async #open(asked: string, session: ClientSession | undefined): Promise<OpenVDisk> {
     const name = asked === '' ? (this.#exports.defaultName ?? '') : asked
     if (name !== '') return this.#link.ours(this.#exports.open(name, session))
-    const names = await this.#link.ours(this.#exports.list())
+    const names = (await this.#link.ours(this.#exports.list())).filter((one) => this.#mayHave(one))
     const some = names.slice(0, namesTold).join(', ')
     const rest = names.length > namesTold ? ` and ${names.length - namesTold} more` : ''
     const choice = names.length > 0 ? `ask for one of ${some}${rest}` : 'there is no vDisk yet'

@@ -117,11 +117,13 @@ export const optionReply = {
   unsupported: firstError + 1,
   policy: firstError + 2,
   invalid: firstError + 3,
+  tlsRequired: firstError + 5,
   unknown: firstError + 6,
   shutdown: firstError + 7,
   tooBig: firstError + 9,
 } as const
-export type OptionError = 'unsupported' | 'policy' | 'invalid' | 'unknown' | 'shutdown' | 'tooBig'
+export type OptionError =
+  'unsupported' | 'policy' | 'invalid' | 'tlsRequired' | 'unknown' | 'shutdown' | 'tooBig'
 
 export const info = { export: 0, name: 1, description: 2, blockSize: 3 } as const
 

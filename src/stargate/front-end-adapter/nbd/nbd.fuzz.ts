@@ -17,7 +17,7 @@ import {
   FuzzSocket,
   type FuzzClock,
 } from '../../../platform/fuzz-platform-for-tests.ts'
-import type { Socket } from '../../../platform/platform.ts'
+import { TlsFailure, type Socket, type TlsSide } from '../../../platform/platform.ts'
 import { MemoryExports } from './memory-exports.ts'
 import { encodeOption, encodeRequestHeader, numbers, option } from './nbd-protocol.ts'
 import { createNbdServer, type NbdServer, type NbdStatistics } from './nbd.ts'
@@ -91,7 +91,7 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
       else waiting.splice(roll(waiting.length + 1), 0, answer)
     })
   }
-  const socket = new FuzzSocket(roll)
+  const socket = new FuzzSocket(roll, roll(8) ? 'unix:' : '10.0.0.1:9')
   run.connect(socket)
 
   const parts: Buffer[] = [numbers([4, roll(20) ? 3 : roll(5)])]
@@ -138,13 +138,22 @@ async function oneConnection(run: Run, roll: Roll): Promise<number> {
   return options + requests
 }
 
+/** Where the client asks for TLS it has none. */
+const noTls: TlsSide = {
+  accept: (socket) => {
+    socket.destroy()
+    return Promise.reject(new TlsFailure('it does not speak TLS'))
+  },
+  connect: () => Promise.reject(new TlsFailure('nobody is called')),
+}
+
 /** Runs at least `inputs`; throws at the first that breaks something. Tells what the server did. */
 export async function fuzz(inputs: number, seed: number): Promise<NbdStatistics> {
   const roll = dice(seed)
   const { platform, clock, connect } = fuzzPlatform()
   const exports = new MemoryExports({ 'fuzz/a': sizeBytes })
   const limits = { requestsMax: 4, connectionBytesMax: 2 ** 20, bytesMax: 2 ** 20, ownBytes: 2 ** 16 }
-  const server = createNbdServer({ platform, exports, limits })
+  const server = createNbdServer({ platform, exports, limits, tls: () => noTls })
   await server.listen('fuzz')
   const run = { exports, server, clock, connect }
   for (let done = 0; done < inputs;) done += 1 + (await oneConnection(run, roll))

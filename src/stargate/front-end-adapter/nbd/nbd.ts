@@ -9,22 +9,25 @@
  *     stops in the middle of a request, holds up only itself.
  *  4. A client that goes in mid-flight: its requests that the vDisk has are finished, the others dropped; then the
  *     vDisk is closed.
+ *  5. Clients of other machines speak TLS, with a certificate or a shared key where the node asks for one; or the container allows their
+ *     network to come in plain (nbd-terms.ts).
  *
  * Asked of the caller: `exports` that rejects with NdfsErrors. Export names are `container/vdisk`, or
  * `container/vdisk#client.number` from clients that may repeat requests elsewhere (io.ts, ClientSession).
  *
- * Not here: who owns a vDisk and where its bytes are (behind `exports`); encryption and passwords (use a trusted network
- * or a Unix socket).
+ * Not here: who owns a vDisk and where its bytes are (behind `exports`).
  */
 import { assert } from '../../../base/assert.ts'
-import type { Address, Listener, Platform, Socket } from '../../../platform/platform.ts'
+import type { Address, Listener, Platform, Socket, TlsSide } from '../../../platform/platform.ts'
 import type { Exports } from '../../io/io.ts'
 import { NbdConnection } from './nbd-connection.ts'
 import { nbdLimits, type NbdLimits } from './nbd-limits.ts'
 import type { Admission, NbdCounters } from './nbd-session.ts'
+import { termsOf, type PlainClients } from './nbd-terms.ts'
 import { ReplySlabs } from './reply-slabs.ts'
 
 export type { NbdLimits } from './nbd-limits.ts'
+export type { PlainClients } from './nbd-terms.ts'
 
 export interface NbdServer {
   /** Resolves when it listens, to the address with the port that was picked. May be called for several addresses. */
@@ -40,7 +43,7 @@ export interface NbdStatistics extends Readonly<NbdCounters> {
   readonly connections: number
   /** Of them, those that have not chosen an export yet. */
   readonly negotiating: number
-  /** Connections that were turned away at a bound. */
+  /** Connections that were turned away, at a bound or as such clients may not come. */
   readonly turnedAway: number
   /** Bytes of payloads under way and of replies not yet taken. */
   readonly heldBytes: number
@@ -51,6 +54,10 @@ export interface NbdServerParts {
   readonly exports: Exports
   /** Reads, writes, zeroes and trims ask it before they go to the vDisk. */
   readonly admission?: Admission
+  /** Whom operators let in without TLS from other machines; left out: nobody. */
+  readonly plain?: PlainClients
+  /** What the server proves itself by, as it is now; left out: it speaks no TLS. */
+  readonly tls?: () => TlsSide
   readonly limits?: Partial<NbdLimits>
 }
 
@@ -115,26 +122,30 @@ class Server implements NbdServer {
   }
 
   #accept(socket: Socket): void {
-    const { platform, exports, admission } = this.#parts
+    const { platform, exports, admission, plain, tls } = this.#parts
     const limits = this.#limits
     const full = this.#connections.size >= limits.connectionsMax || this.#negotiating >= limits.handshakesMax
+    const client = socket.remoteAddress
     if (this.#closing || full) {
-      this.#turnedAway += 1
-      platform.log.warn('An NBD connection was turned away as there are too many', {
-        client: socket.remoteAddress,
-        connections: this.#connections.size,
-        negotiating: this.#negotiating,
-      })
-      socket.onData = () => {}
-      socket.onClose = () => {}
-      socket.destroy()
-      return
+      const [connections, negotiating] = [this.#connections.size, this.#negotiating]
+      const facts = { client, connections, negotiating }
+      return this.#turnAway(socket, 'An NBD connection was turned away as there are too many', facts)
     }
+    const terms = termsOf(client, tls !== undefined, plain)
+    if (terms === undefined)
+      return this.#turnAway(
+        socket,
+        'An NBD client was refused: no TLS is spoken here, and no container allows its network. Give the node a certificate (nbdTls), or ' +
+          'allow the network: `ndfs container set NAME --nbd-allow NETWORK`',
+        { client },
+      )
     this.#negotiating += 1
     const connection: NbdConnection = new NbdConnection({
       platform,
       socket,
       exports,
+      terms,
+      tls,
       admission,
       slabs: this.#slabs,
       limits,
@@ -148,5 +159,13 @@ class Server implements NbdServer {
       },
     })
     this.#connections.add(connection)
+  }
+
+  #turnAway(socket: Socket, reason: string, facts: object): void {
+    this.#turnedAway += 1
+    this.#parts.platform.log.warn(reason, facts)
+    socket.onData = () => {}
+    socket.onClose = () => {}
+    socket.destroy()
   }
 }
