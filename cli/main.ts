@@ -7,6 +7,7 @@ import { version } from '../src/base/version.ts'
 import { NoNodeReachable } from '../src/local/api-client.ts'
 import type { Program } from '../src/local/local.ts'
 import { saysRemoved } from '../src/local/removed-node.ts'
+import { addCertificateCommands } from './certificate-commands.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
@@ -35,6 +36,7 @@ export function ndfsCommand(program: Program): Command {
 }
 
 export async function main(program: Program): Promise<void> {
+  addCertificateCommands(ndfs)
   try {
     await ndfsCommand(program).parseAsync()
   } catch (error) {
