@@ -15,7 +15,7 @@ import type {
 import { addDiskAddCommand, addNodeAddCommand } from './add-commands.ts'
 import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskArgument } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
-import { exportChangeOf, type ExportOptions, withExportOptions } from './export-options.ts'
+import { containerChangeOf, type ExportOptions, withExportOptions } from './export-options.ts'
 import { addDrainCommand, addMaintenanceCommand, addRemoveCommand } from './leaving-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
@@ -76,12 +76,7 @@ function addContainerCommands(container: Command): void {
   withExportOptions(leaf(container, 'create <name>', 'makes a container'))
     .option('--copies <n>', 'on how many nodes each byte is kept', countArgument(1, 3))
     .action(async (name: string, { copies, ...options }: Common & ExportOptions & { copies?: number }) => {
-      const nfs = exportChangeOf(options)
-      const body = {
-        name,
-        ...(copies === undefined ? {} : { copies }),
-        ...(nfs === undefined ? {} : { nfs }),
-      }
+      const body = { name, ...(copies === undefined ? {} : { copies }), ...containerChangeOf(options) }
       const made = await (await clientFor(options)).change<ContainerInfo>('POST', '/api/v1/containers', body)
       consoleOutput(options.json).result(made, `Made the container ${made.name}, with ${made.copies} copies.`)
     })
@@ -96,11 +91,12 @@ function addContainerCommands(container: Command): void {
   const set = withExportOptions(
     leaf(container, 'set <name>', 'changes settings of a container, at once'),
   ).action(async (name: string, options: Common & ExportOptions) => {
-    const nfs = exportChangeOf(options)
-    if (nfs === undefined) set.error('error: name what is to change, such as --nfs-allow', { exitCode: 2 })
+    const change = containerChangeOf(options)
+    if (Object.keys(change).length === 0)
+      set.error('error: name what is to change, such as --nfs-allow', { exitCode: 2 })
     const changed = await (
       await clientFor(options)
-    ).change<ContainerInfo>('PATCH', containerPath(name), { nfs })
+    ).change<ContainerInfo>('PATCH', containerPath(name), change)
     consoleOutput(options.json).result(changed, containerFacts(changed))
   })
   leaf(container, 'delete <name>', 'deletes a container')

@@ -1,9 +1,10 @@
-/** Who may use a container by NFS, on the command line. */
+/** Who may use a container by NFS and NBD, on the command line. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { ExportChange } from '../src/management/management.ts'
+import type { ContainerChange, ExportChange } from '../src/management/management.ts'
 import { countArgument } from './arguments.ts'
 
 export interface ExportOptions {
+  readonly nbdAllow?: readonly string[]
   readonly nfsAllow?: readonly string[]
   readonly nfsReadOnly?: boolean
   readonly nfsSquash?: 'none' | 'root' | 'all'
@@ -28,6 +29,12 @@ const idArgument = countArgument(0, 2 ** 32 - 2)
 export const withExportOptions = (command: Command): Command =>
   command
     .option(
+      '--nbd-allow <network>',
+      'whose hosts may have its vDisks by NBD without TLS, such as 10.0.0.0/8 or fd00::/8, each time one more; all others may not. none: ' +
+        'nobody, as usual; this machine always may',
+      allowArgument,
+    )
+    .option(
       '--nfs-allow <network>',
       'who may use it by NFS, such as 10.0.0.0/8 or fd00::/8, each time one more; all others may not. none: nobody; default: this machine',
       allowArgument,
@@ -42,8 +49,18 @@ export const withExportOptions = (command: Command): Command =>
     .option('--nfs-privileged-ports', "only ports below 1024 may call: a machine's root")
     .option('--no-nfs-privileged-ports', 'any port may call')
 
+/** What of it was named. */
+export function containerChangeOf(options: ExportOptions): ContainerChange {
+  const nfs = exportChangeOf(options)
+  const { nbdAllow } = options
+  return {
+    ...(nfs === undefined ? {} : { nfs }),
+    ...(nbdAllow === undefined ? {} : { nbd: { networks: networksOf(nbdAllow) ?? [] } }),
+  }
+}
+
 /** undefined where nothing of it was named. */
-export function exportChangeOf(options: ExportOptions): ExportChange | undefined {
+function exportChangeOf(options: ExportOptions): ExportChange | undefined {
   const { nfsAllow, nfsReadOnly, nfsSquash, nfsAnonymousUid, nfsAnonymousGid, nfsPrivilegedPorts } = options
   const change: ExportChange = {
     ...(nfsAllow === undefined ? {} : { networks: networksOf(nfsAllow) }),

@@ -32,11 +32,11 @@ export function ndfsCommand(program: Program): Command {
   addCheckCommand(ndfs)
   addScrubCommands(ndfs)
   addConfigCommands(ndfs)
+  addCertificateCommands(ndfs)
   return ndfs
 }
 
 export async function main(program: Program): Promise<void> {
-  addCertificateCommands(ndfs)
   try {
     await ndfsCommand(program).parseAsync()
   } catch (error) {

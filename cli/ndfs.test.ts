@@ -90,6 +90,14 @@ test('ndfs sets who may use a container by NFS, and takes it back', async () => 
   const usual = (await withApi('container set shared --nfs-allow default --nfs-squash none')).out
   assert.match(usual, /^nfs clients {2}127\.0\.0\.0\/8 ::1\/128$/m)
   assert.match(usual, /^nfs users {4}as they say$/m)
+  assert.match(usual, /^nbd clients {2}this machine, by TLS$/m)
+  const open = (await withApi('container set shared --nbd-allow 10.0.0.0/8 --nbd-allow fd00::/8')).out
+  assert.match(open, /^nbd clients {2}this machine, by TLS, 10\.0\.0\.0\/8, fd00::\/8$/m)
+  assert.match(open, /^nfs clients {2}127\.0\.0\.0\/8 ::1\/128$/m)
+  assert.match(
+    (await withApi('container set shared --nbd-allow none')).out,
+    /^nbd clients {2}this machine, by TLS$/m,
+  )
   assert.equal((await withApi('container delete shared')).code, 0)
 })
 

@@ -66,13 +66,22 @@ function usersOf({ squash, anonymousUid, anonymousGid }: ExportRulesInfo): strin
   }[squash]
 }
 
-export const containerFacts = ({ name, copies, vdisks, sizeBytes, createdAt, nfs }: ContainerInfo): string =>
+export const containerFacts = ({
+  name,
+  copies,
+  vdisks,
+  sizeBytes,
+  createdAt,
+  nfs,
+  nbd,
+}: ContainerInfo): string =>
   facts([
     ['container', name],
     ['copies', copies],
     ['vdisks', vdisks],
     ['size', size(sizeBytes)],
     ['created', when(createdAt)],
+    ['nbd clients', ['this machine', 'by TLS', ...nbd.networks].join(', ')],
     ['nfs clients', clientsOf(nfs)],
     ['nfs ports', nfs.privilegedPorts ? 'below 1024' : 'any'],
     ['nfs access', nfs.readOnly ? 'read-only' : 'read and write'],
@@ -132,6 +141,7 @@ export const nodeFacts = ({
   portMapper,
   cache,
   vdisks,
+  certificates,
   startedAt,
 }: NodeInfo): string =>
   facts([
@@ -144,6 +154,8 @@ export const nodeFacts = ({
     ['peer', addresses.peer],
     ['nbd', addresses.nbd.address],
     ['nbd socket', addresses.nbd.socket],
+    ['certificate for peers', certificates?.peers && `until ${when(certificates.peers.expiresAt)}`],
+    ['certificate for nbd', certificates?.nbd && `until ${when(certificates.nbd.expiresAt)}`],
     ['nfs', addresses.nfs],
     ['port mapper', portMapper && [portMapper.by, portMapper.reason].filter(Boolean).join(': ')],
     ['cache', cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : undefined],

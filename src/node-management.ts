@@ -5,7 +5,14 @@
 import { decodeControl, encodeControl } from './base/control.ts'
 import { hasCode, messageOf, NdfsError } from './base/errors.ts'
 import type { NodeId, VDiskId } from './base/ids.ts'
+import { Networks } from './base/networks.ts'
 import { formatSize } from './base/units.ts'
+import {
+  type CertificateEnds,
+  certificateProblems,
+  certificateSamples,
+  certificatesOf,
+} from './certificate-status.ts'
 import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
 import type { ClusterChecks } from './cluster-check.ts'
 import type { ClusterSurvey } from './cluster-survey.ts'
@@ -103,6 +110,7 @@ export interface NodeManagementOptions {
   readonly scrub: NodeScrub
   /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
   readonly vDisksToLookAt: () => number
+  readonly certificates: () => CertificateEnds
 }
 
 /** What a node tells another of itself. */
@@ -112,6 +120,7 @@ interface NodeAnswer {
   readonly undrainedBytes: number
   readonly repair: RepairTold
   readonly scrub?: Omit<ScrubNode, 'node'>
+  readonly certificates: CertificateEnds
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
@@ -187,12 +196,13 @@ export class NodeManagement implements ManagementTarget {
     return containerInfo(name, value, await this.listVDisks())
   }
 
-  async createContainer({ name, copies, nfs }: NewContainer): Promise<ContainerInfo> {
+  async createContainer({ name, copies, nfs, nbd }: NewContainer): Promise<ContainerInfo> {
     const { zeus, platform } = this.#options
     const value: ContainerValue = {
       copies: copies ?? 2,
       createdAt: Math.round(platform.clock.wallTime()),
       ...exportPart({}, nfs),
+      ...nbdPart(nbd),
     }
     // Asked now: what is watched may be behind just after a start.
     const { length: nodes } = await zeus.list('node/')
@@ -214,9 +224,10 @@ export class NodeManagement implements ManagementTarget {
   async changeContainer(name: string, change: ContainerChange): Promise<ContainerInfo> {
     for (;;) {
       const { key, value, version } = await this.#containerKey(name)
-      const { nfs, ...rest } = value as ContainerValue
+      const { nfs, nbd, ...rest } = value as ContainerValue
+      const changed = { ...rest, ...exportPart(nfs, change.nfs), ...nbdPart(change.nbd ?? nbd) }
       try {
-        await this.#options.zeus.set(key, { ...rest, ...exportPart(nfs, change.nfs) }, version)
+        await this.#options.zeus.set(key, changed, version)
         return await this.showContainer(name)
       } catch (error) {
         if (!hasCode(error, 'CONFLICT')) throw error
@@ -507,7 +518,14 @@ export class NodeManagement implements ManagementTarget {
       version,
       health: isCritical ? 'critical' : isDegraded ? 'degraded' : 'ok',
       survival,
-      problems: [...problems, ...portMapperProblems],
+      problems: [
+        ...problems,
+        ...portMapperProblems,
+        ...certificateProblems(
+          nodes.map(({ info }) => info),
+          this.#options.platform.clock.wallTime(),
+        ),
+      ],
       nodes: nodes.map(({ info }) => info),
       capacity: { flash: capacity('flash'), hdd: capacity('hdd') },
       containers: containers.length,
@@ -698,6 +716,7 @@ export class NodeManagement implements ManagementTarget {
     return [
       ...samples,
       ...this.#options.scrub.samples(),
+      ...certificateSamples(this.#options.certificates()),
       ...(await survivalSamples(this.#survey, this.#options.view)),
     ]
   }
@@ -715,6 +734,7 @@ export class NodeManagement implements ManagementTarget {
       vdisks: hosted,
       undrainedBytes,
       ...(scrubbed === undefined ? {} : { scrub: scrubbed }),
+      certificates: this.#options.certificates(),
       disks: disks.map((disk) => ({
         id: disk.ref.disk,
         usedBytes: disk.space().usedBytes,
@@ -750,6 +770,7 @@ export class NodeManagement implements ManagementTarget {
             ? {}
             : { cache: { ...answer.cache, limitBytes } }),
           vdisks: answer?.vdisks ?? 0,
+          ...certificatesOf(answer?.certificates ?? {}),
           ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
         }
         return { info, value, setting, answer }
@@ -945,9 +966,17 @@ function exportPart(before: ExportValue | undefined, change: ExportChange = {}):
   return nfs === undefined ? {} : { nfs }
 }
 
+/** REFUSED where a network is none. */
+function nbdPart(
+  { networks }: NonNullable<ContainerValue['nbd']> = { networks: [] },
+): Pick<ContainerValue, 'nbd'> {
+  new Networks(networks)
+  return networks.length === 0 ? {} : { nbd: { networks } }
+}
+
 function containerInfo(
   name: string,
-  { copies, createdAt, nfs }: ContainerValue,
+  { copies, createdAt, nfs, nbd }: ContainerValue,
   vdisks: readonly VDiskInfo[],
 ): ContainerInfo {
   const rules = rulesOf(nfs)
@@ -960,5 +989,6 @@ function containerInfo(
     vdisks: those.length,
     ...(sizes.length === those.length ? { sizeBytes: sizes.reduce((sum, size) => sum + size, 0) } : {}),
     nfs: { ...rules, networks: [...rules.networks] },
+    nbd: { networks: [...(nbd?.networks ?? [])] },
   }
 }

@@ -26,6 +26,8 @@ import { NodeSession } from './node-session.ts'
 import { removedNode, Retirement, whyNotToStart } from './retirement.ts'
 import type { NodeConfig, StoresConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
+import { TlsFiles } from './local/tls-files.ts'
+import { NbdClients } from './nbd-clients.ts'
 import { NodeManagement } from './node-management.ts'
 import { NodeScrub } from './node-scrub.ts'
 import { serveHttpApi } from './management/http-api.ts'
@@ -75,6 +77,8 @@ export interface NodeOptions {
     readonly nfsEverywhere?: Address
     readonly portMapper?: Address
   }
+  /** For peers, and for clients of NBD, on other machines. */
+  readonly tls?: { readonly peers?: Certificate; readonly nbd?: Certificate }
   readonly disks: readonly { readonly id: string; readonly path: string }[]
   readonly cacheBytes: number
   readonly writeWaitMaxMs: number
@@ -86,6 +90,9 @@ export interface NodeOptions {
   /** An operator has removed the node: its process is to end. */
   readonly onRemoved?: () => void
 }
+
+/** As it is now; a new one may take its place at any time. */
+type Certificate = Pick<TlsFiles, 'side' | 'expiresAt'>
 
 /** When background work is done. */
 export interface NodePace extends Pace {
@@ -159,7 +166,10 @@ export async function startNode(options: NodeOptions) {
       { node },
     )
 
-  const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key })
+  const tls = options.tls ?? {}
+  const sideOf = (certificate: Certificate | undefined) =>
+    certificate === undefined ? {} : { tls: () => certificate.side }
+  const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key, ...sideOf(tls.peers) })
   const { zeus, medusa } = await openStores(options.stores, here, peers)
   const view = new ClusterView(zeus)
   const leaving = new LeavingDisks(view.settings)
@@ -382,7 +392,10 @@ export async function startNode(options: NodeOptions) {
     }
   }
 
-  const nbd = createNbdServer({ platform: here, exports: router, admission })
+  const nbd = createNbdServer({
+    ...{ platform: here, exports: router, admission, plain: new NbdClients(view) },
+    ...sideOf(tls.nbd),
+  })
   const shares = new NodeShares({
     ...{ platform: here, key, view, zeus, medusa, router, controller },
     space: (copies) => spaceOf(extents.candidates(), copies),
@@ -444,6 +457,7 @@ export async function startNode(options: NodeOptions) {
     checks,
     scrub,
     vDisksToLookAt: () => curator.vDisksToLookAt,
+    certificates: () => ({ peers: tls.peers?.expiresAt, nbd: tls.nbd?.expiresAt }),
   })
 
   // All that peers may ask for is there before they can.
@@ -613,20 +627,8 @@ export interface RunningNode {
   close(): Promise<void>
 }
 
-/** Whoever asks for encryption is not to run without it. */
-function refuseTls({ node, tls, nbdTls }: NodeConfig): void {
-  const asked = [...(tls === undefined ? [] : ['tls']), ...(nbdTls === undefined ? [] : ['nbdTls'])]
-  if (asked.length > 0)
-    throw new NdfsError(
-      'REFUSED',
-      `Cannot start ${node} with ${asked.join(' and ')}: this ndfs does not encrypt there. Take it out of the configuration`,
-      { node },
-    )
-}
-
 /** A node by its configuration file, with its HTTP API. */
 export async function runNode(config: NodeConfig, platform: Platform): Promise<RunningNode> {
-  refuseTls(config)
   const key = await readClusterKey(platform.files, config.cluster.keyFile)
   const token = (await platform.files.readWhole(config.tokenFile))?.toString().trim()
   if (token === undefined || token === '')
@@ -635,8 +637,13 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
       `Cannot start: ${config.tokenFile} holds no operator token. \`ndfs up\` writes it`,
       {},
     )
+  const tls = {
+    ...(config.tls && { peers: await TlsFiles.open(config.tls, 'peers', platform) }),
+    ...(config.nbdTls && { nbd: await TlsFiles.open(config.nbdTls, 'NBD', platform) }),
+  }
   const node = await startNode({
     platform,
+    tls,
     onRemoved: () => running.onFatal(removedNode(config.node as NodeId)),
     clusterId: config.cluster.id,
     key,
@@ -664,6 +671,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     async close() {
       await api.close()
       await node.close()
+      for (const files of Object.values(tls)) files.close()
     },
   }
   return running

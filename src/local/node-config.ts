@@ -18,6 +18,15 @@ const path = Type.String({ pattern: '^/', description: 'An absolute path.' })
 const bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const cluster = Type.Object({ id: Type.String({ pattern: '^[0-9a-f]{16}$' }), keyFile: path }, closed)
 
+/** Files, PEM: the node's certificate, its key, and the authorities that are trusted. What is put in their place later is used from then on. */
+const certificate = { certFile: path, keyFile: path }
+const tls = Type.Object({ ...certificate, caFile: path }, closed)
+/** `identity:key` by lines, as psktool writes them, in place of a certificate. */
+const nbdTls = Type.Union([
+  Type.Object({ ...certificate, caFile: Type.Optional(path) }, closed),
+  Type.Object({ pskFile: path }, closed),
+])
+
 export const localNodeConfigSchema = Type.Object(
   {
     version: Type.Literal(configVersion),
@@ -45,6 +54,10 @@ export const localNodeConfigSchema = Type.Object(
       closed,
     ),
     nbdSocket: path,
+    /** For peers on other machines; absent: they are trusted with what goes between them. The certificate names the node. */
+    tls: Type.Optional(tls),
+    /** For clients of NBD on other machines. With `caFile` they need a certificate by one of its authorities. */
+    nbdTls: Type.Optional(nbdTls),
     tokenFile: path,
     /** Formatted already: a disk without a superblock is refused, never made anew. */
     disks: Type.Array(
@@ -71,14 +84,6 @@ export type LocalNodeConfig = Static<typeof localNodeConfigSchema>
 /** What a node runs by, whoever wrote it down. */
 export interface NodeConfig extends Omit<LocalNodeConfig, 'version' | 'storeSocket' | 'storeAddress'> {
   readonly stores: StoresConfig
-  /** Between nodes. */
-  readonly tls?: { readonly caFile: string; readonly certFile: string; readonly keyFile: string }
-  readonly nbdTls?: {
-    readonly certFile?: string
-    readonly keyFile?: string
-    readonly caFile?: string
-    readonly pskFile?: string
-  }
 }
 
 /** Where Zeus and Medusa are: in one store, or each on an engine of its own. */
@@ -116,6 +121,8 @@ export const storeConfigSchema = Type.Object(
     socket: path,
     /** Beside the socket. */
     listen: Type.Optional(Type.String()),
+    /** As a node's; the certificate names `store`. */
+    tls: Type.Optional(tls),
     /** Where its copy lies, on another disk; `given`: a person chose it. */
     copy: Type.Optional(Type.Object({ folder: path, given: Type.Boolean() }, closed)),
   },

@@ -20,6 +20,7 @@ import {
 } from './node-config.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
 import { noteRemoved, saysRemoved } from './removed-node.ts'
+import { TlsFiles } from './tls-files.ts'
 import { whenAborted } from './when-aborted.ts'
 
 /** What runs until it is told to stop, or can't go on. */
@@ -60,6 +61,7 @@ export async function runStoreProcess(file: string, platform: Platform, stopped:
   const key = await readClusterKey(platform.files, config.cluster.keyFile)
   await inFolder('store', config.dir, platform, stopped, async (fail) => {
     const { runStore } = await import('./store/store-process.ts')
+    const tls = config.tls && (await TlsFiles.open(config.tls, 'peers', platform))
     const store = await runStore({
       platform,
       dir: config.dir,
@@ -67,6 +69,7 @@ export async function runStoreProcess(file: string, platform: Platform, stopped:
       ...(config.copy === undefined ? {} : { copyFolder: config.copy.folder }),
       socketPath: config.socket,
       ...(config.listen === undefined ? {} : { listen: config.listen }),
+      ...(tls === undefined ? {} : { tls: () => tls.side }),
       clusterId: config.cluster.id,
       key,
     })

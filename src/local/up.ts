@@ -154,6 +154,7 @@ async function configure(
 
   const member = { id: cluster.clusterId, keyFile: layout.key }
   const copy = await placeStoreCopy(cluster, layout, options, files)
+  const storeTls = (await readStoreConfig(files, layout.store.config).catch(absent))?.tls
   const store: StoreConfig = {
     version: configVersion,
     cluster: member,
@@ -161,6 +162,7 @@ async function configure(
     socket: layout.storeSocket,
     ...(storeAddress === undefined ? {} : { listen: storeAddress }),
     ...(copy === undefined ? {} : { copy }),
+    ...(storeTls === undefined ? {} : { tls: storeTls }),
   }
   await replaceJson(files, layout.store.config, store)
   const there = await nodesThere(files, layout, cluster)
@@ -200,6 +202,8 @@ async function configure(
         cacheBytes: options.cacheBytes ?? before?.cacheBytes ?? cacheBytesUsual,
         writeWaitMaxMs: options.writeWaitMaxMs ?? before?.writeWaitMaxMs ?? writeWaitMaxMsUsual,
         ...(before?.oplogShare === undefined ? {} : { oplogShare: before.oplogShare }),
+        ...(before?.tls === undefined ? {} : { tls: before.tls }),
+        ...(before?.nbdTls === undefined ? {} : { nbdTls: before.nbdTls }),
       }
       await replaceJson(files, node.config, config)
       return config

@@ -1,4 +1,4 @@
-/** Who may use a container by NFS, and as whom: as operators set it, and as they are shown it. */
+/** Who may use a container by NFS and NBD, and as whom: as operators set it, and as they are shown it. */
 import Type, { type Static } from 'typebox'
 
 const closed = { additionalProperties: false } as const
@@ -43,3 +43,9 @@ export const exportChangeSchema = Type.Object(
   { ...closed, minProperties: 1, description: 'What is not named stays as it is.' },
 )
 export type ExportChange = Static<typeof exportChangeSchema>
+
+export const nbdRulesSchema = Type.Object(
+  { networks: { ...networks, description: 'Whose hosts may have its vDisks by NBD without TLS.' } },
+  { ...closed, description: 'Who may use it by NBD, beside this machine and those who speak TLS.' },
+)
+export type NbdRulesInfo = Static<typeof nbdRulesSchema>

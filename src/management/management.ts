@@ -11,7 +11,7 @@
  */
 import Type, { type Static } from 'typebox'
 import type { CheckInfo, NewCheck } from './check.ts'
-import { exportChangeSchema, exportRulesSchema } from './export.ts'
+import { exportChangeSchema, exportRulesSchema, nbdRulesSchema } from './export.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
 import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
@@ -51,6 +51,7 @@ export const containerInfoSchema = Type.Object(
       bytes('The sizes of its vDisks, as guests see them; absent while that of one is not known here.'),
     ),
     nfs: exportRulesSchema,
+    nbd: nbdRulesSchema,
   },
   closed,
 )
@@ -82,6 +83,11 @@ export const vDiskInfoSchema = Type.Object(
   closed,
 )
 export type VDiskInfo = Static<typeof vDiskInfoSchema>
+
+const certificateEnd = Type.Object(
+  { expiresAt: Type.Integer({ description: 'Milliseconds since 1970.' }) },
+  closed,
+)
 
 export const nodeInfoSchema = Type.Object(
   {
@@ -116,6 +122,15 @@ export const nodeInfoSchema = Type.Object(
       ),
     ),
     vdisks: Type.Integer({ minimum: 0, description: 'How many vDisks it owns.' }),
+    certificates: Type.Optional(
+      Type.Object(
+        { peers: Type.Optional(certificateEnd), nbd: Type.Optional(certificateEnd) },
+        {
+          ...closed,
+          description: 'What it proves itself by, to peers and to clients of NBD on other machines.',
+        },
+      ),
+    ),
     startedAt: Type.Optional(
       Type.Integer({ description: 'Milliseconds since 1970; absent while it is down.' }),
     ),
@@ -227,12 +242,16 @@ export const newContainerSchema = Type.Object(
     name: name('Small letters, digits, `.`, `_`, `-`; at most 63.'),
     copies: Type.Optional(copies),
     nfs: Type.Optional(exportChangeSchema),
+    nbd: Type.Optional(nbdRulesSchema),
   },
   closed,
 )
 export type NewContainer = Static<typeof newContainerSchema>
 
-export const containerChangeSchema = Type.Object({ nfs: exportChangeSchema }, closed)
+export const containerChangeSchema = Type.Object(
+  { nfs: Type.Optional(exportChangeSchema), nbd: Type.Optional(nbdRulesSchema) },
+  { ...closed, minProperties: 1 },
+)
 export type ContainerChange = Static<typeof containerChangeSchema>
 
 const vDiskSize = Type.Integer({

@@ -122,21 +122,26 @@ export class MemoryTarget implements ManagementTarget {
     return container
   }
 
-  async createContainer({ name, copies = 2, nfs }: NewContainer): Promise<ContainerInfo> {
+  async createContainer({
+    name,
+    copies = 2,
+    nfs,
+    nbd = { networks: [] },
+  }: NewContainer): Promise<ContainerInfo> {
     this.#meet()
     if (this.#containers.has(name))
       throw new NdfsError('ALREADY_EXISTS', `Cannot make the container ${name}: there is one.`, {
         container: name,
       })
     const rules = changedRules(usualRules, nfs)
-    const container = { name, copies, createdAt: 1, vdisks: 0, sizeBytes: 0, nfs: rules }
+    const container = { name, copies, createdAt: 1, vdisks: 0, sizeBytes: 0, nfs: rules, nbd }
     this.#containers.set(name, container)
     return container
   }
 
-  async changeContainer(name: string, { nfs }: ContainerChange): Promise<ContainerInfo> {
+  async changeContainer(name: string, { nfs, nbd }: ContainerChange): Promise<ContainerInfo> {
     const container = await this.showContainer(name)
-    const changed = { ...container, nfs: changedRules(container.nfs, nfs) }
+    const changed = { ...container, nfs: changedRules(container.nfs, nfs), nbd: nbd ?? container.nbd }
     this.#containers.set(name, changed)
     return changed
   }

@@ -25,7 +25,7 @@ function sentenceOf(fault: NodeJS.ErrnoException & { readonly reason?: string })
       return 'its certificate is not made for this side of a connection: a node needs serverAuth and clientAuth'
     case 'UNSPECIFIED':
     case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
-      return 'it shows no certificate'
+      return 'it shows no certificate by an authority that is trusted here'
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
     case 'ERR_SSL_RECORD_TOO_LARGE':

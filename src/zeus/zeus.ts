@@ -107,6 +107,8 @@ export interface ContainerValue {
   readonly deleting?: boolean
   /** Rules of its export by NFS, those that differ from the usual ones (export-rules.ts says what they mean). */
   readonly nfs?: ExportValue
+  /** Networks whose hosts may have its vDisks by NBD without TLS; absent where there is none. */
+  readonly nbd?: { readonly networks: readonly string[] }
 }
 export interface ExportValue {
   readonly networks?: readonly string[]

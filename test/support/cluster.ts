@@ -158,7 +158,10 @@ export class Cluster {
   /** A container and a vDisk in it. Resolves to `container/name`. */
   async createVDisk(size: string, name = 'disk1', container = 'vms'): Promise<string> {
     const { code } = await this.tryNdfs('container', 'show', container)
-    if (code !== 0) await this.ndfs('container', 'create', container)
+    // Whoever reaches a node at an address of its own comes without TLS in tests, unless they are about that.
+    const { namespaces } = this.#options
+    const allow = namespaces === undefined ? [] : ['--nbd-allow', namespaces.network]
+    if (code !== 0) await this.ndfs('container', 'create', container, ...allow)
     await this.ndfs('vdisk', 'create', `${container}/${name}`, '--size', size)
     return `${container}/${name}`
   }

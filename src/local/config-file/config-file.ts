@@ -153,8 +153,21 @@ export function nodeConfigOf(file: string, config: ConfigFile): NodeConfig {
     writeWaitMaxMs: writeWait ?? writeWaitMaxMsUsual,
     stores: storesOf(config),
     ...(tls === undefined ? {} : { tls }),
-    ...(nbdTls === undefined ? {} : { nbdTls }),
+    ...(nbdTls === undefined ? {} : { nbdTls: nbdTlsOf(nbdTls) }),
   }
+}
+
+/** A certificate counts before a list of keys. */
+function nbdTlsOf({
+  certFile,
+  keyFile,
+  caFile,
+  pskFile,
+}: NonNullable<ConfigFile['nbdTls']>): NodeConfig['nbdTls'] {
+  if (certFile !== undefined && keyFile !== undefined)
+    return { certFile, keyFile, ...(caFile === undefined ? {} : { caFile }) }
+  assert(pskFile !== undefined, 'the file was not checked')
+  return { pskFile }
 }
 
 export const tokenFileOf = ({ cluster: { keyFile, tokenFile } }: ConfigFile): string =>

@@ -13,7 +13,7 @@ import { encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { Incarnation, NodeId } from '../../base/ids.ts'
 import { PeerNetwork } from '../../peer/peer-network.ts'
-import type { Address, Files, Platform } from '../../platform/platform.ts'
+import type { Address, Files, Platform, TlsSide } from '../../platform/platform.ts'
 import { StoreServer } from './store-server.ts'
 import { WorkerStoreEngine } from './worker-store-engine.ts'
 
@@ -31,6 +31,8 @@ export interface StoreOptions {
   readonly socketPath: string
   /** Where it listens beside the socket. */
   readonly listen?: Address
+  /** See PeerNetworkOptions. */
+  readonly tls?: () => TlsSide
   readonly clusterId: string
   readonly key: Buffer
 }
@@ -74,7 +76,10 @@ export async function runStore(options: StoreOptions): Promise<RunningStore> {
   // The names of new files are to outlive a power cut as their bytes do.
   await files.syncDirectory(dir)
   const incarnation = chance.bytes(8).toString('hex') as Incarnation
-  const peers = new PeerNetwork({ platform, node: storeNode, incarnation, clusterId, key })
+  const peers = new PeerNetwork({
+    ...{ platform, node: storeNode, incarnation, clusterId, key },
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+  })
   const server = await StoreServer.start(peers, engine, platform)
   peers.handle('store.copy', 'terminal', () => [encodeControl(engine.copyStatus())])
   const close = async () => {
