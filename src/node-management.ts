@@ -47,9 +47,9 @@ import {
   type ScrubNode,
   scrubProblems,
 } from './management/scrub.ts'
-import { metadataCopy } from './metadata-copy.ts'
 import type { NodeScrub } from './node-scrub.ts'
 import { OrderlyChange } from './orderly-change.ts'
+import type { Stores } from './open-stores.ts'
 import type { Peers } from './peer/peer.ts'
 import { Removal } from './removal.ts'
 import type { Platform } from './platform/platform.ts'
@@ -92,6 +92,7 @@ export interface NodeManagementOptions {
   readonly view: ClusterView
   readonly leaving: LeavingDisks
   readonly zeus: Zeus
+  readonly metadataCopy: Stores['copy']
   readonly peers: Peers
   readonly controller: VDiskHost
   readonly router: VDiskRouter
@@ -474,7 +475,7 @@ export class NodeManagement implements ManagementTarget {
       this.#nodes(),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
-      survivalOfCluster(this.#survey, this.#options.zeus, () => metadataCopy(this.#options.peers)),
+      survivalOfCluster(this.#survey, this.#options.zeus, this.#options.metadataCopy),
     ])
     const disks = this.#disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {

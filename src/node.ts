@@ -170,7 +170,7 @@ export async function startNode(options: NodeOptions) {
   const sideOf = (certificate: Certificate | undefined) =>
     certificate === undefined ? {} : { tls: () => certificate.side }
   const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key, ...sideOf(tls.peers) })
-  const { zeus, medusa } = await openStores(options.stores, here, peers)
+  const { zeus, medusa, copy: metadataCopy } = await openStores(options.stores, here, peers)
   const view = new ClusterView(zeus)
   const leaving = new LeavingDisks(view.settings)
 
@@ -441,6 +441,7 @@ export async function startNode(options: NodeOptions) {
     view,
     leaving,
     zeus,
+    metadataCopy,
     peers,
     controller,
     router,

@@ -33,10 +33,11 @@ export const metadataCopySchema = Type.Object(
         Type.Literal('in step'),
         Type.Literal('behind'),
         Type.Literal('broken'),
+        Type.Literal('servers down'),
       ],
       {
         description:
-          '`in step`: it has all that anybody was told; `none`: there is no second disk for it, or the store can not be asked.',
+          '`in step`: it has all that anybody was told; `none`: there is no second disk for it, or the store can not be asked; `servers down`: some of the servers that hold copies of all rows.',
       },
     ),
     folder: Type.Optional(Type.String({ description: 'Where it lies.' })),
@@ -87,7 +88,7 @@ export const survivalSchema = Type.Object(
     }),
     metadata: Type.Union([Type.Literal('one disk'), Type.Literal('two disks')], {
       description:
-        "On how many disks the rows of Zeus and Medusa are: an embedded cluster's store keeps a copy on a second one, where there is one.",
+        "On how many disks the rows of Zeus and Medusa are: an embedded cluster's store keeps a copy on a second one, where there is one; engines on several machines, at least.",
     }),
     metadataCopy: metadataCopySchema,
   },
@@ -132,7 +133,8 @@ export function survivalOf(facts: SurvivalFacts): Survival {
   }
 }
 
-const isCopied = ({ metadataCopy }: SurvivalFacts): boolean => metadataCopy.state === 'in step'
+const isCopied = ({ metadataCopy: { state } }: SurvivalFacts): boolean =>
+  state === 'in step' || state === 'servers down'
 
 /** What is known to be in danger is said before what is unknown; what is unknown before what is well. */
 function levelOf(weakest: CopyLevel | undefined, { unknown, reach }: SurvivalFacts): Survival['level'] {
@@ -216,7 +218,7 @@ function missingOf(survey: CopySurvey, facts: SurvivalFacts): string[] {
         : `a node: while one more is down writes wait where ${copiesMax} copies are asked for`,
     )
   for (const { vdisk, reason } of unknown) missing.push(`knowledge of ${vdisk}: ${reason}`)
-  if (!isCopied(facts)) missing.push(missingCopy(facts.metadataCopy))
+  if (facts.metadataCopy.state !== 'in step') missing.push(missingCopy(facts.metadataCopy))
   return missing
 }
 
@@ -233,6 +235,8 @@ function missingCopy({ state, folder = 'a folder of its own', behindMs = 0, reas
       return `a fresh copy of the metadata: the one in ${folder} is ${seconds} s behind${why}`
     case 'broken':
       return `a copy of the metadata: the one in ${folder} failed ${seconds} s ago and is tried again${why}`
+    case 'servers down':
+      return `servers of the metadata${why}`
     default:
       return state satisfies never
   }
