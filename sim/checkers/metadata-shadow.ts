@@ -143,14 +143,14 @@ export class MetadataShadow {
   #decodeDelta(partitionKey: string, row: Row): [vBlock: string, after: MapRow][] {
     const ids: GroupId[] = []
     const handleOf = (id: GroupId): number => ids.push(id)
-    const delta = new MapDelta({ key: row.key, value: asBuffer(row.value) }, handleOf)
+    const delta = new MapDelta({ key: row.key, value: asBuffer(row.value) })
     return [...delta.indexes].map((index) => {
       const vBlock = vBlockKey(index)
       const block = emptyVBlock()
       this.mapRow(partitionKey, vBlock)?.pages.forEach((group, page) => {
         block.groups[page] = group === undefined ? hole : group === 'bad' ? bad : handleOf(group)
       })
-      delta.applyTo(index, block)
+      delta.applyTo(index, block, handleOf)
       return [vBlock, mapRowOf(block, ids, delta.versionOf(index))]
     })
   }

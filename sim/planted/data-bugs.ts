@@ -302,8 +302,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         vdiskMap,
-        'if (applyDeltas(deltas, index, block, own) !== digest[index]) throw',
-        'if (applyDeltas(deltas, index, emptyVBlock(), own) !== digest[index]) throw',
+        'if (applyDeltas(deltas, index, block, own, placeOf) !== digest[index])',
+        'if (applyDeltas(deltas, index, emptyVBlock(), own, placeOf) !== digest[index])',
       ),
     ],
     scenario: { file: mapTest, tests: 'M18: what few pages' },

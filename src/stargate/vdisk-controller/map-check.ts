@@ -6,8 +6,10 @@
  */
 import { atOnce } from '../../base/at-once.ts'
 import type { GroupId, LayerId, VDiskId } from '../../base/ids.ts'
-import type { Medusa, Row } from '../../medusa/medusa.ts'
+import type { Medusa, PartitionName, Row } from '../../medusa/medusa.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
+import { keyBefore } from './map-delta.ts'
+import { digestKey } from './map-digest.ts'
 import { PartitionRows } from './partition-rows.ts'
 import { mapPartition, partRowKey, vdiskPartition } from './rows.ts'
 import { vBlockKey } from './vdisk-map.ts'
@@ -49,10 +51,31 @@ export async function stillNames(
   group: GroupId,
   { partition, vBlock, page }: NamedGroup,
 ): Promise<boolean> {
-  const { rows } = await medusa.get(mapPartition(vdisk, layer, partition))
-  const read = new PartitionRows(rows)
-  const block = read.vBlock(vBlock)
+  const name = mapPartition(vdisk, layer, partition)
+  const { head } = await readHead(medusa, name)
+  const [row] = (await medusa.get(name, [vBlockKey(vBlock)])).rows
+  let read = head
+  let block = head.vBlockOf(vBlock, row)
+  if (block === undefined) {
+    // It has changed in between, or is damaged.
+    read = new PartitionRows((await medusa.get(name)).rows)
+    block = read.vBlock(vBlock)
+  }
   return block?.groups.some((handle, i) => read.idOf(handle) === group && block.pages[i] === page) === true
+}
+
+/** The digest and the deltas that it needs, of one version. */
+async function readHead(
+  medusa: Medusa,
+  name: PartitionName,
+): Promise<{ readonly version: number; readonly head: PartitionRows }> {
+  const first = await medusa.get(name, [digestKey])
+  const { oldest } = new PartitionRows(first.rows)
+  if (oldest === undefined) return { version: first.static.version, head: new PartitionRows(first.rows) }
+  // The oldest one that is needed is never an older one later.
+  const after = keyBefore(oldest)
+  const seen = await medusa.scan(name, { after, before: headKeysEnd, limit: headsMax })
+  return { version: seen.static.version, head: new PartitionRows(seen.rows) }
 }
 
 interface Part {
@@ -85,10 +108,8 @@ async function readPartition(
 ): Promise<void> {
   const name = mapPartition(vdisk, layer, number)
   const where = `partition ${number} of the map of vDisk ${vdisk}`
-  // The digest and all deltas, of one version.
-  const { static: now, rows: heads } = await medusa.scan(name, { before: headKeysEnd, limit: headsMax })
-  const head = new PartitionRows(heads)
-  if (now.version < least || head.digest === undefined) {
+  const { version, head } = await readHead(medusa, name)
+  if (version < least || head.digest === undefined) {
     seen.damage.push(`${where} is missing or older than its vDisk's row says`)
     return
   }

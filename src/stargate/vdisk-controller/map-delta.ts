@@ -27,10 +27,13 @@ const holePlace = 0xfffe
 const badPlace = 0xffff
 
 export const deltaKeysBegin = 'd'
-/** Behind all deltas, and before `digest`. */
+/** Behind all deltas, and before the digest. */
 export const deltaKeysEnd = 'd:'
-/** By the version that the partition has with it: never used twice. */
+/** By the version that the partition has with it: none is used twice, and who reads begins with the oldest that is needed. */
 export const deltaKey = (version: number): string => `d${String(version).padStart(15, '0')}`
+
+/** Right before it, so that whoever reads behind that reads it first. */
+export const keyBefore = (key: string): string => deltaKey(Number(key.slice(1)) - 1)
 
 /** What a change makes of one vBlock, `index` in its partition. */
 export interface ChangedVBlock {
@@ -124,19 +127,20 @@ export function encodeMapDelta(
   return bytes
 }
 
+/** Of an entry in a delta's own list of them. */
+const indexBytes = 40
+
 /** A delta as it was read, or written. Its runs are decoded when somebody asks for a vBlock. */
 export class MapDelta {
   readonly key: string
   readonly #value: Buffer
-  readonly #handleOf: (id: GroupId) => GroupHandle
   /** Where in the value each vBlock's entry begins, by its index. */
   readonly #entries = new Map<number, number>()
 
   /** Throws DAMAGED_METADATA where the row can't be read. */
-  constructor({ key, value }: Row, handleOf: (id: GroupId) => GroupHandle) {
+  constructor({ key, value }: Row) {
     this.key = key
     this.#value = value
-    this.#handleOf = handleOf
     const groups = value.length < headerBytes ? 0 : value.readUInt16LE(2)
     let at = headerBytes + groups * groupIdBytes
     if (at > value.length || value.readUInt16LE(0) !== deltaVersion) throw this.#unreadable()
@@ -152,6 +156,11 @@ export class MapDelta {
     return this.#value.length
   }
 
+  /** What it takes in memory, about. */
+  get bytesKept(): number {
+    return this.#value.length + indexBytes * this.#entries.size
+  }
+
   /** Of the vBlocks that it names. */
   get indexes(): Iterable<number> {
     return this.#entries.keys()
@@ -164,7 +173,7 @@ export class MapDelta {
   }
 
   /** Makes of the vBlock, of the version before, what the delta made of it. */
-  applyTo(index: number, block: VBlock): void {
+  applyTo(index: number, block: VBlock, handleOf: (id: GroupId) => GroupHandle): void {
     const entry = this.#entries.get(index)
     if (entry === undefined) return
     const value = this.#value
@@ -181,7 +190,7 @@ export class MapDelta {
           ? hole
           : place === badPlace
             ? bad
-            : this.#handleOf(groupIdAt(value, headerBytes + place * groupIdBytes))
+            : handleOf(groupIdAt(value, headerBytes + place * groupIdBytes))
       for (let k = 0; k < count; k++) {
         block.groups[page + k] = group
         block.pages[page + k] = isNowhere ? 0 : first + k
@@ -204,13 +213,19 @@ export class MapDelta {
  * Makes of a vBlock, as its own row had it in version `from` (0: it has none), what the deltas, in their order, made of it since. Returns the version
  * that came of it: another than the digest's is damage.
  */
-export function applyDeltas(deltas: Iterable<MapDelta>, index: number, block: VBlock, from: number): number {
+export function applyDeltas(
+  deltas: Iterable<MapDelta>,
+  index: number,
+  block: VBlock,
+  from: number,
+  handleOf: (id: GroupId) => GroupHandle,
+): number {
   let version = from
   for (const delta of deltas) {
     const made = delta.versionOf(index)
     if (made <= version) continue
     if (made !== version + 1) return version
-    delta.applyTo(index, block)
+    delta.applyTo(index, block, handleOf)
     version = made
   }
   return version

@@ -9,13 +9,16 @@ import type { Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { applyDeltas, deltaKeysBegin, deltaKeysEnd, MapDelta } from './map-delta.ts'
 import { decodeVBlock, emptyVBlock, type VBlock } from './map-row.ts'
-import { digestKey, vBlockKey } from './vdisk-map.ts'
+import { decodeDigest, digestKey } from './map-digest.ts'
+import { vBlockKey } from './vdisk-map.ts'
 
 const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 
 export class PartitionRows {
   /** Versions; undefined where the row is not there. */
   readonly digest: Uint32Array | undefined
+  /** The key of the oldest delta that is needed. */
+  readonly oldest: string | undefined
   readonly #rows = new Map<string, Row>()
   readonly #deltas: MapDelta[] = []
   readonly #handles = new Map<GroupId, GroupHandle>()
@@ -26,12 +29,13 @@ export class PartitionRows {
     for (const row of rows)
       if (row.key > deltaKeysBegin && row.key < deltaKeysEnd) deltas.push(row)
       else this.#rows.set(row.key, row)
-    for (const row of deltas.sort((a, b) => (a.key < b.key ? -1 : 1)))
-      unlessDamaged(() => this.#deltas.push(new MapDelta(row, this.#handleOf)))
     const digest = this.#rows.get(digestKey)
     if (digest === undefined) return
     this.digest = new Uint32Array(vBlocksPerPartition)
-    new Uint8Array(this.digest.buffer).set(digest.value.subarray(0, this.digest.byteLength))
+    this.oldest = decodeDigest(digest.value, this.digest)
+    for (const row of deltas.sort((a, b) => (a.key < b.key ? -1 : 1)))
+      if (this.oldest !== undefined && row.key >= this.oldest)
+        unlessDamaged(() => this.#deltas.push(new MapDelta(row)))
   }
 
   row(index: number): Row | undefined {
@@ -47,7 +51,8 @@ export class PartitionRows {
   vBlockOf(index: number, row: Row | undefined): VBlock | undefined {
     return unlessDamaged(() => {
       const block = row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(4), this.#handleOf)
-      const version = applyDeltas(this.#deltas, index, block, row?.value.readUInt32LE(0) ?? 0)
+      const own = row?.value.readUInt32LE(0) ?? 0
+      const version = applyDeltas(this.#deltas, index, block, own, this.#handleOf)
       return version === this.digest?.[index] ? block : undefined
     })
   }

@@ -476,6 +476,64 @@ test('M18: a row or delta that is lost, any one of them, is damage to what rests
   assert.equal(await story.verify(), 0)
 })
 
+/** Deltas that name vBlocks 0 to 7, of an owner that has nothing in memory; changes are of vBlock 2 alone from then on. */
+async function withDeltas(seed: number): Promise<Story> {
+  const story = await Story.begin(seed)
+  await story.change(8, 120, 1)
+  for (let i = 0; i < 6; i++) await story.change(8, 2)
+  return story
+}
+
+test('M18: a vBlock that is damaged holds up no change of others, and is whole again when its row is', async () => {
+  const story = await withDeltas(11)
+  const value = story.world.table('map').get(partition.key)!.get('v0000')!
+  await story.takeOver()
+  story.world.loseRow(partition, 'v0000')
+  for (let i = 0; i < 40; i++) {
+    const entry = { page: 2 * pagesPerVBlock + 5 * i, group: bad, at: 0 }
+    await story.owner.change(entry)
+    story.pages.set(entry.page, ['bad', 0])
+  }
+  assert.equal(await story.verify(), 1)
+  story.world.putRow(partition, 'v0000', value)
+  assert.equal(await story.verify(), 0)
+  for (let i = 0; i < 40; i++) await story.change(8, 2)
+  assert(keysOf(story.world, 'd').length <= 16)
+  await story.takeOver()
+  assert.equal(await story.verify(), 0)
+})
+
+test('M18: a delta that is unreadable is damage to what rests on it, and to nothing else', async () => {
+  const story = await withDeltas(12)
+  await story.change(1, 3)
+  const key = keysOf(story.world, 'd').sort().at(-1)!
+  await story.takeOver()
+  story.world.loseRow(partition, key)
+  story.world.putRow(partition, key, Buffer.from('this is no delta'))
+  assert.equal(await story.verify(), 1)
+  await story.owner.change({ page: 2 * pagesPerVBlock, group: bad, at: 0 })
+})
+
+test('M18: deltas that were deleted and come back count for nothing, and are not read', async () => {
+  const story = await withDeltas(13)
+  const before = new Map(story.world.table('map').get(partition.key)!)
+  for (let i = 0; i < 60; i++) await story.change(8, 2)
+  const back = [...before.keys()].filter(
+    (key) => key.startsWith('d0') && !story.world.table('map').get(partition.key)!.has(key),
+  )
+  assert(back.length > 2)
+  for (const key of back) story.world.putRow(partition, key, before.get(key)!)
+  await story.takeOver()
+  assert.equal(await story.verify(), 0)
+  for (let i = 0; i < 40; i++) await story.change(8, 2)
+  await story.takeOver()
+  assert.equal(await story.verify(), 0)
+  const rows = [...story.world.table('map').get(partition.key)!].map(([key, value]) => ({ key, value }))
+  const read = new PartitionRows(rows)
+  for (let vBlock = 0; vBlock < 8; vBlock++)
+    story.assertSame(vBlock, read.vBlock(vBlock)!, (handle) => read.idOf(handle))
+})
+
 test('M18: a change that writes deltas writes a fraction of the rows that it changes', async () => {
   const story = await Story.begin(9)
   await story.change(300, 256, 1)

@@ -11,7 +11,7 @@
  *
  * Every change folds its part, so that no more than about `deltasMax` are ever there, and none has to fold them all.
  */
-import { NdfsError } from '../../base/errors.ts'
+import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
 import { KiB, mapPartitionBytes, MiB, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
 import { changeBytesMax, type Row } from '../../medusa/medusa.ts'
@@ -21,20 +21,20 @@ import {
   applyDeltas,
   type ChangedVBlock,
   deltaKey,
-  deltaKeysBegin,
   deltaKeysEnd,
   encodeMapDelta,
+  keyBefore,
   MapDelta,
   runBytesMax,
   runsOf,
 } from './map-delta.ts'
-import { copyOfVBlock, decodeVBlock, emptyVBlock, encodeVBlock, hole, type VBlock } from './map-row.ts'
+import { decodeDigest, digestKey, encodeDigest } from './map-digest.ts'
+import { bad, copyOfVBlock, decodeVBlock, emptyVBlock, encodeVBlock, hole, type VBlock } from './map-row.ts'
 import { mapPartition, partRowKey } from './rows.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
 const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
-export const digestKey = 'digest'
 export const vBlockKey = (vBlock: number): string =>
   `v${String(vBlock % vBlocksPerPartition).padStart(4, '0')}`
 
@@ -66,10 +66,14 @@ interface Partition {
   readonly rows: OwnedPartition
   /** Version of each vBlock, 0 where it never changed. */
   readonly digest: Uint32Array
+  /** The key of the oldest delta that is needed; older ones came back from the dead. Undefined: none is. */
+  oldest: string | undefined
   /** In their order; undefined where they are not in memory. Touched only with `rows.serial` held, but to forget them. */
   deltas: readonly MapDelta[] | undefined
   /** Version of each vBlock's own row, as far as it was read or written by this owner: deltas up to it count for nothing. */
   readonly folded: Uint32Array
+  /** vBlocks that could not be folded: what is left of them stays as it is. */
+  readonly damaged: Set<number>
 }
 
 export class VDiskMap {
@@ -208,17 +212,27 @@ export class VDiskMap {
 
   /** The vBlock as its own row and the deltas upon it say. Throws DAMAGED_METADATA where one is missing or old. */
   #decode(
-    { rows, digest, folded }: Partition,
+    { rows, digest, folded, damaged }: Partition,
     deltas: readonly MapDelta[],
     index: number,
     row: Row | undefined,
   ): VBlock {
-    const handleOf = (id: GroupId): GroupHandle => this.#groups.handleOf(id)
-    const block =
-      row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(rowFrontBytes), handleOf)
+    // Groups that were overwritten since, and freed, are to get no number: they are named here until the vBlock is whole.
+    const ids: GroupId[] = []
+    const placeOf = (id: GroupId): number => ids.push(id)
+    const block = row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(rowFrontBytes), placeOf)
     const own = row?.value.readUInt32LE(0) ?? 0
-    if (applyDeltas(deltas, index, block, own) !== digest[index]) throw this.#damaged(rows, vBlockKey(index))
+    if (applyDeltas(deltas, index, block, own, placeOf) !== digest[index])
+      throw this.#damaged(rows, vBlockKey(index))
+    const handles = new Map<number, GroupHandle>()
+    block.groups.forEach((place, i) => {
+      if (place === hole || place === bad) return
+      let handle = handles.get(place)
+      if (handle === undefined) handles.set(place, (handle = this.#groups.handleOf(ids[place - 1])))
+      block.groups[i] = handle
+    })
     folded[index] = own
+    damaged.delete(index)
     return block
   }
 
@@ -272,19 +286,20 @@ export class VDiskMap {
       const key = deltaKey(partition.rows.version + 1)
       const row = { key, value: encodeMapDelta(small, (handle) => this.#groups.idOf(handle)) }
       put.push(row)
-      deltas.push(new MapDelta(row, (id) => this.#groups.handleOf(id)))
+      deltas.push(new MapDelta(row))
     }
     const folded = partition.folded.slice()
     for (const { key, value } of put)
       if (key.startsWith('v')) folded[Number(key.slice(1))] = value.readUInt32LE(0)
     const [needed, gone] = split(deltas, (delta) => isNeeded(delta, folded))
-    put.push({ key: digestKey, value: Buffer.from(digest.buffer) })
+    put.push({ key: digestKey, value: encodeDigest(digest, needed) })
     await partition.rows.change(
       put,
       gone.map(({ key }) => key),
     )
     partition.digest.set(digest)
     partition.folded.set(folded)
+    partition.oldest = needed[0]?.key
     this.#keepDeltas(partition, needed)
     for (const { vBlock, before, after } of changed) {
       this.#remember(vBlock, after)
@@ -315,7 +330,10 @@ export class VDiskMap {
       deltasMax - deltas.length,
       Math.floor((deltaBytesMax / bytesOf(deltas) - 1) * deltas.length),
     )
-    const named = [...deltas[0].indexes].filter((index) => folded[index] < deltas[0].versionOf(index))
+    const { damaged } = partition
+    const namedBy = (delta: MapDelta): number[] =>
+      [...delta.indexes].filter((index) => folded[index] < delta.versionOf(index) && !damaged.has(index))
+    const named = deltas.map(namedBy).find((indexes) => indexes.length > 0) ?? []
     const first = Math.floor(changing[0] / vBlocksPerPartition) * vBlocksPerPartition
     const count = Math.ceil(named.length / Math.max(1, slots))
     const away: number[] = []
@@ -327,7 +345,12 @@ export class VDiskMap {
     if (away.length > 0) {
       const read = new Map((await rows.read(away.map(vBlockKey))).map((row) => [row.key, row]))
       for (const index of away)
-        blocks.set(index, this.#decode(partition, deltas, index, read.get(vBlockKey(index))))
+        try {
+          blocks.set(index, this.#decode(partition, deltas, index, read.get(vBlockKey(index))))
+        } catch (error) {
+          if (!hasCode(error, 'DAMAGED_METADATA')) throw error
+          damaged.add(index)
+        }
     }
     return blocks
   }
@@ -359,18 +382,32 @@ export class VDiskMap {
         { partition: rows.name.key, version: rows.version, least },
       )
     const digest = new Uint32Array(vBlocksPerPartition)
-    if (digestRow !== undefined) new Uint8Array(digest.buffer).set(digestRow.value)
-    return { rows, digest, deltas: undefined, folded: new Uint32Array(vBlocksPerPartition) }
+    const oldest = digestRow === undefined ? undefined : decodeDigest(digestRow.value, digest)
+    return {
+      rows,
+      digest,
+      oldest,
+      deltas: undefined,
+      folded: new Uint32Array(vBlocksPerPartition),
+      damaged: new Set(),
+    }
   }
 
   /** The partition's deltas, read where they are not in memory. */
   async #deltas(partition: Partition): Promise<readonly MapDelta[]> {
     let { deltas } = partition
     if (deltas === undefined) {
+      if (partition.oldest === undefined) return []
       const read: MapDelta[] = []
-      // A row is a part of the answer that brought it: kept by itself it doesn't keep all of that.
-      for await (const { key, value } of partition.rows.scan(deltaKeysBegin, deltaKeysEnd))
-        read.push(new MapDelta({ key, value: Buffer.from(value) }, (id) => this.#groups.handleOf(id)))
+      for await (const { key, value } of partition.rows.scan(keyBefore(partition.oldest), deltaKeysEnd))
+        try {
+          // A row is a part of the answer that brought it: kept by itself it doesn't keep all of that.
+          read.push(new MapDelta({ key, value: Buffer.from(value) }))
+        } catch (error) {
+          if (!hasCode(error, 'DAMAGED_METADATA')) throw error
+          // What it made is missing then, and is found to be where it is needed.
+          this.#access.platform.log.error(messageOf(error), { partition: partition.rows.name.key })
+        }
       deltas = read
     }
     this.#keepDeltas(partition, deltas)
@@ -383,7 +420,7 @@ export class VDiskMap {
     partition.deltas = deltas
     if (deltas.length === 0) return
     this.#withDeltas.add(partition)
-    this.#deltaBytes += bytesOf(deltas)
+    this.#deltaBytes += keptBytesOf(deltas)
     for (const other of this.#withDeltas) {
       if (this.#deltaBytes <= deltaBytesKeptMax || other === partition) break
       this.#forgetDeltas(other)
@@ -391,7 +428,7 @@ export class VDiskMap {
   }
 
   #forgetDeltas(partition: Partition): void {
-    if (this.#withDeltas.delete(partition)) this.#deltaBytes -= bytesOf(partition.deltas ?? [])
+    if (this.#withDeltas.delete(partition)) this.#deltaBytes -= keptBytesOf(partition.deltas ?? [])
     partition.deltas = undefined
   }
 
@@ -407,6 +444,9 @@ export class VDiskMap {
 }
 
 const bytesOf = (deltas: readonly MapDelta[]): number => deltas.reduce((sum, { bytes }) => sum + bytes, 0)
+
+const keptBytesOf = (deltas: readonly MapDelta[]): number =>
+  deltas.reduce((sum, { bytesKept }) => sum + bytesKept, 0)
 
 /** It says of some vBlock what the vBlock's own row doesn't. */
 function isNeeded(delta: MapDelta, folded: Uint32Array): boolean {
