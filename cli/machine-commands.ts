@@ -37,6 +37,7 @@ interface UpFlags {
   readonly disk?: readonly DiskWish[]
   readonly listen?: readonly ListenWish[]
   readonly storeCopy?: string
+  readonly engines?: string
   readonly detach?: boolean
   readonly detachedChild?: boolean
   readonly json?: boolean
@@ -75,6 +76,10 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
     .option(
       '--store-copy <dir>',
       "where the store's copy is kept: on another disk than --dir (one of the nodes' disks, where one is)",
+    )
+    .option(
+      '--engines <file>',
+      'ZooKeeper and Cassandra that run already, in place of a store of this machine (JSON; docs/operating.md)',
     )
     .option('--detach', 'returns once the cluster serves, and leaves it running')
     .option('--json', 'events as JSON, a line each')
@@ -174,7 +179,7 @@ function restoredText({ from, position, files, kept }: Restored, dir: string): s
 async function runUp(flags: UpFlags, program: Program): Promise<void> {
   const { dir, nodes, blocks, httpPort, nbdPort, nfsPort, cache, writeWait, disk, listen, storeCopy, json } =
     flags
-  const { nfsEverywhere, portmap } = flags
+  const { nfsEverywhere, portmap, engines } = flags
   const output = consoleOutput(json)
   const options: UpOptions = {
     dir,
@@ -190,6 +195,7 @@ async function runUp(flags: UpFlags, program: Program): Promise<void> {
     ...(disk === undefined ? {} : { disks: disk }),
     ...(listen === undefined ? {} : { listen }),
     ...(storeCopy === undefined ? {} : { storeCopy }),
+    ...(engines === undefined ? {} : { engines }),
   }
   const stopped = stopOrder()
   const { beDetachedUp, upDetached } = await import('../src/local/up-detached.ts')

@@ -25,19 +25,25 @@ export type OpenStores = (config: StoresConfig, platform: Platform, peers: Peers
 /** Between attempts to reach an engine. */
 const retryMs = 1000
 
+/** For who needs no metadata. */
+export async function openZeus(config: StoresConfig, platform: Platform, peers: Peers): Promise<Zeus> {
+  if (config.kind === 'engines') return openZooKeeper(config.zookeeper, platform)
+  peers.setAddress(storeNode, config.address)
+  return new StoreZeus(peers, storeNode, platform)
+}
+
 export const openStores: OpenStores = async (config, platform, peers) => {
   switch (config.kind) {
     case 'store':
-      peers.setAddress(storeNode, config.address)
       return {
-        zeus: new StoreZeus(peers, storeNode, platform),
+        zeus: await openZeus(config, platform, peers),
         medusa: new StoreMedusa(peers, storeNode),
         copy: () => metadataCopy(peers),
       }
     case 'engines': {
       const medusa = await openCassandra(config.cassandra, platform)
       return {
-        zeus: await openZooKeeper(config.zookeeper, platform),
+        zeus: await openZeus(config, platform, peers),
         medusa,
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
       }

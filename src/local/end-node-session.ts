@@ -2,11 +2,9 @@
 import type { Incarnation, NodeId } from '../base/ids.ts'
 import { PeerNetwork } from '../peer/peer-network.ts'
 import type { Platform } from '../platform/platform.ts'
-import { StoreZeus } from '../zeus/store-zeus.ts'
 import type { SessionValue } from '../zeus/zeus.ts'
 import type { Layout } from './layout.ts'
-import { readClusterKey, readStoreConfig } from './node-config.ts'
-import { storeNode } from './store/store-process.ts'
+import { nodeConfigOfLocal, readClusterKey, readLocalNodeConfig } from './node-config.ts'
 
 /** What the supervisor is called among peers. */
 const supervisorNode = 'up' as NodeId
@@ -16,13 +14,16 @@ const supervisorNode = 'up' as NodeId
  * session can only be that process'.
  */
 export async function endNodeSession(node: string, layout: Layout, platform: Platform): Promise<void> {
-  const { cluster, socket } = await readStoreConfig(platform.files, layout.store.config)
+  const local = await readLocalNodeConfig(platform.files, layout.node(node).config)
+  const { cluster } = local
   const key = await readClusterKey(platform.files, cluster.keyFile)
   const incarnation = platform.chance.bytes(8).toString('hex') as Incarnation
   const peers = new PeerNetwork({ platform, node: supervisorNode, incarnation, clusterId: cluster.id, key })
-  const zeus = new StoreZeus(peers, storeNode, platform)
+  // Beside the store is who looks after it: by its socket it needs no certificate.
+  const { storeAddress: _, ...here } = local
+  const { openZeus } = await import('../open-stores.ts')
+  const zeus = await openZeus(nodeConfigOfLocal(here).stores, platform, peers)
   try {
-    peers.setAddress(storeNode, `unix:${socket}`)
     const session = await zeus.get(`session/${node}`)
     if (session) await zeus.endSession(node as NodeId, (session.value as SessionValue).incarnation)
   } finally {

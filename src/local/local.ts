@@ -43,6 +43,8 @@ export interface UpOptions {
   readonly writeWaitMaxMs?: number
   /** A folder on another disk than the cluster's directory, for the copy of the store. */
   readonly storeCopy?: string
+  /** A file that names engines which run already: they hold Zeus and Medusa, in place of a store of this machine. */
+  readonly engines?: string
   /** For each node. */
   readonly disks?: readonly DiskWish[]
   /** Whoever is not named listens on this machine's loopback address. */

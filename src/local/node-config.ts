@@ -27,6 +27,39 @@ const nbdTls = Type.Union([
   Type.Object({ pskFile: path }, closed),
 ])
 
+/** Engines that run already, in place of the machine's store. */
+const engines = Type.Object(
+  {
+    zookeeper: Type.Object(
+      {
+        servers: Type.Array(Type.String(), { minItems: 1 }),
+        chroot: Type.String({ pattern: '^(/[^/]+)+$' }),
+        user: Type.Optional(Type.String()),
+        passwordFile: Type.Optional(path),
+      },
+      closed,
+    ),
+    cassandra: Type.Object(
+      {
+        contactPoints: Type.Array(Type.String(), { minItems: 1 }),
+        port: Type.Integer({ minimum: 1, maximum: 65535 }),
+        datacenter: Type.String(),
+        keyspace: Type.String({ pattern: '^[a-z][a-z0-9_]{0,47}$' }),
+        user: Type.Optional(Type.String()),
+        passwordFile: Type.Optional(path),
+        caFile: Type.Optional(path),
+      },
+      closed,
+    ),
+  },
+  closed,
+)
+export type EnginesConfig = Static<typeof engines>
+export const enginesFileSchema = Type.Object(
+  { version: Type.Literal(configVersion), ...engines.properties },
+  closed,
+)
+
 export const localNodeConfigSchema = Type.Object(
   {
     version: Type.Literal(configVersion),
@@ -39,6 +72,8 @@ export const localNodeConfigSchema = Type.Object(
     storeSocket: path,
     /** Where it listens for nodes on addresses of their own; the socket is not used then. */
     storeAddress: Type.Optional(Type.String()),
+    /** Where these are named, there is no store. */
+    engines: Type.Optional(engines),
     listen: Type.Object(
       {
         http: Type.String(),
@@ -82,7 +117,10 @@ export const localNodeConfigSchema = Type.Object(
 export type LocalNodeConfig = Static<typeof localNodeConfigSchema>
 
 /** What a node runs by, whoever wrote it down. */
-export interface NodeConfig extends Omit<LocalNodeConfig, 'version' | 'storeSocket' | 'storeAddress'> {
+export interface NodeConfig extends Omit<
+  LocalNodeConfig,
+  'version' | 'storeSocket' | 'storeAddress' | 'engines'
+> {
   readonly stores: StoresConfig
 }
 
@@ -134,9 +172,13 @@ export const readLocalNodeConfig = (files: Files, file: string): Promise<LocalNo
   mustBeThere(file, readVersioned(files, file, localNodeConfigSchema, configVersion))
 
 export function nodeConfigOfLocal(local: LocalNodeConfig): NodeConfig {
-  const { version: _, storeSocket, storeAddress, ...config } = local
-  return { ...config, stores: { kind: 'store', address: storeAddress ?? `unix:${storeSocket}` } }
+  const { version: _, storeSocket, storeAddress, engines: named, ...config } = local
+  const address = storeAddress ?? `unix:${storeSocket}`
+  return { ...config, stores: named ? { kind: 'engines', ...named } : { kind: 'store', address } }
 }
+
+export const readEnginesFile = (files: Files, file: string) =>
+  mustBeThere(file, readVersioned(files, file, enginesFileSchema, configVersion))
 
 export const readStoreConfig = (files: Files, file: string): Promise<StoreConfig> =>
   mustBeThere(file, readVersioned(files, file, storeConfigSchema, configVersion))

@@ -10,6 +10,7 @@ import { refreshClusterFile } from './cluster-file.ts'
 import { askControl, type ControlResult } from './control-socket.ts'
 import { existingCluster, layoutOf } from './layout.ts'
 import type { Program } from './local.ts'
+import { readLocalNodeConfig } from './node-config.ts'
 import { runningProcess } from './processes.ts'
 import { untilNodeServes, untilStoreListens } from './supervisor.ts'
 
@@ -30,12 +31,13 @@ export async function startNode(
   const answer = await askControl(layout.upSocket, platform.sockets, { start: node })
   if (answer) return answer
 
-  if (!(await runningProcess(platform.files, layout.store.process))) {
+  const files = layout.node(node)
+  const { engines } = await readLocalNodeConfig(platform.files, files.config)
+  if (engines === undefined && !(await runningProcess(platform.files, layout.store.process))) {
     const store = new Child('store', ['store', '--config', layout.store.config], layout.log('store'), program)
     await untilStoreListens(layout, platform, store)
     store.leave()
   }
-  const files = layout.node(node)
   if (await runningProcess(platform.files, files.process)) {
     await untilNodeServes(node, layout, platform, undefined)
     return { started: false }

@@ -40,6 +40,8 @@ export interface SupervisorOptions {
   readonly layout: Layout
   readonly program: Program
   readonly platform: Platform
+  /** The cluster keeps its metadata in a store on this machine, which is a process too. */
+  readonly hasStore: boolean
   /** Ends the Zeus session of a node whose process is gone. */
   readonly endSession: (node: string) => Promise<void>
   readonly say: (line: string) => void
@@ -65,7 +67,7 @@ export class Supervisor {
   /** Resolves when all of them serve; rejects with the reason as soon as one can't. */
   async start(nodes: readonly string[]): Promise<void> {
     const { layout, platform } = this.#options
-    await untilStoreListens(layout, platform, this.#startStore())
+    if (this.#options.hasStore) await untilStoreListens(layout, platform, this.#startStore())
     await Promise.all(
       nodes.map((node) =>
         this.startNode(node).catch(async (error: unknown) => {

@@ -33,7 +33,9 @@ import {
   configVersion,
   readLocalNodeConfig,
   readStoreConfig,
+  type EnginesConfig,
   type LocalNodeConfig,
+  readEnginesFile,
   type StoreConfig,
   writeWaitMaxMsUsual,
 } from './node-config.ts'
@@ -165,6 +167,7 @@ async function configure(
     ...(storeTls === undefined ? {} : { tls: storeTls }),
   }
   await replaceJson(files, layout.store.config, store)
+  const engines = options.engines === undefined ? undefined : await enginesIn(files, resolve(options.engines))
   const there = await nodesThere(files, layout, cluster)
   return Promise.all(
     there.map(async ({ id, block, disks }): Promise<LocalNodeConfig> => {
@@ -201,6 +204,7 @@ async function configure(
         disks: disks.map(({ id, tier, capacityBytes }) => ({ id, path: node.disk(id), tier, capacityBytes })),
         cacheBytes: options.cacheBytes ?? before?.cacheBytes ?? cacheBytesUsual,
         writeWaitMaxMs: options.writeWaitMaxMs ?? before?.writeWaitMaxMs ?? writeWaitMaxMsUsual,
+        ...enginesOf(id, before, engines),
         ...(before?.oplogShare === undefined ? {} : { oplogShare: before.oplogShare }),
         ...(before?.tls === undefined ? {} : { tls: before.tls }),
         ...(before?.nbdTls === undefined ? {} : { nbdTls: before.nbdTls }),
@@ -209,6 +213,28 @@ async function configure(
       return config
     }),
   )
+}
+
+async function enginesIn(files: Platform['files'], file: string): Promise<EnginesConfig> {
+  const { zookeeper, cassandra } = await readEnginesFile(files, file)
+  return { zookeeper, cassandra }
+}
+
+/** What a cluster was made on is where its metadata is. */
+function enginesOf(
+  node: string,
+  before: LocalNodeConfig | undefined,
+  engines: EnginesConfig | undefined,
+): { engines?: EnginesConfig } {
+  if (before !== undefined && before.engines === undefined && engines !== undefined)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot start ${node} on engines: its cluster was made with a store of this machine, which has its metadata. ` +
+        'Leave --engines away, or name another --dir.',
+      { node },
+    )
+  const now = engines ?? before?.engines
+  return now === undefined ? {} : { engines: now }
 }
 
 const addressOf = (name: string, { listen }: UpOptions): string | undefined =>
@@ -320,6 +346,7 @@ async function startProcesses(parts: {
     layout,
     program,
     platform,
+    hasStore: nodes.every(({ engines }) => engines === undefined),
     endSession: (node) => endNodeSession(node, layout, platform),
     say: (line) => output.line(line),
     onChild: follow,

@@ -6,12 +6,13 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { ClusterFile, ClusterFileNode } from '../../src/local/local.ts'
 import type { DiskInfo, NodeInfo, VDiskInfo } from '../../src/management/management.ts'
+import type { Engines } from '../../scripts/engines/engines.ts'
 import { keepLogs, lastWords } from './logs.ts'
 import type { Namespaces } from './namespaces.ts'
 import { run, Service, tryRun, until, type Finished } from './run.ts'
@@ -22,6 +23,8 @@ export interface ClusterOptions {
   readonly disks?: readonly string[]
   /** Further words for `ndfs up`. */
   readonly up?: readonly string[]
+  /** They hold the metadata, in place of a store of the machine. */
+  readonly engines?: Engines
   /** A bug of sim/planted/ that all of its processes have; they run from the source then, where it can be planted. */
   readonly planted?: string
   /** As many as there are nodes: each has its process and its address in one of them. */
@@ -105,7 +108,7 @@ export class Cluster {
 
   /** Starts it; again after `down`, or after all was killed. */
   async up(): Promise<void> {
-    const { nodes = 3, disks = usualDisks, up = [], namespaces } = this.#options
+    const { nodes = 3, disks = usualDisks, up = [], namespaces, engines } = this.#options
     this.#ports ??= {
       ...{ http: await freePorts(nodes), nbd: await freePorts(nodes), nfs: await freePorts(nodes) },
     }
@@ -116,8 +119,22 @@ export class Cluster {
       ...disks.flatMap((disk) => ['--disk', disk]),
       ...(namespaces === undefined ? [] : ['--listen', `store=${namespaces.storeAddress}`]),
       ...(namespaces?.nodes ?? []).flatMap((node) => ['--listen', `${node}=${namespaces?.addressOf(node)}`]),
+      ...(engines === undefined ? [] : ['--engines', this.#enginesFile(engines)]),
       ...up,
     )
+  }
+
+  /** Each cluster has a place of its own in them. */
+  #enginesFile({ zooKeeperAddresses, cassandraAddresses, cassandraPort }: Engines): string {
+    const file = join(this.scratch, 'engines.json')
+    const name = basename(this.dir)
+    const zookeeper = { servers: zooKeeperAddresses, chroot: `/ndfs/${name}` }
+    const cassandra = {
+      ...{ contactPoints: cassandraAddresses, port: cassandraPort },
+      ...{ datacenter: 'dc1', keyspace: `ndfs_${name}` },
+    }
+    writeFileSync(file, JSON.stringify({ version: 1, zookeeper, cassandra }))
+    return file
   }
 
   async down(): Promise<void> {
