@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { NdfsError } from '../src/base/errors.ts'
 import { consoleOutput } from './console-output.ts'
+import { usualConfigFile } from '../src/local/find-api.ts'
 import { commandPlatform } from './processes.ts'
 
 export function addConfigCommands(ndfs: Command): void {
@@ -12,8 +13,7 @@ export function addConfigCommands(ndfs: Command): void {
     .argument('[file]', 'the file (/etc/ndfs/ndfs.yaml)')
     .option('--json', 'the result as JSON')
     .action(async (given: string | undefined, { json }: { json?: boolean }) => {
-      const { mistakeLine, parseConfigFile, usualConfigFile } =
-        await import('../src/local/config-file/config-file.ts')
+      const { mistakeLine, parseConfigFile } = await import('../src/local/config-file/config-file.ts')
       const file = given ?? usualConfigFile
       const bytes = await commandPlatform().files.readWhole(file)
       if (bytes === undefined) throw new NdfsError('NOT_FOUND', `Cannot find the configuration ${file}.`)

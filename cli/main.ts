@@ -13,6 +13,7 @@ import { addClusterCommands } from './cluster-commands.ts'
 import { printError } from './console-output.ts'
 import { addConfigCommands } from './config-commands.ts'
 import { addMachineCommands } from './machine-commands.ts'
+import { addMembershipCommands } from './membership-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
 
 const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4 } as const
@@ -33,6 +34,7 @@ export function ndfsCommand(program: Program): Command {
   addScrubCommands(ndfs)
   addConfigCommands(ndfs)
   addCertificateCommands(ndfs)
+  addMembershipCommands(ndfs)
   return ndfs
 }
 

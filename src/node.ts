@@ -21,6 +21,7 @@ import type { WatchedDisk } from './disk/disk.ts'
 import { openDisk } from './disk/folder-disk.ts'
 import { GoneDisks } from './gone-disks.ts'
 import { HandOver } from './hand-over.ts'
+import { admitMember } from './joining.ts'
 import { LeavingDisks, leavesMore } from './leaving-disks.ts'
 import { NodeSession } from './node-session.ts'
 import { removedNode, Retirement, whyNotToStart } from './retirement.ts'
@@ -569,6 +570,7 @@ export async function startNode(options: NodeOptions) {
     router,
     controller,
     replicas,
+    zeus,
     /** Ends in order: no new request, what is under way answered, vDisks sealed and given up. */
     async close(): Promise<void> {
       closing = true
@@ -664,6 +666,16 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
     token,
     listen: config.listen.http,
     platform,
+    admit: (request) =>
+      admitMember(
+        {
+          platform,
+          zeus: node.zeus,
+          clusterId: config.cluster.id,
+          secrets: { key: key.toString('hex'), token },
+        },
+        request,
+      ),
   })
   const running: RunningNode = {
     management: node.management,

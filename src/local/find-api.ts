@@ -2,7 +2,7 @@
  * Where the ndfs command finds a cluster when nobody says, and the token that goes with it.
  *
  * In this order: `--api`, NDFS_API, the cluster in `--dir`, the one in `.ndfs` of the working directory, the APIs for
- * which the user has a token, and the usual address. Only of a cluster's own file are all nodes known.
+ * which the user has a token, the node that /etc/ndfs/ndfs.yaml configures, and the usual address. Only of a cluster's own file are all nodes known.
  */
 import { resolve } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
@@ -14,6 +14,8 @@ import { firstPorts, loopback } from './ports.ts'
 import { readToken, userApis, userToken } from './token.ts'
 
 export const usualDir = '.ndfs'
+/** Of a node of many machines. */
+export const usualConfigFile = '/etc/ndfs/ndfs.yaml'
 
 export interface ApiWishes {
   readonly api?: string
@@ -42,7 +44,26 @@ export async function findApi(
       { dir },
     )
   const known = await userApis(files)
+  if (known.length === 0) {
+    const own = await apiOfThisNode(files)
+    if (own !== undefined) return own
+  }
   return placeOf(files, known.length > 0 ? known : [`${loopback}:${firstPorts.http}`], dir)
+}
+
+/** `undefined` where no node of many machines is configured here, or this user may not know. */
+async function apiOfThisNode(files: Files): Promise<ApiPlace | undefined> {
+  const written = await files.readWhole(usualConfigFile).catch(() => undefined)
+  if (written === undefined) return undefined
+  const { parseConfigFile, tokenFileOf } = await import('./config-file/config-file.ts')
+  const parsed = parseConfigFile(written.toString())
+  if (!('config' in parsed)) return undefined
+  const { config } = parsed
+  return {
+    apis: [config.listen.http],
+    tokenFor: async () =>
+      process.env.NDFS_TOKEN ?? (await readToken(files, tokenFileOf(config)).catch(() => undefined)),
+  }
 }
 
 function placeOf(files: Files, apis: readonly string[], dir: string | undefined): ApiPlace {

@@ -197,7 +197,7 @@ async function syncTree(files: Files, folders: readonly string[]): Promise<void>
  * The directory may be as new as what is in it, and those above it too: without their names a power cut would take the whole
  * cluster. A folder that can't be opened or synced is none that was just made.
  */
-async function syncFoldersAbove(files: Files, dir: string): Promise<void> {
+export async function syncFoldersAbove(files: Files, dir: string): Promise<void> {
   for (let folder = dirname(dir), below = dir; folder !== below; [folder, below] = [dirname(folder), folder])
     try {
       await files.syncDirectory(folder)

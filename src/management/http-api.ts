@@ -13,6 +13,7 @@ import { KiB } from '../base/units.ts'
 import type { Address, Platform } from '../platform/platform.ts'
 import { checkInfoSchema, newCheckSchema, type NewCheck } from './check.ts'
 import { ownHostNames, refusedAtTheDoor, refusedForItsToken } from './door.ts'
+import { joinAnswerSchema, joinPath, joinRequestSchema, type JoinAnswer, type JoinRequest } from './join.ts'
 import { failure, failureOf, sentenceOf, type HttpFailure } from './http-errors.ts'
 import {
   clusterStatusSchema,
@@ -51,6 +52,8 @@ export interface HttpApiOptions {
   /** `host:port`; port 0 picks one. */
   readonly listen: Address
   readonly platform: Pick<Platform, 'clock' | 'log'>
+  /** Lets a machine into the cluster, by the token that it shows. Left out, nobody is. */
+  readonly admit?: (request: JoinRequest) => Promise<JoinAnswer>
 }
 
 export interface HttpApi {
@@ -99,10 +102,11 @@ export async function serveHttpApi(options: HttpApiOptions): Promise<HttpApi> {
 
 function standAtTheDoor(app: FastifyInstance, { listen, token }: HttpApiOptions): void {
   const ownHosts = ownHostNames([listen])
-  app.addHook('onRequest', async ({ headers, method }, reply) => {
+  app.addHook('onRequest', async ({ headers, method, url }, reply) => {
+    // Who joins has a token of another kind, and proves that in the request.
+    const needsToken = method !== 'GET' && method !== 'HEAD' && url !== joinPath
     const refused =
-      refusedAtTheDoor(headers, ownHosts) ??
-      (method === 'GET' || method === 'HEAD' ? undefined : refusedForItsToken(headers, token))
+      refusedAtTheDoor(headers, ownHosts) ?? (needsToken ? refusedForItsToken(headers, token) : undefined)
     if (refused) return reply.status(refused.status).send(refused.body)
   })
 }
@@ -171,7 +175,7 @@ const diskOf = ({ params }: FastifyRequest): string => (params as Static<typeof 
 const changes = [{ token: [] }]
 const done = { 204: Type.Null({ description: 'Done.' }) }
 
-function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void {
+function addRoutes(app: FastifyInstance, { target, node, admit }: HttpApiOptions): void {
   const scrape = metrics(node)
   const read = (
     path: string,
@@ -216,6 +220,18 @@ function addRoutes(app: FastifyInstance, { target, node }: HttpApiOptions): void
   )
   app.get('/api/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 
+  if (admit !== undefined)
+    app.post(
+      joinPath,
+      {
+        schema: {
+          summary: 'Lets a machine join, by the token that `ndfs invite` made: the exchange of `ndfs join`.',
+          body: joinRequestSchema,
+          response: { 200: joinAnswerSchema },
+        },
+      },
+      async ({ body }) => admit(body as JoinRequest),
+    )
   app.post(
     '/api/v1/containers',
     {

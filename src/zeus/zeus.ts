@@ -163,6 +163,22 @@ export interface DiskSetting {
   readonly incarnation: string
   readonly mode: 'draining' | 'removed'
 }
+/** `cluster`: whose Zeus it is, where the cluster was made by `ndfs init`. */
+export interface ClusterValue {
+  readonly id: string
+  readonly createdAt: number
+}
+/** `member/NODE`: the machine that joined under that name, from then on for good. */
+export interface MemberValue {
+  readonly machine: string
+  readonly joinedAt: number
+}
+/** `invitation/NUMBER`: how often a join token may be used, until when, and by which machines it was. */
+export interface InvitationValue {
+  readonly expiresAt: number
+  readonly uses: number
+  readonly machines: readonly string[]
+}
 /** `scrubbing`: for all nodes. `scrub/NODE`: how far the node's scrub is, in its own words. */
 export interface ScrubSettingValue {
   /** Every copy once in so long; 0: none is scrubbed. */

@@ -31,9 +31,6 @@ export interface ConfigMistake {
   readonly message: string
 }
 
-/** Where `ndfs` looks when nobody names a file. */
-export const usualConfigFile = '/etc/ndfs/ndfs.yaml'
-
 /** A person writes some hundred lines. */
 const textLengthMax = 256 * KiB
 /** What the file says, as far as it says it. */
