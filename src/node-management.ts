@@ -21,6 +21,7 @@ import type { WatchedDisk } from './disk/disk.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
 import type { CheckInfo, NewCheck } from './management/check.ts'
+import { clockProblems, type ClockTold } from './management/clocks.ts'
 import type {
   ClusterStatus,
   ContainerChange,
@@ -119,6 +120,8 @@ interface NodeAnswer {
   readonly cache: { readonly limitBytes: number; readonly usedBytes: number }
   readonly vdisks: number
   readonly undrainedBytes: number
+  /** Milliseconds since 1970, by its clock; absent where it runs an NDFS that does not tell. */
+  readonly wallTime?: number
   readonly repair: RepairTold
   readonly scrub?: Omit<ScrubNode, 'node'>
   readonly certificates: CertificateEnds
@@ -136,6 +139,7 @@ interface KnownNode {
   readonly value: NodeValue
   readonly setting: SettingValue | undefined
   readonly answer: NodeAnswer | undefined
+  readonly clock: ClockTold | undefined
 }
 
 /** A node that doesn't answer by then is shown without what only it knows. */
@@ -512,6 +516,7 @@ export class NodeManagement implements ManagementTarget {
     const portMapperProblems = nodes.flatMap(({ info }) =>
       info.state === 'up' && info.portMapper?.reason !== undefined ? [portMapperSentence(info)] : [],
     )
+    const clocks = clockProblems(nodes.flatMap(({ clock }) => clock ?? []))
     const isCritical = offline.length > 0 || unreachable || survival.level === 'unreadable'
     const isDegraded = problems.length > 0 || survival.shortBytes > 0
     return {
@@ -522,6 +527,7 @@ export class NodeManagement implements ManagementTarget {
       problems: [
         ...problems,
         ...portMapperProblems,
+        ...clocks,
         ...certificateProblems(
           nodes.map(({ info }) => info),
           this.#options.platform.clock.wallTime(),
@@ -725,11 +731,12 @@ export class NodeManagement implements ManagementTarget {
   // ---------------------------------------------------------------------------------------------------------------
 
   #answer(): NodeAnswer {
-    const { cache, controller, disks, scrub, vDisksToLookAt } = this.#options
+    const { cache, controller, disks, scrub, vDisksToLookAt, platform } = this.#options
     const scrubbed = scrub.describe()
     const { limitBytes, usedBytes } = cache.statistics()
     const { hosted, undrainedBytes, repairs, repairBytesPerSecond } = controller.statistics()
     return {
+      wallTime: platform.clock.wallTime(),
       repair: { lists: repairs, bytesPerSecond: repairBytesPerSecond, toLookAt: vDisksToLookAt() },
       cache: { limitBytes, usedBytes },
       vdisks: hosted,
@@ -746,7 +753,7 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async #nodes(): Promise<KnownNode[]> {
-    const { view, zeus } = this.#options
+    const { view, zeus, platform } = this.#options
     const [nodes, settings] = await Promise.all([zeus.list('node/'), zeus.list('setting/')])
     return Promise.all(
       nodes.map(async ({ key, value: shown }) => {
@@ -754,7 +761,10 @@ export class NodeManagement implements ManagementTarget {
         const setting = settings.find((one) => one.key === `setting/${id}`)?.value as SettingValue | undefined
         const value = shown as NodeValue
         const session = view.sessions.get(id)
+        const { clock } = platform
+        const [askedAt, askedAtWall] = [clock.now(), clock.wallTime()]
         const answer = session === undefined ? undefined : await this.#ask(id)
+        const tookMs = clock.now() - askedAt
         // It hears of what was set a moment later.
         const limitBytes = setting?.cacheBytes ?? answer?.cache.limitBytes
         const info: NodeInfo = {
@@ -774,7 +784,11 @@ export class NodeManagement implements ManagementTarget {
           ...certificatesOf(answer?.certificates ?? {}),
           ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
         }
-        return { info, value, setting, answer }
+        const told: ClockTold | undefined =
+          answer?.wallTime === undefined
+            ? undefined
+            : { node: id, aheadMs: answer.wallTime - askedAtWall - tookMs / 2, withinMs: tookMs / 2 }
+        return { info, value, setting, answer, clock: told }
       }),
     )
   }

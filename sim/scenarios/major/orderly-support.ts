@@ -1,7 +1,7 @@
 /** A stage for scenarios of orderly change: some groups at rest, an open log, and operators' questions. */
 import assert from 'node:assert/strict'
 import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
-import type { Leaving } from '../../../src/management/management.ts'
+import type { ClusterStatus, Leaving } from '../../../src/management/management.ts'
 import type { NodeManagement } from '../../../src/node-management.ts'
 import { decodePlannedCopies, leftBehindRowKey } from '../../../src/stargate/vdisk-controller/rows.ts'
 import { findOnDisks, owners } from '../../drained.ts'
@@ -12,6 +12,10 @@ export const sectorsOfGroup = 128
 const patienceLooks = 120
 
 export const orderlyPace = { ...quickPace, scrubEveryMs: 14 * 86_400_000 }
+
+/** But for clocks: in this world each node's is wrong. */
+export const problemsOf = ({ problems }: ClusterStatus): readonly string[] =>
+  problems.filter((problem) => !problem.startsWith('the clock of '))
 
 export interface Staged {
   readonly scene: Scene

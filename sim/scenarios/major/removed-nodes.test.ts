@@ -5,7 +5,7 @@ import { hasCode } from '../../../src/base/errors.ts'
 import type { DiskRef, NodeId } from '../../../src/base/ids.ts'
 import type { NodeManagement } from '../../../src/node-management.ts'
 import { findOnDisks } from '../../drained.ts'
-import { Orderly } from './orderly-support.ts'
+import { Orderly, problemsOf } from './orderly-support.ts'
 import { Scene } from './support.ts'
 
 const refused =
@@ -43,7 +43,7 @@ test('a node is removed once it is drained, its process ends, and it is refused 
   assert.ok(!nodes.some(({ id }) => id === holder))
   const status = await stage.ask((management) => management.status(), holder)
   assert.equal(status.leaving, undefined)
-  assert.deepEqual(status.problems, [])
+  assert.deepEqual(problemsOf(status), [])
   // Asked again it is done already.
   await stage.ask(remove(holder), holder)
   cluster.startNode(holder)
@@ -98,7 +98,7 @@ test('a disk is removed, its node goes on without it, also after a restart', asy
   await scene.wait(1_000)
   assert.ok(await gone())
   const status = await stage.ask((management) => management.status())
-  assert.deepEqual([status.leaving, status.problems], [undefined, []])
+  assert.deepEqual([status.leaving, problemsOf(status)], [undefined, []])
   await scene.done(scene.guest(holder).write(0, 64))
   await scene.finish()
 })
