@@ -17,6 +17,7 @@ import { blockArgument, countArgument, sizeArgument, vDiskArgument, type VDiskAr
 import { consoleOutput } from './console-output.ts'
 import { containerChangeOf, type ExportOptions, withExportOptions } from './export-options.ts'
 import { addDrainCommand, addMaintenanceCommand, addRemoveCommand } from './leaving-commands.ts'
+import { addDiskFormatCommand } from './membership-commands.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform } from './processes.ts'
 import {
   containerFacts,
@@ -70,6 +71,7 @@ export function addClusterCommands(ndfs: Command, program: Program): void {
   addDrainCommand(disk, 'disk', leaf, clientFor)
   addRemoveCommand(disk, 'disk', leaf, clientFor)
   addDiskAddCommand(disk)
+  addDiskFormatCommand(disk)
 }
 
 function addContainerCommands(container: Command): void {

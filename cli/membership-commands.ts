@@ -61,6 +61,20 @@ export function addMembershipCommands(ndfs: Command): void {
     })
 }
 
+export function addDiskFormatCommand(disk: Command): void {
+  withConfig(disk.command('format'))
+    .description(
+      "formats a disk that was put into this node's configuration; it is used from the node's next start on",
+    )
+    .argument('<disk>', 'its id')
+    .option('--yes', 'without a question; never one that holds anything')
+    .action(async (id: string, { config: file, yes, json }: Flags) => {
+      const { formatNewDisk } = await import('../src/local/membership/format-new-disk.ts')
+      await formatNewDisk(id, { file, confirm: confirmed(yes) }, commandPlatform())
+      consoleOutput(json).result({ disk: id }, `Formatted ${id}: the node uses it from its next start on.`)
+    })
+}
+
 /** Where nobody can be asked, nobody has agreed. */
 const confirmed =
   (yes: boolean | undefined) =>

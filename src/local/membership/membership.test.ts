@@ -15,6 +15,7 @@ import type { Zeus } from '../../zeus/zeus.ts'
 import { nodeConfigOf, readConfigFile, storeConfigOf } from '../config-file/config-file.ts'
 import { type NodeConfig, readClusterKey } from '../node-config.ts'
 import { runStore } from '../store/store-process.ts'
+import { formatNewDisk } from './format-new-disk.ts'
 import { type Initiated, initCluster } from './init.ts'
 import { invite, withStores } from './invite.ts'
 import { joinCluster } from './join.ts'
@@ -278,4 +279,17 @@ test('nothing that is there is formatted or overwritten', async () => {
     joinCluster(token, { file: other, confirm: yes }, platform),
     new RegExp(`it is the disk n1-flash-0 of the cluster ${cluster}`),
   )
+})
+
+test('a disk that is put into the configuration of a member is formatted by itself, once', async () => {
+  const { file, cluster } = await made()
+  const options = { file, confirm: yes }
+  const more = `, { id: n1-hdd-0, path: ${root}/n1/hdd, tier: hdd, capacity: 1GiB }]`
+  await writeFile(file, (await readFile(file, 'utf8')).replace(']\n', `${more}\n`))
+  await assert.rejects(formatNewDisk('n1-hdd-0', options, platform), /there is no such folder/)
+  await mkdir(join(root, 'n1/hdd'))
+  await formatNewDisk('n1-hdd-0', options, platform)
+  await assertWhole(file, cluster)
+  await assert.rejects(formatNewDisk('n1-hdd-0', options, platform), /it is the disk n1-hdd-0 of the cluster/)
+  await assert.rejects(formatNewDisk('n1-hdd-1', options, platform), { code: 'NOT_FOUND' })
 })

@@ -15,7 +15,7 @@ type NewDisk = ConfigFile['disks'][number]
  */
 export async function disksToFormat(
   files: Files,
-  { disks }: ConfigFile,
+  { disks }: Pick<ConfigFile, 'disks'>,
   begunFor: string | undefined,
 ): Promise<readonly NewDisk[]> {
   const blank: NewDisk[] = []
