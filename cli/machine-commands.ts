@@ -3,7 +3,7 @@
  * it is given: most commands are done in less time than all of that takes to load.
  */
 import { Option, type Command } from 'commander'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { NdfsError } from '../src/base/errors.ts'
 import { down } from '../src/local/down.ts'
 import { nodesMax, nodesUsual } from '../src/local/layout.ts'
@@ -22,6 +22,13 @@ import {
 } from './arguments.ts'
 import { consoleOutput } from './console-output.ts'
 import { commandPlatform, dirOption, runAsProcess, servicePlatform, stopOrder } from './processes.ts'
+
+/** As QEMU and libnbd name them. */
+const clientFiles = (dir: string): { caFile: string; certFile: string; keyFile: string } => ({
+  caFile: join(dir, 'ca-cert.pem'),
+  certFile: join(dir, 'client-cert.pem'),
+  keyFile: join(dir, 'client-key.pem'),
+})
 
 interface UpFlags {
   readonly dir: string
@@ -105,15 +112,20 @@ export function addMachineCommands(ndfs: Command, program: Program): void {
     .option('--api <host:port>', 'the API of a node (also NDFS_API)')
     .option('--dir <dir>', "the cluster's directory, on this machine")
     .option('--give-up <time>', 'without a node for so long requests fail', durationArgument, 180_000)
+    .option(
+      '--tls <dir>',
+      'TLS with nodes on other machines, by ca-cert.pem, client-cert.pem and client-key.pem in this folder',
+    )
     .option('--json', 'events as JSON, a line each')
     .action(
       async (
         { container, name }: VDiskArgument,
-        options: { socket: string; api?: string; dir?: string; giveUp: number; json?: boolean },
+        options: { socket: string; api?: string; dir?: string; giveUp: number; tls?: string; json?: boolean },
       ) => {
-        const { socket, api, dir, giveUp, json } = options
+        const { socket, api, dir, giveUp, tls, json } = options
         const wishes = { ...(api === undefined ? {} : { api }), ...(dir === undefined ? {} : { dir }) }
-        const wanted = { name: `${container}/${name}`, socket, giveUpMs: giveUp, ...wishes }
+        const secure = tls === undefined ? {} : { tls: clientFiles(resolve(tls)) }
+        const wanted = { name: `${container}/${name}`, socket, giveUpMs: giveUp, ...wishes, ...secure }
         const { connect } = await import('../src/local/connect.ts')
         await runAsProcess((stopped) => connect(wanted, commandPlatform(), consoleOutput(json), stopped))
       },

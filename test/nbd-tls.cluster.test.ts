@@ -98,6 +98,8 @@ describe('TLS between machines', { skip }, () => {
       const io = (address: string, creds: readonly string[], ...commands: string[]): Promise<string> =>
         run('qemu-io', [...creds, '--image-opts', opened(address), ...commands.flatMap((one) => ['-c', one])])
       await io(n1, x509, 'write -P 7 1M 8M', 'read -P 7 1M 8M')
+      const { uri } = await cluster.connect('vms/disk1', '--tls', folder)
+      await run('qemu-io', ['-f', 'raw', uri, '-c', 'read -P 7 1M 8M'])
       // Another authority's, and none.
       const other = join(cluster.scratch, 'other')
       await cluster.ndfs('certificate', 'init', '--dir', other)

@@ -18,7 +18,7 @@
 import { assert } from '../base/assert.ts'
 import { messageOf, NdfsError, type NdfsErrorCode } from '../base/errors.ts'
 import { MiB, type VDiskOffset } from '../base/units.ts'
-import type { Address, Platform, Timer } from '../platform/platform.ts'
+import type { Address, Platform, Timer, TlsSide } from '../platform/platform.ts'
 import { command, commandFlag, errno } from '../stargate/front-end-adapter/nbd/nbd-protocol.ts'
 import type { OpenVDisk, Run } from '../stargate/io/io.ts'
 import { NoNodeReachable } from './api-client.ts'
@@ -36,6 +36,8 @@ export interface ConnectSessionOptions {
   /** Where the nodes are now, the preferred one first. Asked again before each round: a node may come back elsewhere. */
   readonly nodes: () => Promise<readonly NodePlace[]>
   readonly giveUpMs: number
+  /** With nodes on other machines; left out: their container has to allow it. */
+  readonly tls?: () => TlsSide
   readonly platform: Platform
   readonly output: Output
 }
@@ -296,6 +298,7 @@ export class ConnectSession {
         answered: (request, error, message) => this.#answered(mine(), request, error, message),
         lost: (reason) => this.#leave(mine(), reason),
       },
+      this.#options.tls?.(),
     )
     if (this.#closed) return connection.destroy()
     this.#adopt(node, connection)

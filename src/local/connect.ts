@@ -16,12 +16,15 @@ import { socketPathBytesMax } from './doctor.ts'
 import { findApi, usualDir, type ApiWishes } from './find-api.ts'
 import type { Output } from './local.ts'
 import { loopback } from './ports.ts'
+import { TlsFiles, type TlsPaths } from './tls-files.ts'
 import { whenAborted } from './when-aborted.ts'
 
 export interface ConnectOptions extends ApiWishes {
   readonly name: string
   readonly socket: string
   readonly giveUpMs: number
+  /** For nodes on other machines. */
+  readonly tls?: TlsPaths
 }
 
 /** Resolves when it was told to stop, and has. */
@@ -38,9 +41,11 @@ export async function connect(
       'REFUSED',
       `Cannot listen on ${path}: the system takes socket paths of ${socketPathBytesMax} bytes. Choose a shorter one.`,
     )
+  const tls = options.tls && (await TlsFiles.open(options.tls, 'nodes', platform))
   const session = new ConnectSession({
     name,
     giveUpMs,
+    ...(tls === undefined ? {} : { tls: () => tls.side }),
     platform,
     output,
     nodes: await nodesOf(options, platform.files),
@@ -55,6 +60,7 @@ export async function connect(
   } finally {
     session.close()
     await server.close()
+    tls?.close()
   }
 }
 

@@ -6,7 +6,8 @@
  */
 import { NdfsError, type NdfsErrorCode } from '../base/errors.ts'
 import type { Millis } from '../base/units.ts'
-import type { Address, Clock, Platform, Socket } from '../platform/platform.ts'
+import { hostAndPort, isWithinMachine } from '../base/networks.ts'
+import type { Address, Clock, Platform, Socket, TlsSide } from '../platform/platform.ts'
 import {
   clientFlag,
   encodeOption,
@@ -34,21 +35,32 @@ export interface NbdClientEvents {
   lost(reason: string): void
 }
 
-/** Connects and enters the export. Rejects with NOT_FOUND, UNAVAILABLE, or what else the server or the system said. */
+/** Connects and enters the export; with `tls` under TLS, where that leaves the machine, with whom a certificate names as the host. Rejects with NOT_FOUND, UNAVAILABLE, or what else the server or the system said. */
 export async function connectNbd(
   { sockets, clock }: Pick<Platform, 'sockets' | 'clock'>,
   address: Address,
   exportName: string,
   timeoutMs: number,
   events: NbdClientEvents,
+  tls?: TlsSide,
 ): Promise<NbdClient> {
   const until = clock.now() + timeoutMs
-  const socket = await sockets.connect(address, timeoutMs)
-  const handshake = new Handshake(socket)
-  const timer = clock.after(until - clock.now(), () =>
-    handshake.fail(new NdfsError('TIMED_OUT', `did not finish negotiation in ${timeoutMs} ms`)),
-  )
+  let socket = await sockets.connect(address, timeoutMs)
+  let handshake = new Handshake(socket)
+  const timer = clock.after(until - clock.now(), () => {
+    handshake.fail(new NdfsError('TIMED_OUT', `did not finish negotiation in ${timeoutMs} ms`))
+    socket.destroy()
+  })
   try {
+    await handshake.greet()
+    if (tls !== undefined && !isWithinMachine(address)) {
+      await handshake.startTls()
+      const secure = await tls.connect(socket)
+      handshake = new Handshake((socket = secure))
+      const { host } = hostAndPort(address)
+      if (!secure.proof?.names(host))
+        throw new NdfsError('REFUSED', `shows a certificate of ${secure.proof?.text}, not of ${host}`)
+    }
     return new NbdClient(socket, clock, await handshake.enter(exportName), events)
   } catch (error) {
     socket.destroy()
@@ -168,18 +180,29 @@ class Handshake {
     this.#wake()
   }
 
-  async enter(exportName: string): Promise<Entered> {
+  async greet(): Promise<void> {
     const greeting = await this.#take(greetingBytes)
     if (greeting.toString('latin1', 0, 16) !== 'NBDMAGICIHAVEOPT')
       throw new NdfsError('REFUSED', 'does not speak NBD')
     if ((greeting.readUInt16BE(16) & serverFlag.fixedNewstyle) === 0)
       throw new NdfsError('REFUSED', 'speaks an NBD that is too old')
+    this.#socket.write([numbers([4, clientFlag.fixedNewstyle | clientFlag.noZeroes])])
+  }
+
+  /** What comes after the answer is TLS. */
+  async startTls(): Promise<void> {
+    this.#socket.write([encodeOption(option.startTls, Buffer.alloc(0))])
+    const [{ type, data }] = await this.#replies(option.startTls)
+    if (type !== optionReply.ack || this.#bytes.length > 0)
+      throw new NdfsError('REFUSED', `speaks no TLS: ${data.toString()}`)
+  }
+
+  async enter(exportName: string): Promise<Entered> {
     const name = Buffer.from(exportName)
     const named = Buffer.concat([numbers([4, name.length]), name])
     const context = Buffer.from(allocationContext)
     // All at once: the server answers one after the other.
     this.#socket.write([
-      numbers([4, clientFlag.fixedNewstyle | clientFlag.noZeroes]),
       encodeOption(option.structuredReply, Buffer.alloc(0)),
       encodeOption(
         option.setMetaContext,
