@@ -36,7 +36,7 @@ export const dataMarks: readonly Mark[] = [
     'freeing a deleted vDisk was cut short': "if (hasCode(error, 'FENCED', 'NOT_OWNER')) return ¶, false",
   }),
   ...marks('stargate/vdisk-controller/compact.ts', {
-    'compaction replaced entries': 'await writeGroup(context, pages, packed)\n    ¶; chunk.forEach(',
+    'compaction replaced entries': 'await writeGroup(context, toWrite, packed)\n    ¶; chunk.forEach(',
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
   }),
   ...marks('stargate/vdisk-controller/copy-repair.ts', {

@@ -45,15 +45,36 @@ export interface Extent {
   readonly sequence: Sequence
 }
 
+/** Pages that read as zeros from `sequence` on, until something newer says otherwise. */
+export interface ZeroRun {
+  readonly page: VDiskPage
+  readonly count: number
+  readonly sequence: Sequence
+}
+
+/** How the vDisk stood when a group was written. */
+export interface Standing {
+  /** What its row said then. */
+  readonly drained: Sequence
+  /** The end of the prefix that was being drained; else `drained`. Size and time are as of here. */
+  readonly through: Sequence
+  readonly sizeBytes: number
+  /** Microseconds since 1970; 0: nothing was changed yet. */
+  readonly modifiedAt: number
+}
+
 export interface Trailer {
+  /** The vDisk's whole name: `container/vdisk`. */
   readonly container: string
   readonly layer: LayerId
   readonly copies: number
   readonly extents: readonly Extent[]
   /** crc32c of each page, in group order. */
   readonly checksums: Uint32Array
-  /** Ranges of the prefix that read as zeros from `sequence` on. */
-  readonly zeros: readonly { page: VDiskPage; count: number; sequence: Sequence }[]
+  /** Of the prefix that was drained into this group, or handed on by a group that was freed. */
+  readonly zeros: readonly ZeroRun[]
+  /** Absent in those that were written before there was such a part. */
+  readonly standing?: Standing
 }
 
 export interface ExtentStore {

@@ -21,6 +21,12 @@ const sample: CopyTrailer = {
   ],
   zeros: [{ page: vDiskPage(0x40), count: 0x2_0000_0000, sequence: 99 as Sequence }],
   checksums: Uint32Array.of(0x11223344, 0xaabbccdd, 0xffffffff),
+  standing: {
+    drained: 0x50 as Sequence,
+    through: 0x66 as Sequence,
+    sizeBytes: 0x3_0000_0000,
+    modifiedAt: 0x6_0000_0000_0000,
+  },
 }
 
 /** The picture's bytes, written down one by one. */
@@ -53,8 +59,12 @@ function byHand(): Buffer {
     '44332211' + // checksums
     'ddccbbaa' +
     'ffffffff' +
-    '99000000' + // length: 153
-    '01000000' + // version
+    '5000000000000000' + // standing: drained
+    '6600000000000000' + // through
+    '0000000003000000' + // size
+    '0000000000000600' + // time
+    'b9000000' + // length: 185
+    '02000000' + // version
     '4e444653' // NDFS
   const bytes = Buffer.from(hex, 'hex')
   const crc = Buffer.alloc(4)

@@ -8,12 +8,13 @@
  *   │ vdisk   │ counter  │ epoch  │ layer  │ copy number │ copies  │ pages  │ extents  │ zeros  │
  *   └─────────┴──────────┴────────┴────────┴─────────────┴─────────┴────────┴──────────┴────────┴──
  *   44                 46               48
- *   ┬──────────────────┬────────────────┬──────────┬───────────┬─ ─ ─ ─┬─ ─ ─ ─┬─ ─ ─ ─ ─ ─┐
- *   │ cluster's length │ container's    │ cluster  │ container │ extent │ zero   │ checksum │
- *   ┴──────────────────┴────────────────┴──────────┴───────────┴─ ─ ─ ─┴─ ─ ─ ─┴─ ─ ─ ─ ─ ─┘
+ *   ┬──────────────────┬────────────────┬──────────┬───────────┬─ ─ ─ ─┬─ ─ ─ ─┬─ ─ ─ ─ ─ ─┬──────────┐
+ *   │ cluster's length │ container's    │ cluster  │ container │ extent │ zero   │ checksum │ standing │
+ *   ┴──────────────────┴────────────────┴──────────┴───────────┴─ ─ ─ ─┴─ ─ ─ ─┴─ ─ ─ ─ ─ ─┴──────────┘
  *   extent, 24 bytes: page (8), sequence (8), count (4), at (4)
  *   zero, 24 bytes: page (8), sequence (8), count (8)
  *   checksum, 4 bytes: crc32c of a page of the group, in the group's order
+ *   standing, 32 bytes, from version 2 on: drained sequence (8), end of the prefix (8), size (8), time of the last change (8)
  *
  *   and at the end of the file, 16 bytes:
  *   ┌────────┬──────────┬────────────┬─────────┐
@@ -30,7 +31,7 @@ import { groupIdOf, partsOfGroupId } from '../../base/ids.ts'
 import type { CopyNumber, Epoch, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
 import { getUint64, putUint64 } from '../../base/uint64.ts'
 import { groupPage, KiB, pageBytes, pagesPerGroupMax, roundUp, vDiskPage } from '../../base/units.ts'
-import type { Extent, Trailer } from './extent-store.ts'
+import type { Extent, Trailer, ZeroRun } from './extent-store.ts'
 
 /** A trailer with what tells one copy's from all others. */
 export interface CopyTrailer extends Trailer {
@@ -47,11 +48,14 @@ export const trailerFooterBytes = 16
  */
 export const trailerRoom = (pages: number): number => roundUp(pages * (runBytes + 4) + 2 * KiB, pageBytes)
 
-export const trailerVersion = 1
+const trailerVersion = 2
+/** Of a trailer without `standing`. */
+const trailerVersionBefore = 1
 
 const magic = 0x53_46_44_4e // "NDFS" as it lies on the disk
 const headerBytes = 48
 const runBytes = 24
+const standingBytes = 32
 const runsMax = 2 ** 20
 
 function putWhole(target: Buffer, value: number, at: number): void {
@@ -60,7 +64,7 @@ function putWhole(target: Buffer, value: number, at: number): void {
 }
 
 export function encodeTrailer(trailer: CopyTrailer): Buffer {
-  const { extents, zeros, checksums } = trailer
+  const { extents, zeros, checksums, standing } = trailer
   const pages = checksums.length
   assert(pages <= pagesPerGroupMax, () => `a group of ${pages} pages`)
   assert(zeros.length <= runsMax, () => `a trailer of ${zeros.length} zero runs`)
@@ -68,7 +72,11 @@ export function encodeTrailer(trailer: CopyTrailer): Buffer {
   const names = [Buffer.from(trailer.cluster), Buffer.from(trailer.container)]
   const body = headerBytes + names[0].length + names[1].length
   const bytes = Buffer.alloc(
-    body + (extents.length + zeros.length) * runBytes + pages * 4 + trailerFooterBytes,
+    body +
+      (extents.length + zeros.length) * runBytes +
+      pages * 4 +
+      (standing === undefined ? 0 : standingBytes) +
+      trailerFooterBytes,
   )
   const { vdisk, epoch, counter } = partsOfGroupId(trailer.group)
   putWhole(bytes, vdisk, 0)
@@ -99,8 +107,15 @@ export function encodeTrailer(trailer: CopyTrailer): Buffer {
     at += runBytes
   }
   for (let page = 0; page < pages; page++) at = bytes.writeUInt32LE(checksums[page], at)
+  if (standing !== undefined) {
+    putWhole(bytes, standing.drained, at)
+    putWhole(bytes, standing.through, at + 8)
+    putWhole(bytes, standing.sizeBytes, at + 16)
+    putWhole(bytes, standing.modifiedAt, at + 24)
+    at += standingBytes
+  }
   bytes.writeUInt32LE(bytes.length, at)
-  bytes.writeUInt32LE(trailerVersion, at + 4)
+  bytes.writeUInt32LE(standing === undefined ? trailerVersionBefore : trailerVersion, at + 4)
   bytes.writeUInt32LE(magic, at + 8)
   bytes.writeUInt32LE(crc32c(bytes.subarray(0, at + 12)), at + 12)
   return bytes
@@ -120,7 +135,9 @@ export function decodeTrailer(source: Buffer): CopyTrailer | undefined {
     return undefined
   const bytes = source.subarray(source.length - length)
   if (crc32c(bytes.subarray(0, length - 4)) !== bytes.readUInt32LE(length - 4)) return undefined
-  if (bytes.readUInt32LE(length - 12) !== trailerVersion) return undefined
+  const version = bytes.readUInt32LE(length - 12)
+  if (version !== trailerVersion && version !== trailerVersionBefore) return undefined
+  const hasStanding = version === trailerVersion
 
   const pages = bytes.readUInt32LE(32)
   const extentCount = bytes.readUInt32LE(36)
@@ -128,7 +145,8 @@ export function decodeTrailer(source: Buffer): CopyTrailer | undefined {
   const clusterBytes = bytes.readUInt16LE(44)
   const containerBytes = bytes.readUInt16LE(46)
   let at = headerBytes + clusterBytes + containerBytes
-  if (at + (extentCount + zeroCount) * runBytes + pages * 4 + trailerFooterBytes !== length) return undefined
+  const listsBytes = (extentCount + zeroCount) * runBytes + pages * 4 + (hasStanding ? standingBytes : 0)
+  if (at + listsBytes + trailerFooterBytes !== length) return undefined
 
   const extents: Extent[] = []
   for (let i = 0; i < extentCount; i++, at += runBytes)
@@ -138,7 +156,7 @@ export function decodeTrailer(source: Buffer): CopyTrailer | undefined {
       count: bytes.readUInt32LE(at + 16),
       at: groupPage(bytes.readUInt32LE(at + 20)),
     })
-  const zeros: Trailer['zeros'][number][] = []
+  const zeros: ZeroRun[] = []
   for (let i = 0; i < zeroCount; i++, at += runBytes)
     zeros.push({
       page: vDiskPage(getUint64(bytes, at)),
@@ -162,5 +180,15 @@ export function decodeTrailer(source: Buffer): CopyTrailer | undefined {
     extents,
     zeros,
     checksums,
+    ...(hasStanding
+      ? {
+          standing: {
+            drained: getUint64(bytes, at) as Sequence,
+            through: getUint64(bytes, at + 8) as Sequence,
+            sizeBytes: getUint64(bytes, at + 16),
+            modifiedAt: getUint64(bytes, at + 24),
+          },
+        }
+      : {}),
   }
 }

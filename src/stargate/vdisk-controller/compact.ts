@@ -11,6 +11,7 @@ import { pageBytes, pagesPerGroupMax, pagesPerVBlock } from '../../base/units.ts
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { type DrainContext, writeGroup } from './drain.ts'
 import type { RegisteredGroup } from './group-index.ts'
+import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
 
 /** More groups than this many times what the live pages need is worth copying for: at most about half of the space is dead. */
@@ -109,7 +110,8 @@ async function pack(
     } finally {
       leave()
     }
-    const { group, firstTry } = await writeGroup(context, pages, packed)
+    const toWrite = { pages, zeros: [], standing: standingOf(row.state) }
+    const { group, firstTry } = await writeGroup(context, toWrite, packed)
     chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
     if (firstTry) giveBack(memory)
   }

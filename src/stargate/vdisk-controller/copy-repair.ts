@@ -18,7 +18,7 @@ import type { Leaving } from './leaving.ts'
 import type { GroupIndex, SeenRow } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
-import type { GroupRow, PlannedCopy } from './rows.ts'
+import { type GroupRow, type PlannedCopy, standingOf } from './rows.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
 export interface CopyRepairContext {
@@ -196,7 +196,8 @@ export class CopyRepair {
       copies: owned.state.copies,
       extents: runs,
       checksums,
-      zeros: [],
+      zeros: seen.row.zeros ?? [],
+      standing: standingOf(owned.state),
     }
     const leave = await admit(bytes)
     try {

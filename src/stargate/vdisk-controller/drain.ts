@@ -25,7 +25,14 @@ import {
 } from '../../base/units.ts'
 import type { Tier } from '../../disk/disk.ts'
 import type { Clock, Log } from '../../platform/platform.ts'
-import type { Extent, ExtentStore, Placement, Trailer } from '../extent-store/extent-store.ts'
+import type {
+  Extent,
+  ExtentStore,
+  Placement,
+  Standing,
+  Trailer,
+  ZeroRun,
+} from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { applyRecord, groupsNamedBy, modifiedAfter } from './apply-record.ts'
 import type { ExtentPiece } from './extent-payload.ts'
@@ -41,6 +48,7 @@ import { paint } from './paint.ts'
 import type { LogEntry } from './vdisk-log.ts'
 import type { MapEntry, VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
+import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 
 /**
  * What the records of one prefix hold, in the log or in groups that they name, in bytes. Longer ones write less metadata for each byte
@@ -121,17 +129,21 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
     modifiedAt = modifiedAfter(entry, modifiedAt)
   }
 
-  const { pack, kept, holes } = await planDrain(context, coalesced, prefix)
-  const entries: MapEntry[] = [...holes]
+  const standing: Standing = { drained: state.drained, through: drained, sizeBytes, modifiedAt }
+  const { pack, kept, holes, zeros: found } = await planDrain(context, coalesced, prefix)
+  const zeros = zerosToTell(found, standing)
   const packed: RegisteredGroup[] = []
+  const entries: MapEntry[] = []
   try {
-    const repacked = await completeExtents(context, kept, entries)
-    await packPages(
-      context,
-      [...pack, ...repacked].sort((a, b) => a.page - b.page),
-      entries,
-      packed,
-    )
+    const repacked = await completeExtents(context, kept, standing, entries)
+    const pages = [...pack, ...repacked].sort((a, b) => a.page - b.page)
+    const saysSize = kept.length > 0 || sizeBytes === state.sizeBytes
+    const loads = loadsOf(pages, zeros, saysSize)
+    for (const load of loads)
+      if (load.pages.length === 0) load.pages = await bearerOf(context, coalesced, load.zeros, standing)
+    const written = new Set(loads.flatMap((load) => load.pages.map(({ page }) => page)))
+    entries.push(...holes.filter(({ page }) => !written.has(page)))
+    await packPages(context, loads, standing, entries, packed)
 
     const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
     await row.update(
@@ -167,7 +179,7 @@ async function planDrain(
   context: DrainContext,
   coalesced: LogIndex,
   prefix: readonly LogEntry[],
-): Promise<{ pack: PageToPack[]; kept: KeptExtent[]; holes: MapEntry[] }> {
+): Promise<{ pack: PageToPack[]; kept: KeptExtent[]; holes: MapEntry[]; zeros: ZeroRun[] }> {
   const { map, groups } = context
   const pages = [...coalesced.pages()].sort((a, b) => a - b)
   await loadVBlocks(map, pages)
@@ -179,12 +191,16 @@ async function planDrain(
 
   const pack: PageToPack[] = []
   const holes: MapEntry[] = []
+  const zeros: ZeroRun[] = coalesced
+    .ranges()
+    .map(({ page, end, sequence }) => ({ page: vDiskPage(page), count: end - page, sequence }))
   for (const page of pages) {
     const head = coalesced.get(page)!
     if (head.source.kind === 'extent') {
       keptByGroup.get(head.source.group)!.pages.push({ page, at: head.source.page })
       continue
     }
+    if (isAllZero(head)) zeros.push({ page: vDiskPage(page), count: 1, sequence: head.sequence })
     const block = map.peek(vBlockOf(page)) ?? (await map.loaded(vBlockOf(page)))
     const mapped = { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
     const plan = planPage(head, () => mapped)
@@ -196,7 +212,40 @@ async function planDrain(
     for await (const page of map.mappedPages(range.page, range.end))
       if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
   const kept = [...keptByGroup.values()].filter((extent) => extent.pages.length > 0)
-  return { pack, kept, holes: distinct(holes) }
+  return { pack, kept, holes: distinct(holes), zeros }
+}
+
+/** What one new group takes: pages by address, and the zeros that its trailer says. */
+interface Load {
+  pages: readonly PageToPack[]
+  readonly zeros: readonly ZeroRun[]
+}
+
+/** `isSaid`: what trailers are to say of the prefix, zeros aside, stands in one of them, or needs not. A load without pages gets a bearer. */
+function loadsOf(pages: readonly PageToPack[], zeros: readonly ZeroRun[], isSaid: boolean): Load[] {
+  const needed = (items: readonly unknown[], most: number): number => Math.ceil(items.length / most)
+  const count = Math.max(needed(pages, pagesPerGroupMax), needed(zeros, zeroRunsPerGroupMax), isSaid ? 0 : 1)
+  return Array.from({ length: count }, (_, i) => ({
+    pages: pages.slice(i * pagesPerGroupMax, (i + 1) * pagesPerGroupMax),
+    zeros: zeros.slice(i * zeroRunsPerGroupMax, (i + 1) * zeroRunsPerGroupMax),
+  }))
+}
+
+/**
+ * The page that a group is written with which has none, only something to say in its trailer: zeros, or a size, without which a rebuild of
+ * the metadata would bring back what is gone (M11). It lives as long as the map names that page. None where it can't be read.
+ */
+async function bearerOf(
+  { map }: DrainContext,
+  coalesced: LogIndex,
+  zeros: readonly ZeroRun[],
+  { through, sizeBytes }: Standing,
+): Promise<PageToPack[]> {
+  const page = bearingPage(zeros, sizeBytes)
+  const { groups, pages } = await map.loaded(vBlockOf(page))
+  const mapped = { group: groups[page % pagesPerVBlock], at: pages[page % pagesPerVBlock] }
+  const plan = planPage(coalesced.get(page), () => mapped)
+  return plan.base === bad ? [] : [{ page, plan, sequence: through }]
 }
 
 /**
@@ -206,6 +255,7 @@ async function planDrain(
 async function completeExtents(
   context: DrainContext,
   kept: readonly KeptExtent[],
+  standing: Standing,
   entries: MapEntry[],
 ): Promise<PageToPack[]> {
   const repack: PageToPack[] = []
@@ -216,7 +266,7 @@ async function completeExtents(
     // Where that is not known yet, no copy has failed: the drain waits.
     const tier = tierOf(context.extents, piece.copies)
     try {
-      if (already === undefined) await completeExtent(context, extent, tier)
+      if (already === undefined) await completeExtent(context, extent, standing, tier)
       for (const { page, at } of pages) entries.push({ page, group, at })
     } catch (error) {
       if (!hasCode(error, ...copyFailed)) throw error
@@ -232,6 +282,7 @@ async function completeExtents(
 async function completeExtent(
   context: DrainContext,
   { piece, sequence }: KeptExtent,
+  standing: Standing,
   tier: Tier,
 ): Promise<void> {
   const { extents, index, row } = context
@@ -242,7 +293,7 @@ async function completeExtent(
     sequence,
   }
   const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
-  await extents.finish(access, trailerOf(context, [extent], piece.checksums))
+  await extents.finish(access, trailerOf(context, standing, [extent], piece.checksums))
   await index.complete(piece.group, {
     layer: row.state.layer,
     tier,
@@ -258,16 +309,16 @@ async function completeExtent(
 /** Packs pages by address into new groups on full copies. */
 async function packPages(
   context: DrainContext,
-  pack: readonly PageToPack[],
+  loads: readonly Load[],
+  standing: Standing,
   entries: MapEntry[],
   packed: RegisteredGroup[],
 ): Promise<void> {
-  const chunks: (readonly PageToPack[])[] = []
-  for (let i = 0; i < pack.length; i += pagesPerGroupMax) chunks.push(pack.slice(i, i + pagesPerGroupMax))
-  await atOnce(chunks, groupsAtOnceMax, async (chunk) => {
-    const leave = await context.admit(chunk.length * pageBytes)
+  await atOnce(loads, groupsAtOnceMax, async (load) => {
+    if (load.pages.length === 0) return
+    const leave = await context.admit(load.pages.length * pageBytes)
     try {
-      await packGroup(context, chunk, entries, packed)
+      await packGroup(context, load, standing, entries, packed)
     } finally {
       leave()
     }
@@ -276,7 +327,8 @@ async function packPages(
 
 async function packGroup(
   context: DrainContext,
-  chunk: readonly PageToPack[],
+  { pages: chunk, zeros }: Load,
+  standing: Standing,
   entries: MapEntry[],
   packed: RegisteredGroup[],
 ): Promise<void> {
@@ -304,7 +356,8 @@ async function packGroup(
   for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
   if (good.length === 0) return
   const pages = good.map((i) => ({ page: chunk[i].page, sequence: chunk[i].sequence, bytes: target(i) }))
-  const { group, firstTry } = await writeGroup(context, pages, packed)
+  const toWrite = { pages, zeros, standing }
+  const { group, firstTry } = await writeGroup(context, toWrite, packed)
   pages.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
   // A write that was given up may still use it.
   if (firstTry) giveBack(bytes)
@@ -332,6 +385,13 @@ async function fetchOneByOne(
   }
 }
 
+/** What a new group holds, and its trailer says besides. */
+export interface GroupToWrite {
+  readonly pages: readonly PageToWrite[]
+  readonly zeros: readonly ZeroRun[]
+  readonly standing: Standing
+}
+
 export interface PageToWrite {
   readonly page: number
   readonly sequence: Sequence
@@ -344,14 +404,14 @@ export interface PageToWrite {
  */
 export async function writeGroup(
   context: DrainContext,
-  pages: readonly PageToWrite[],
+  { pages, zeros, standing }: GroupToWrite,
   packed: RegisteredGroup[],
 ): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
   const { row, extents, index, ledger } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
   const bytes = joined(pages.map((one) => one.bytes))
   const checksums = checksumsOfPages(bytes)
-  const trailer = trailerOf(context, extentsOf(pages), checksums)
+  const trailer = trailerOf(context, standing, extentsOf(pages), checksums, zeros)
   for (let attempt = 1; ; attempt++) {
     const placement = context.place(pages.length * pageBytes)
     const tier = tierOf(extents, placement.disks)
@@ -367,6 +427,7 @@ export async function writeGroup(
         copies: group.copies,
         extents: trailer.extents,
         checksums,
+        ...(zeros.length > 0 ? { zeros } : {}),
       })
     } catch (error) {
       ledger.unpin(group.handle) // nothing names it: it will be freed
@@ -394,9 +455,15 @@ export function extentsOf(
   return extents.map((extent) => ({ ...extent, page: vDiskPage(extent.page) }))
 }
 
-function trailerOf(context: DrainContext, extents: readonly Extent[], checksums: Uint32Array): Trailer {
-  const state = context.row.state
-  return { container: state.name, layer: state.layer, copies: state.copies, extents, checksums, zeros: [] }
+function trailerOf(
+  { row: { state } }: DrainContext,
+  standing: Standing,
+  extents: readonly Extent[],
+  checksums: Uint32Array,
+  zeros: readonly ZeroRun[] = [],
+): Trailer {
+  const { name, layer, copies } = state
+  return { container: name, layer, copies, extents, checksums, zeros, standing }
 }
 
 async function loadVBlocks(map: VDiskMap, pages: readonly number[]): Promise<void> {

@@ -24,6 +24,7 @@ import type { Maybe, Run } from '../io/io.ts'
 import type { Granted, GrantWanted, Oplogs } from '../oplog/oplog.ts'
 import { applyRecord, groupsNamedBy, modifiedAfter } from './apply-record.ts'
 import { type Cause, CopyRepair, isMove, type Target } from './copy-repair.ts'
+import type { DrainContext } from './drain.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
@@ -35,6 +36,7 @@ import type { MedusaAccess } from './owned-partition.ts'
 import type { Pace } from './pace.ts'
 import { PageReader } from './page-reader.ts'
 import { ReadLease } from './read-lease.ts'
+import { handOn, zerosOf } from './hand-on-zeros.ts'
 import { freeEverything, Reclaimer } from './reclaim.ts'
 import type { RepairLine, RepairSource } from './repair-line.ts'
 import type { Episode } from './rows.ts'
@@ -220,6 +222,12 @@ export class HostedVDiskController implements HostedVDisk {
       reader: this.#reader,
     }
     const suspect = (disk: string): void => this.#suspectDisk(disk)
+    const drain: DrainContext = {
+      ...shared,
+      suspect,
+      place: (bytes) => this.#placeGroup(bytes, 'maintenance', chance.below(2 ** 32)),
+      admit: (bytes) => context.admitMaintenance('drain', bytes),
+    }
     this.#streamWriter = new StreamWriter({
       ...shared,
       suspect,
@@ -230,6 +238,9 @@ export class HostedVDiskController implements HostedVDisk {
       ...shared,
       pace,
       survey: () => this.#repair.survey(),
+      zerosOf: (ids) => zerosOf(shared, ids),
+      // Alone: what the map names meanwhile is nobody else's to change.
+      handOn: (zeros) => this.#drains.mapChanges.run(() => handOn(drain, zeros)),
       partitions: () =>
         Math.max(1, Math.ceil(Math.max(this.#sizeBytes, row.state.sizeBytes) / mapPartitionBytes)),
       alive: () => this.#phase === 'serving',
@@ -272,12 +283,7 @@ export class HostedVDiskController implements HostedVDisk {
       clock,
       log,
       pace,
-      drain: {
-        ...shared,
-        suspect,
-        place: (bytes) => this.#placeGroup(bytes, 'maintenance', chance.below(2 ** 32)),
-        admit: (bytes) => context.admitMaintenance('drain', bytes),
-      },
+      drain,
       vdiskLog: this.#log,
       index: this.#index,
       ledger: this.#ledger,

@@ -76,7 +76,11 @@ export class LogIndex {
   }
 
   /** The ranges of zeros, as pages from inclusive to exclusive. */
-  ranges(): readonly { readonly page: number; readonly end: number }[] {
+  ranges(): readonly {
+    readonly page: number
+    readonly end: number
+    readonly sequence: Sequence
+  }[] {
     return this.#ranges
   }
 

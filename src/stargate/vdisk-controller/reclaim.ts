@@ -5,6 +5,7 @@
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { GroupId } from '../../base/ids.ts'
 import type { Clock, Log, Platform } from '../../platform/platform.ts'
+import type { ZeroRun } from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
@@ -26,6 +27,9 @@ export interface ReclaimContext {
   readonly pace: Pace
   readonly map: VDiskMap
   readonly index: GroupIndex
+  /** What the groups' trailers say of zeros, and what has other groups' trailers say it. */
+  readonly zerosOf: (ids: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, readonly ZeroRun[]>>
+  readonly handOn: (zeros: readonly ZeroRun[]) => Promise<void>
   /** Has the ledger know every group in the index. */
   readonly survey: () => Promise<void>
   readonly ledger: GroupLedger
@@ -108,7 +112,7 @@ export class Reclaimer {
 
   async #free(dead: readonly GroupHandle[]): Promise<number> {
     const { index, ledger, groups, reader, clock, freed } = this.#context
-    const ids = dead.map((handle) => groups.idOf(handle))
+    const ids = await this.#withoutZeros(dead.map((handle) => groups.idOf(handle)))
     for (const id of ids) await index.markDeleting(id)
     // Whoever found them in the map before they were marked has read what it wanted by now.
     await Promise.all([reader.settled(), clock.sleep(graceMs)])
@@ -120,6 +124,21 @@ export class Reclaimer {
     }
     freed(gone.length)
     return gone.length
+  }
+
+  /** Those of which nothing is left to be said of zeros. Where that can't be handed on now, they stay, and the others go. */
+  async #withoutZeros(ids: readonly GroupId[]): Promise<readonly GroupId[]> {
+    const { zerosOf, handOn, log } = this.#context
+    const zeros = await zerosOf(ids)
+    if (zeros.size === 0) return ids
+    try {
+      await handOn([...zeros.values()].flat())
+      return ids
+    } catch (error) {
+      if (!(error instanceof NdfsError) || hasCode(error, 'FENCED', 'NOT_OWNER')) throw error
+      log.debug('zeros are not handed on now', { reason: messageOf(error) })
+      return ids.filter((id) => !zeros.has(id))
+    }
   }
 }
 

@@ -6,7 +6,7 @@ import { decodeControl, encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
 import type { DiskRef, EpisodeId, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
 import type { PartitionName } from '../../medusa/medusa.ts'
-import type { CopyRef, Extent } from '../extent-store/extent-store.ts'
+import type { CopyRef, Extent, Standing, ZeroRun } from '../extent-store/extent-store.ts'
 import type { Tier } from '../../disk/disk.ts'
 
 /** Rises when a row's shape changes so that older code can't read it. */
@@ -46,6 +46,8 @@ export interface GroupRow {
   readonly extents: readonly Extent[]
   /** crc32c of each page, in group order. */
   readonly checksums: Uint32Array
+  /** As in its trailers: they are handed on before the group goes (kept-zeros.ts). */
+  readonly zeros?: readonly ZeroRun[]
 }
 
 /** A copy in the index of groups: planned before its first byte is written. */
@@ -53,6 +55,14 @@ export interface PlannedCopy extends CopyRef {
   /** The group's row doesn't name it, and never will: it waits to be unlinked. */
   readonly left?: true
 }
+
+/** What trailers say of the vDisk. */
+export const standingOf = ({ drained, sizeBytes, modifiedAt = 0 }: VDiskState): Standing => ({
+  drained,
+  through: drained,
+  sizeBytes,
+  modifiedAt,
+})
 
 export const vdiskPartition = (vdisk: VDiskId): PartitionName => ({ table: 'vdisk', key: String(vdisk) })
 export const groupPartition = (group: GroupId): PartitionName => ({ table: 'group', key: group })
@@ -109,17 +119,28 @@ export const encodeGroupRow = (row: GroupRow): Buffer =>
       ...row,
       extents: row.extents.map((extent) => [extent.page, extent.count, extent.at, extent.sequence]),
       checksums: checksumBytes(row.checksums),
+      ...(row.zeros === undefined
+        ? {}
+        : { zeros: row.zeros.map(({ page, count, sequence }) => [page, count, sequence]) }),
     },
   })
 
 export function decodeGroupRow(bytes: Buffer): GroupRow {
   const row = decodeRow<
-    Omit<GroupRow, 'extents' | 'checksums'> & { extents: number[][]; checksums: Uint8Array }
+    Omit<GroupRow, 'extents' | 'checksums' | 'zeros'> & {
+      extents: number[][]
+      checksums: Uint8Array
+      zeros?: number[][]
+    }
   >(bytes, "an extent group's row")
+  const { zeros, ...rest } = row
   return {
-    ...row,
+    ...rest,
     extents: row.extents.map(([page, count, at, sequence]) => ({ page, count, at, sequence }) as Extent),
     checksums: checksumsFrom(row.checksums),
+    ...(zeros === undefined
+      ? {}
+      : { zeros: zeros.map(([page, count, sequence]) => ({ page, count, sequence }) as ZeroRun) }),
   }
 }
 
