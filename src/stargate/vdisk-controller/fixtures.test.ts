@@ -34,6 +34,7 @@ import type {
   FoundCopy,
   GroupAccess,
   PlacementRequest,
+  Trailer,
 } from '../extent-store/extent-store.ts'
 import { type Candidate, isMixed, place, placeCopy } from '../extent-store/placement.ts'
 import {
@@ -47,6 +48,7 @@ import {
 import { blocksAmong, misplacedAmong } from './misplaced.ts'
 import type { LogEntry } from './vdisk-log.ts'
 import { type Pace, usualPace } from './pace.ts'
+import type { LogsOnDisks } from './rebuild.ts'
 import { VDiskHost } from './vdisk-host.ts'
 
 export const quietLog: Log = {
@@ -185,6 +187,8 @@ export class TestLogDisk {
     keptBytes: number
   }[] = []
   freed = new Map<VDiskId, number>()
+  /** All records that there ever were: a log that is opened again has forgotten what was freed and cut, but for what its table says. */
+  readonly #written = new Map<VDiskId, Map<EpisodeId, KeptEpisode>>()
   readonly #clock: Clock
   readonly #vdisks = new Map<
     VDiskId,
@@ -222,7 +226,12 @@ export class TestLogDisk {
       target = { epoch, first: next, records: [] }
       kept.episodes.set(episode, target)
     }
-    for (const { header, payload } of records) target.records.push(Buffer.concat([header, ...payload]))
+    const written = this.#writtenOf(vdisk, episode, { epoch, first: target.first })
+    for (const { header, payload } of records) {
+      const record = Buffer.concat([header, ...payload])
+      target.records.push(record)
+      written.records[headerAt(header, 0).sequence - written.first] = record
+    }
     const buffers = new Set(records.flatMap(({ payload }) => payload.map((part) => part.buffer)))
     this.appends.push({
       episode,
@@ -300,6 +309,44 @@ export class TestLogDisk {
     kept.records.splice(Math.max(0, end - kept.first + 1))
   }
 
+  /** The log is opened again. What was freed is still there, as no segment was used again. */
+  reopen(vdisk: VDiskId): void {
+    this.freed.delete(vdisk)
+    const kept = this.#vdisk(vdisk)
+    kept.episodes.clear()
+    for (const [id, { epoch, first, records }] of this.#written.get(vdisk) ?? [])
+      kept.episodes.set(id, { epoch, first, records: [...records] })
+  }
+
+  #writtenOf(vdisk: VDiskId, id: EpisodeId, { epoch, first }: Omit<KeptEpisode, 'records'>): KeptEpisode {
+    let episodes = this.#written.get(vdisk)
+    if (episodes === undefined) this.#written.set(vdisk, (episodes = new Map<EpisodeId, KeptEpisode>()))
+    let written = episodes.get(id)
+    if (written === undefined) episodes.set(id, (written = { epoch, first, records: [] }))
+    return written
+  }
+
+  /** What it has of the vDisk, as a rebuild finds it. */
+  onDisk(vdisk: VDiskId): LogsOnDisks {
+    const { epoch, episodes } = this.#vdisk(vdisk)
+    let endBytes = 0
+    const found = [...episodes].flatMap(([id, { first, records }]): LogsOnDisks['episodes'][number][] => {
+      if (records.length === 0) return []
+      const headers = records.map((record) => headerAt(record, 0))
+      endBytes = Math.max(endBytes, ...headers.map(({ offset, length }) => offset + length))
+      const hasOpen = headers.some(({ kind }) => kind === 'open')
+      const [{ episodeFirst }] = headers
+      const last = (first + records.length - 1) as Sequence
+      return [{ id, disk: this.ref, episodeFirst, first: first as Sequence, last, hasOpen }]
+    })
+    return {
+      epoch: epoch as Epoch,
+      freed: (this.freed.get(vdisk) ?? 0) as Sequence,
+      episodes: found,
+      endBytes,
+    }
+  }
+
   /** All records of an episode, as they lie there. */
   records(vdisk: VDiskId, episode: EpisodeId): Buffer[] {
     return this.#vdisk(vdisk).episodes.get(episode)?.records ?? []
@@ -331,7 +378,7 @@ export class TestLogDisk {
 export class TestExtentDisk {
   readonly ref: DiskRef
   block: string
-  readonly files = new Map<string, { pages: Buffer; finished: boolean }>()
+  readonly files = new Map<string, { pages: Buffer; finished: boolean; trailer?: Trailer }>()
   state: 'up' | 'gone' = 'up'
   capacityBytes = 1 * GiB
   guestFreeBytes = 1 * GiB
@@ -396,6 +443,12 @@ export class TestWorld {
       table.get(partition)!.set(key, value)
     }
     return table
+  }
+
+  /** Loses all of Medusa, and all of Zeus. */
+  loseMetadata(): void {
+    this.#database.exec('DELETE FROM medusa_rows; DELETE FROM medusa_partitions')
+    this.owners.clear()
   }
 
   /** Loses a row, as a store that is damaged does. */
@@ -710,16 +763,21 @@ export class TestNode {
           const name = fileName(access.group, copy)
           assert.ok(!disk.files.has(name), 'a group is written once')
           assert.equal(at, 0)
-          disk.files.set(name, { pages: Buffer.from(bytes), finished: trailer !== undefined })
+          disk.files.set(name, {
+            pages: Buffer.from(bytes),
+            finished: trailer !== undefined,
+            ...(trailer === undefined ? {} : { trailer }),
+          })
         })
         return checksumsOf(bytes)
       },
-      finish: (access) =>
+      finish: (access, trailer) =>
         all(access, (disk, copy) => {
           const file = disk.files.get(fileName(access.group, copy))
           if (file === undefined)
             throw new NdfsError('NOT_FOUND', 'there is no such copy', { disk: copy.disk })
           file.finished = true
+          file.trailer = trailer
         }),
       read: async (access, at, count, checksums, target) => {
         let unreachable = false
@@ -758,7 +816,7 @@ export class TestNode {
         const rebuilt = await arriving()
         if (rebuilt === undefined) return undefined
         await on(rebuilt, (disk) =>
-          disk.files.set(fileName(access.group, rebuilt), { pages, finished: true }),
+          disk.files.set(fileName(access.group, rebuilt), { pages, finished: true, trailer }),
         )
         return rebuilt
       },

@@ -8,6 +8,8 @@ import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, seeds, TestNode, TestWorld } from './fixtures.test.ts'
 import { namesCopy } from './group-copies.ts'
 import { PartitionRows } from './partition-rows.ts'
+import type { VDiskOnDisks } from './rebuild.ts'
+import { rebuild, savedRow } from './rebuild-fixture.test.ts'
 import { decodeGroupRow } from './rows.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
@@ -83,6 +85,7 @@ class Story {
   replaced = 0
   #bug: unknown
   readonly #finished: TestNode[] = []
+  #firstRow!: NonNullable<VDiskOnDisks['saved']>
 
   constructor(seed: number) {
     this.world = new TestWorld(seed)
@@ -110,6 +113,7 @@ class Story {
 
   async begin(): Promise<void> {
     await this.world.clock.run(this.node.host.create(vdisk, 'c/v', this.size, 2))
+    this.#firstRow = savedRow(this.world, vdisk)
     await this.claim()
   }
 
@@ -227,6 +231,21 @@ class Story {
     this.node = this.#start(['n1', 'n2', 'n3'][this.#random(3)])
     await this.claim()
     await this.resolveUnknown()
+  }
+
+  /** All metadata is lost while nothing runs, and made from what the disks hold (M11). `reopened`: logs have forgotten what was freed. */
+  async rebuild(reopened: boolean): Promise<void> {
+    this.heal()
+    this.#kill(this.node)
+    await this.quiesce()
+    // What was on its way arrives: nothing of the cluster runs when its metadata is made anew.
+    await this.world.clock.pass(5000)
+    if (reopened) for (const log of this.world.logs.values()) log.reopen(vdisk)
+    rebuild(this.world, vdisk, { saved: this.#firstRow })
+    this.node = this.#start(['n1', 'n2', 'n3'][this.#random(3)])
+    await this.claim()
+    await this.resolveUnknown()
+    await this.verify()
   }
 
   /** Another takes over while the owner goes on: it is fenced, and what it has under way ends. */
@@ -384,8 +403,17 @@ function assertNoOrphans(world: TestWorld): void {
 }
 
 /** How often each thing happens, of 100. */
-const quiet = { small: 50, stream: 3, resize: 2, drain: 35, crash: 0.5, takeAway: 0.5, trouble: 2 }
-const stormy = { small: 35, stream: 10, resize: 8, drain: 25, crash: 7, takeAway: 6, trouble: 5 }
+const quiet = {
+  small: 50,
+  stream: 3,
+  resize: 2,
+  drain: 35,
+  crash: 0.5,
+  takeAway: 0.5,
+  trouble: 2,
+  rebuild: 2,
+}
+const stormy = { small: 35, stream: 10, resize: 8, drain: 25, crash: 7, takeAway: 6, trouble: 5, rebuild: 4 }
 
 for (const seed of seeds(1, 2, 3, 4, 5, 6))
   test(`a vDisk reads back what was acknowledged, whatever drains, dies and takes over: seed ${seed} (R12 R20 R25 I2 I3 I7)`, async () => {
@@ -404,6 +432,7 @@ for (const seed of seeds(1, 2, 3, 4, 5, 6))
       else if (what === 'crash') await story.crash()
       else if (what === 'takeAway') await story.takeAway()
       else if (what === 'trouble') story.trouble()
+      else if (what === 'rebuild') await story.rebuild(world.random(2) === 0)
       else {
         if (world.random(2) === 0) story.heal()
         await story.quiesce()
@@ -415,6 +444,10 @@ for (const seed of seeds(1, 2, 3, 4, 5, 6))
     world.loseOneAnswerOf = 0
     await story.quiesce()
     await story.verify()
+    await story.settle()
+    await story.verify()
+    assertNoOrphans(world)
+    for (const reopened of [false, true]) await story.rebuild(reopened)
     await story.settle()
     await story.verify()
     assertNoOrphans(world)
