@@ -48,6 +48,8 @@ import {
   type ScrubNode,
   scrubProblems,
 } from './management/scrub.ts'
+import type { MetadataBackupInfo } from './management/backup.ts'
+import type { MetadataBackups } from './metadata-backup.ts'
 import type { NodeScrub } from './node-scrub.ts'
 import { OrderlyChange } from './orderly-change.ts'
 import type { Stores } from './open-stores.ts'
@@ -110,6 +112,7 @@ export interface NodeManagementOptions {
   readonly survey: ClusterSurvey
   readonly checks: ClusterChecks
   readonly scrub: NodeScrub
+  readonly backups: Pick<MetadataBackups, 'take' | 'newestAt'>
   /** vDisks that nobody owns, which this node has yet to look through for copies that are gone. */
   readonly vDisksToLookAt: () => number
   readonly certificates: () => CertificateEnds
@@ -125,6 +128,8 @@ interface NodeAnswer {
   readonly repair: RepairTold
   readonly scrub?: Omit<ScrubNode, 'node'>
   readonly certificates: CertificateEnds
+  /** When the newest backup of the metadata on its disks was taken. */
+  readonly backupAt?: number
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
@@ -471,6 +476,11 @@ export class NodeManagement implements ManagementTarget {
     )
   }
 
+  async backUpMetadata(): Promise<MetadataBackupInfo> {
+    const { takenAt, bytes, places } = await this.#options.backups.take()
+    return { takenAt, bytes, places: [...places] }
+  }
+
   // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
@@ -517,6 +527,7 @@ export class NodeManagement implements ManagementTarget {
       info.state === 'up' && info.portMapper?.reason !== undefined ? [portMapperSentence(info)] : [],
     )
     const clocks = clockProblems(nodes.flatMap(({ clock }) => clock ?? []))
+    const backupAt = Math.max(0, ...nodes.map(({ answer }) => answer?.backupAt ?? 0))
     const isCritical = offline.length > 0 || unreachable || survival.level === 'unreadable'
     const isDegraded = problems.length > 0 || survival.shortBytes > 0
     return {
@@ -541,6 +552,7 @@ export class NodeManagement implements ManagementTarget {
       ...(repair === undefined ? {} : { repair }),
       ...(leaving === undefined ? {} : { leaving }),
       scrub,
+      ...(backupAt > 0 ? { metadataBackupAt: backupAt } : {}),
     }
   }
 
@@ -731,7 +743,7 @@ export class NodeManagement implements ManagementTarget {
   // ---------------------------------------------------------------------------------------------------------------
 
   #answer(): NodeAnswer {
-    const { cache, controller, disks, scrub, vDisksToLookAt, platform } = this.#options
+    const { backups, cache, controller, disks, scrub, vDisksToLookAt, platform } = this.#options
     const scrubbed = scrub.describe()
     const { limitBytes, usedBytes } = cache.statistics()
     const { hosted, undrainedBytes, repairs, repairBytesPerSecond } = controller.statistics()
@@ -743,6 +755,7 @@ export class NodeManagement implements ManagementTarget {
       undrainedBytes,
       ...(scrubbed === undefined ? {} : { scrub: scrubbed }),
       certificates: this.#options.certificates(),
+      ...(backups.newestAt === undefined ? {} : { backupAt: backups.newestAt }),
       disks: disks.map((disk) => ({
         id: disk.ref.disk,
         usedBytes: disk.space().usedBytes,

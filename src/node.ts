@@ -29,6 +29,7 @@ import type { NodeConfig, StoresConfig } from './local/node-config.ts'
 import { readClusterKey } from './local/node-config.ts'
 import { TlsFiles } from './local/tls-files.ts'
 import { NbdClients } from './nbd-clients.ts'
+import { countingChanges, MetadataBackups } from './metadata-backup.ts'
 import { NodeManagement } from './node-management.ts'
 import { NodeScrub } from './node-scrub.ts'
 import { serveHttpApi } from './management/http-api.ts'
@@ -171,7 +172,8 @@ export async function startNode(options: NodeOptions) {
   const sideOf = (certificate: Certificate | undefined) =>
     certificate === undefined ? {} : { tls: () => certificate.side }
   const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key, ...sideOf(tls.peers) })
-  const { zeus, medusa, copy: metadataCopy } = await openStores(options.stores, here, peers)
+  const { zeus, copy: metadataCopy, ...stores } = await openStores(options.stores, here, peers)
+  const { medusa, changes } = countingChanges(stores.medusa)
   const view = new ClusterView(zeus)
   const leaving = new LeavingDisks(view.settings)
 
@@ -433,6 +435,10 @@ export async function startNode(options: NodeOptions) {
     admit: admitMaintenance,
     usualPeriodMs: pace.scrubEveryMs,
   })
+  const backups = new MetadataBackups({
+    ...{ clock, log, node, cluster: clusterId, zeus, medusa, peers, disks, changes },
+    liveNodes: () => view.liveNodes(),
+  })
   const checks = new ClusterChecks({ clock, chance, node, view, zeus, peers, survey })
   const management = new NodeManagement({
     platform: here,
@@ -458,6 +464,7 @@ export async function startNode(options: NodeOptions) {
     survey,
     checks,
     scrub,
+    backups,
     vDisksToLookAt: () => curator.vDisksToLookAt,
     certificates: () => ({ peers: tls.peers?.expiresAt, nbd: tls.nbd?.expiresAt }),
   })
@@ -561,6 +568,7 @@ export async function startNode(options: NodeOptions) {
   curator.start()
   forsaken.start()
   scrub.start()
+  backups.start()
 
   return {
     node,
@@ -581,6 +589,7 @@ export async function startNode(options: NodeOptions) {
       gone.stop()
       slow.stop()
       scrub.stop()
+      backups.stop()
       checks.close()
       checkWork.stop()
       await Promise.all([nbd.close(), nfs.close()])

@@ -278,6 +278,7 @@ test('the OpenAPI document names every path of the API', async () => {
     '/api/v1/disks',
     '/api/v1/disks/{disk}',
     '/api/v1/health',
+    '/api/v1/metadata-backups',
     '/api/v1/nodes',
     '/api/v1/nodes/{node}',
     '/api/v1/scrub',

@@ -40,6 +40,7 @@ import {
   type VDiskName,
 } from './management.ts'
 import { metrics } from './metrics.ts'
+import { metadataBackupSchema } from './backup.ts'
 import { scrubChangeSchema, scrubInfoSchema, type ScrubChange } from './scrub.ts'
 
 export interface HttpApiOptions {
@@ -284,6 +285,17 @@ function addRoutes(app: FastifyInstance, { target, node, admit }: HttpApiOptions
       },
     },
     async ({ body }, reply) => reply.status(201).send(await target.beginCheck(body as NewCheck)),
+  )
+  app.post(
+    '/api/v1/metadata-backups',
+    {
+      schema: {
+        summary: "Takes a backup of the metadata now, and lays it on the nodes' disks.",
+        security: changes,
+        response: { 201: metadataBackupSchema },
+      },
+    },
+    async (_, reply) => reply.status(201).send(await target.backUpMetadata()),
   )
   app.delete(
     '/api/v1/checks/:check',

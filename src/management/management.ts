@@ -13,6 +13,7 @@ import Type, { type Static } from 'typebox'
 import type { CheckInfo, NewCheck } from './check.ts'
 import { exportChangeSchema, exportRulesSchema, nbdRulesSchema } from './export.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
+import type { MetadataBackupInfo } from './backup.ts'
 import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
 
@@ -20,6 +21,7 @@ export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
 export type { ExportChange, ExportRulesInfo } from './export.ts'
 export type { Leaving, Mode } from './leaving.ts'
 export type { ScrubChange, ScrubInfo } from './scrub.ts'
+export type { MetadataBackupInfo } from './backup.ts'
 export type { Survival } from './survival.ts'
 
 /** A container's name, and the part of a vDisk's name after the `/`. */
@@ -222,6 +224,12 @@ export const clusterStatusSchema = Type.Object(
       Type.Array(leavingSchema, { description: 'Nodes and disks that are being left, in order.' }),
     ),
     scrub: scrubSumSchema,
+    metadataBackupAt: Type.Optional(
+      Type.Integer({
+        description:
+          'When the newest backup of the metadata was taken, milliseconds since 1970; absent: there is none.',
+      }),
+    ),
   },
   closed,
 )
@@ -383,6 +391,9 @@ export interface ManagementTarget {
   /** NOT_FOUND where this node did not lead it, or has led another since. */
   showCheck(id: string): Promise<CheckInfo>
   stopCheck(id: string): Promise<void>
+
+  /** Takes a backup of the metadata, and lays it on the nodes' disks: it is there when it resolves. */
+  backUpMetadata(): Promise<MetadataBackupInfo>
 
   showScrub(): Promise<ScrubInfo>
   /** Takes effect on all nodes at once. */

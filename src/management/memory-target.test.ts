@@ -1,4 +1,5 @@
 /** A target that keeps a cluster's names in memory: what the tests of the HTTP API, and of the CLI, talk to. */
+import type { MetadataBackupInfo } from './backup.ts'
 import { NdfsError } from '../base/errors.ts'
 import { GiB, MiB } from '../base/units.ts'
 import type {
@@ -273,6 +274,14 @@ export class MemoryTarget implements ManagementTarget {
       ...{ copies: 7, bytes: 28 * MiB, found: 3, repaired: 2, waiting: 1, damagedFiles: 0 },
     },
   ])
+
+  async backUpMetadata(): Promise<MetadataBackupInfo> {
+    return {
+      takenAt: 1_700_000_000_000,
+      bytes: 4096,
+      places: ['n1:/disks/n1-flash-0/metadata/backup-001700000000000'],
+    }
+  }
 
   async showScrub(): Promise<ScrubInfo> {
     return this.#scrub

@@ -50,7 +50,7 @@ export type FoundRow =
   | { readonly state: 'none' }
   | { readonly state: 'damaged'; readonly why: string }
 
-export async function findRow({ medusa }: Parts, id: InodeId): Promise<FoundRow> {
+export async function findRow({ medusa }: Pick<Parts, 'medusa'>, id: InodeId): Promise<FoundRow> {
   const { static: at, rows } = await medusa.get(partitionOf(id), [inodeRowKey])
   if (rows.length > 0) {
     const read = soundly(() => decodeInodeRow(rows[0].value))

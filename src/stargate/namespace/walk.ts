@@ -29,7 +29,7 @@ interface Frame {
 
 /** `tooDeep`: told of the directories that it does not enter. */
 export async function* walkDirectories(
-  parts: Parts,
+  parts: Pick<Parts, 'medusa' | 'root'>,
   tooDeep: (directory: Walked) => void,
 ): AsyncGenerator<Walked> {
   const frameOf = (here: Walked): Frame => ({ here, after: entriesBegin, page: [] })
@@ -51,12 +51,12 @@ export async function* walkDirectories(
 }
 
 /** Still where it was met: else it is gone, or is met elsewhere. */
-async function isThere(parts: Parts, { id, at }: Walked): Promise<boolean> {
+async function isThere(parts: Pick<Parts, 'medusa'>, { id, at }: Walked): Promise<boolean> {
   const found = await findRow(parts, id)
   return found.state === 'found' && lists(found.row, at!.parent.id, at!.name)
 }
 
-async function turnPage(parts: Parts, frame: Frame): Promise<void> {
+async function turnPage(parts: Pick<Parts, 'medusa'>, frame: Frame): Promise<void> {
   const { here: parent } = frame
   const { rows } = await parts.medusa.scan(partitionOf(parent.id), {
     after: frame.after,

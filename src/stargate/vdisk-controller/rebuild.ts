@@ -44,7 +44,8 @@ import {
   vdiskPartition,
   type VDiskState,
 } from './rows.ts'
-import { digestKey, vBlockKey } from './vdisk-map.ts'
+import { digestKey } from './map-digest.ts'
+import { vBlockKey } from './vdisk-map.ts'
 
 /**
  * A file of a group. `whole`: it has its trailer. `unfinished`: it has none, as its write or its drain never ended. `damaged`: there is one
