@@ -14,6 +14,7 @@ import { printError } from './console-output.ts'
 import { addConfigCommands } from './config-commands.ts'
 import { addMachineCommands } from './machine-commands.ts'
 import { addMembershipCommands } from './membership-commands.ts'
+import { addMetadataCommands } from './metadata-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
 
 const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4 } as const
@@ -35,6 +36,7 @@ export function ndfsCommand(program: Program): Command {
   addConfigCommands(ndfs)
   addCertificateCommands(ndfs)
   addMembershipCommands(ndfs)
+  addMetadataCommands(ndfs)
   return ndfs
 }
 

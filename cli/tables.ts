@@ -216,6 +216,13 @@ export const scrubTable = ({ nodes, ...sum }: ScrubInfo): string =>
     ),
   ].join('\n')
 
+/** A time, and how long ago that was. */
+export function ageText(at: number): string {
+  const minutes = Math.max(0, Math.floor((Date.now() - at) / 60_000))
+  const ago = minutes < 120 ? `${minutes} minutes` : `${Math.floor(minutes / 60)} hours`
+  return `${new Date(at).toISOString()}, ${ago} ago`
+}
+
 export function statusText(status: ClusterStatus): string {
   const { flash, hdd } = status.capacity
   return [
@@ -235,6 +242,7 @@ export function statusText(status: ClusterStatus): string {
       ],
       ['undrained', size(status.undrainedBytes)],
       ['scrub', scrubText(status.scrub)],
+      ['backup', status.metadataBackupAt === undefined ? 'none yet' : ageText(status.metadataBackupAt)],
     ]),
     '',
     nodesTable(status.nodes),

@@ -139,7 +139,8 @@ async function makeReady(
   return { file, work, position }
 }
 
-function raiseNumbers(database: ReturnType<typeof openStoreDatabase>): void {
+/** Of a store that is to take the place of one that knew more: nothing is granted or counted again. */
+export function raiseNumbers(database: ReturnType<typeof openStoreDatabase>): void {
   const number = (sql: string): number => database.prepare<[], { n: number | null }>(sql).get()?.n ?? 0
   const highest = Math.max(
     number(`SELECT max(json_extract(json, '$.epoch')) AS n FROM zeus_keys WHERE key GLOB 'owner/*'`),
@@ -169,7 +170,7 @@ function raiseNumbers(database: ReturnType<typeof openStoreDatabase>): void {
   })()
 }
 
-async function moveAside(layout: Layout, { files, clock }: Platform): Promise<string | undefined> {
+export async function moveAside(layout: Layout, { files, clock }: Platform): Promise<string | undefined> {
   const names = (await readdir(layout.store.folder)).filter((name) => name.startsWith('store.db'))
   if (names.length === 0) return undefined
   const kept = join(layout.store.folder, `before-restore-${Math.round(clock.wallTime())}`)
@@ -181,7 +182,12 @@ async function moveAside(layout: Layout, { files, clock }: Platform): Promise<st
   return kept
 }
 
-async function refuseRunning(layout: Layout, { files }: Platform): Promise<void> {
+/** IN_USE where a process of the cluster runs. `what` can't be done then. */
+export async function refuseRunning(
+  layout: Layout,
+  { files }: Platform,
+  what = 'restore the store',
+): Promise<void> {
   const cluster = await readCluster(files, layout)
   const places = [
     ['ndfs up', layout.upProcess],
@@ -189,13 +195,13 @@ async function refuseRunning(layout: Layout, { files }: Platform): Promise<void>
     ...(cluster?.nodes ?? []).map(({ id }) => [id, layout.node(id).process]),
   ]
   for (const [name, path] of places)
-    if ((await runningProcess(files, path)) !== undefined) throw running(name, layout)
+    if ((await runningProcess(files, path)) !== undefined) throw running(name, layout, what)
 }
 
-const running = (what: string, { dir }: Layout): NdfsError =>
+const running = (which: string, { dir }: Layout, what = 'restore the store'): NdfsError =>
   new NdfsError(
     'IN_USE',
-    `Cannot restore the store of ${dir}: ${what} still runs. Owners of vDisks would go on by what the restored store does not know. ` +
+    `Cannot ${what} of ${dir}: ${which} still runs. Owners of vDisks would go on by what the new store does not know. ` +
       `End all with \`ndfs down --dir ${dir}\` first.`,
     { dir },
   )
