@@ -205,6 +205,11 @@ export class ZooKeeperClient {
     return orUndefined(found)
   }
 
+  /** Whether it is there: the one question that anybody may ask of any node. */
+  async has(path: string): Promise<boolean> {
+    return (await this.#ask<object | null>((done) => this.#client.exists(path, done))) !== null
+  }
+
   /** The names of those directly below it. */
   children(path: string): Promise<string[] | undefined> {
     return orUndefined(this.#ask<string[]>((done) => this.#client.getChildren(path, done)))

@@ -47,6 +47,7 @@ export class Attempt {
 export const callMs = 5_000
 /** Calls that may be under way: as many as ZooKeeper takes before it lets its clients wait. */
 const callsMax = 1_000
+const closedMessage = 'this node has closed Zeus'
 /** Two thirds of the timeout: a third is left to be heard by another server. */
 const silenceMs = (sessionTimeoutMs * 2) / 3
 const beatMs = silenceMs / 3
@@ -95,7 +96,7 @@ export class ZooKeeperConnection {
 
   /** Runs a call of Zeus, for at most `callMs`. `what` is what can't be done then. */
   async within<T>(what: string, work: (attempt: Attempt) => Promise<T>): Promise<T> {
-    if (this.#closed) throw new NdfsError('UNAVAILABLE', `Cannot ${what}: this node has closed Zeus`)
+    if (this.#closed) throw new NdfsError('UNAVAILABLE', `Cannot ${what}: ${closedMessage}`)
     if (this.#calls >= callsMax)
       throw new NdfsError('UNAVAILABLE', `Cannot ${what}: ${callsMax} calls of Zeus are under way already`)
     this.#calls++
@@ -194,6 +195,10 @@ export class ZooKeeperConnection {
       onConnected: () => {
         if (this.#client !== client) return
         this.#touchedAt = this.#answeredAt = client.greetedAt ?? -Infinity
+        if (client.sessionTimeoutMs !== sessionTimeoutMs)
+          platform.log.warn('ZooKeeper wants sessions of another length: its tickTime should be 500', {
+            sessionTimeoutMs: client.sessionTimeoutMs,
+          })
         void this.#prepare(client)
       },
       onDisconnected: () => {
@@ -259,7 +264,7 @@ export class ZooKeeperConnection {
     for (const { path, data } of nodes)
       try {
         // Not by trying: who may use what is below needs no right to make what is above.
-        if ((await client.get(path)) === undefined) await client.create(path, data)
+        if (!(await client.has(path))) await client.create(path, data)
       } catch (error) {
         if (!hasTrouble(error, 'node-exists')) throw error
       }
@@ -268,7 +273,7 @@ export class ZooKeeperConnection {
   async #ready(attempt: Attempt): Promise<ZooKeeperClient> {
     for (;;) {
       attempt.check()
-      if (this.#closed) throw new NdfsError('UNAVAILABLE', 'Cannot ask ZooKeeper: this node has closed Zeus')
+      if (this.#closed) throw new ZooKeeperError('other', closedMessage)
       const client = this.#client
       if (client?.connected === true) {
         if (this.#prepared) return client
@@ -321,8 +326,10 @@ export class ZooKeeperConnection {
     if (client === undefined) return
     const now = this.#options.platform.clock.now()
     if (client.connected) {
-      if (now - this.#answeredAt >= silenceMs) client.breakConnection()
-      else if (this.#prepared && !this.#probing) void this.#probe(client, now)
+      if (now - this.#answeredAt >= silenceMs) {
+        this.#options.platform.log.warn('a ZooKeeper server says nothing and is left', { silenceMs })
+        client.breakConnection()
+      } else if (this.#prepared && !this.#probing) void this.#probe(client, now)
     } else if (client.isGreeting && now - (client.greetedAt ?? now) >= silenceMs) client.breakConnection()
   }
 
@@ -345,7 +352,9 @@ export class ZooKeeperConnection {
   #refusal(what: string, { unsure }: Attempt, error: ZooKeeperError): NdfsError {
     if (error.trouble === 'no-auth') return refused(what, error)
     const why =
-      this.#client?.connected === true ? error.message : 'no ZooKeeper server of a quorum can be reached'
+      this.#closed || this.#client?.connected === true
+        ? error.message
+        : 'no ZooKeeper server of a quorum can be reached'
     return unsure
       ? new NdfsError('TIMED_OUT', `Cannot ${what}, or tell whether it was done: ${why}. Read again`)
       : new NdfsError('UNAVAILABLE', `Cannot ${what}: ${why}`)
