@@ -3,7 +3,8 @@
  *
  *  1. A call ends within 5 s. UNAVAILABLE: nothing was changed; TIMED_OUT: nobody can tell; UNAUTHORIZED: ZooKeeper doesn't let this user.
  *     A lost connection alone is no reason to fail: reads are asked again, and changes find out whether they were made (zookeeper-changes.ts).
- *  2. Reads see every change that resolved before they began, whichever server they ask. The values of a list may be of different moments.
+ *  2. Reads see every change that resolved before they began, whichever server they ask (but see decisions/0017: a leader that is cut off). The
+ *     values of a list may be of different moments.
  *  3. A session ends with the one in ZooKeeper. Whoever closes Zeus ends it at once.
  *  4. With `user` and `password` all that is made is that user's alone. Neither is hidden from who hears the network: the library has no TLS.
  */
