@@ -117,7 +117,8 @@ export class CassandraClient {
     const client = new Client({
       contactPoints: [...contactPoints],
       localDataCenter: datacenter,
-      protocolOptions: { port },
+      // Agreement is seen to here: the driver would wait for servers that are down, too.
+      protocolOptions: { port, maxSchemaAgreementWaitSeconds: 0 },
       socketOptions: { connectTimeout: connectMs, readTimeout: answerMs, defunctReadTimeoutThreshold: 0 },
       policies: {
         reconnection: new policies.reconnection.ExponentialReconnectionPolicy(500, reconnectMsMax),
@@ -182,15 +183,21 @@ export class CassandraClient {
     return rows
   }
 
-  /** Changes the schema; resolves when all servers that are up have it. */
+  /** Changes the schema. It counts once servers agree (`agreement`). */
   async define(query: string): Promise<void> {
     await this.#inTurn('Cannot change the schema in Cassandra', () =>
       this.#client.execute(query, [], { readTimeout: defineMs, isIdempotent: false }),
     )
+  }
+
+  /** Resolves when all servers that are up have the same schema. */
+  async agreement(): Promise<void> {
     const since = this.#clock.now()
-    // Its types leave this one out.
-    const metadata = this.#client.metadata as unknown as { checkSchemaAgreement(): Promise<boolean> }
-    while (!(await metadata.checkSchemaAgreement())) {
+    for (;;) {
+      const up = this.servers().filter((server) => server.up)
+      const ask = 'SELECT schema_version FROM system.local'
+      const rows = (await Promise.all(up.map((server) => this.look(ask, server)))).flat()
+      if (new Set(rows.map(({ schema_version }) => String(schema_version))).size === 1) return
       if (this.#clock.now() - since > agreeMs)
         throw new NdfsError('UNAVAILABLE', "Cassandra's servers do not agree on the schema. Try again")
       await this.#clock.sleep(250)

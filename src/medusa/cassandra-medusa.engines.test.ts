@@ -1,51 +1,57 @@
+/** Medusa on three real servers of Cassandra: its contract, its keyspace, and what stays true while servers are killed, frozen and started again. */
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before } from 'node:test'
+import { after, before, test } from 'node:test'
+import { cassandraServer } from '../../scripts/engines/cassandra.ts'
 import { Engines } from '../../scripts/engines/engines.ts'
+import { hasCode, NdfsError } from '../base/errors.ts'
+import type { Epoch } from '../base/ids.ts'
 import { testPlatform } from '../local/store/store-for-tests.ts'
-import { cassandraMedusa, type CassandraMedusa } from './cassandra-medusa.ts'
-import type { Medusa, PartitionName } from './medusa.ts'
+import { cassandraGossip, joinedGossip } from './cassandra-gossip.ts'
+import { cassandraMedusa, type CassandraMedusa, type CassandraMedusaOptions } from './cassandra-medusa.ts'
+import type { Change, Medusa, PartitionName, Row } from './medusa.ts'
+import { changeBytesMax, changeForCertain, newChangeId } from './medusa.ts'
 import { medusaContract } from './medusa-contract-suite.ts'
+import { wrongIn, type ChangeSeen, type VersionSeen } from './version-history-for-tests.ts'
 
 const { clock, chance, log } = testPlatform
+const keyspace = 'ndfs'
 let dir: string
 let engines: Engines
 let clients: readonly CassandraMedusa[] = []
+
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'ndfs-cassandra-'))
   engines = new Engines({ dir, zooKeepers: 0, basePort: 25810 })
   await engines.start()
-  clients = [await connect('ndfs'), await connect('ndfs'), await connect('ndfs')]
+  // All of them find no keyspace, and make it together.
+  clients = await Promise.all([connect(), connect(), connect()])
 })
+
 after(async () => {
   for (const one of clients) await one.close()
   await engines.end()
   await rm(dir, { recursive: true })
 })
 
-const connect = (keyspace: string): Promise<CassandraMedusa> =>
+const connect = (options: Partial<CassandraMedusaOptions> = {}): Promise<CassandraMedusa> =>
   cassandraMedusa({
-    contactPoints: engines.cassandraAddresses,
-    port: engines.cassandraPort,
-    datacenter: 'dc1',
-    keyspace,
-    clock,
-    log,
+    ...{ contactPoints: engines.cassandraAddresses, port: engines.cassandraPort, datacenter: 'dc1' },
+    ...{ keyspace, clock, log },
+    ...options,
   })
 
-/** An empty store of its own: a keyspace takes seconds to make. */
+/** As an empty store of its own: a keyspace takes seconds to make. */
 function inStore(name: string, medusa: Medusa): Medusa {
-  const within = ({ table, key }: PartitionName): PartitionName => ({ table, key: key && `${name} ${key}` })
+  const keyIn = (key: string): string => key && `${name} ${key}`
+  const within = ({ table, key }: PartitionName): PartitionName => ({ table, key: keyIn(key) })
   return {
     get: (partition, ...rest) => medusa.get(within(partition), ...rest),
     scan: (partition, ...rest) => medusa.scan(within(partition), ...rest),
-    getOfMany: (table, keys, rowKey) =>
-      medusa.getOfMany(
-        table,
-        keys.map((key) => `${name} ${key}`),
-        rowKey,
-      ),
+    getOfMany: (table, keys, rowKey) => medusa.getOfMany(table, keys.map(keyIn), rowKey),
     change: (partition, change) => medusa.change(within(partition), change),
     close: () => Promise.resolve(),
   }
@@ -53,7 +59,284 @@ function inStore(name: string, medusa: Medusa): Medusa {
 
 let stores = 0
 medusaContract('Medusa on Cassandra', async (body) => {
-  const name = `${Date.now()}_${++stores}`
+  const name = `store ${++stores}`
   let next = 0
   await body({ client: () => inStore(name, clients[next++]), clock, chance, run: (work) => work })
 })
+
+const changeAt = (version: number, rest: Partial<Change> = {}): Change => ({
+  id: newChangeId(chance),
+  expected: { epoch: 0 as Epoch, version },
+  epoch: 0 as Epoch,
+  ...rest,
+})
+const row = (key: string, value: string | Buffer): Row => ({ key, value: Buffer.from(value) })
+
+test('a partition of 5,000 rows is read at one version while it changes', async () => {
+  const [reader, writer] = clients
+  const partition: PartitionName = { table: 'directory', key: 'wide' }
+  let version = 0
+  const value = 'x'.repeat(100)
+  while (version < 5) {
+    const put = Array.from({ length: 1000 }, (_, i) => row(`b${version}${String(i).padStart(3, '0')}`, value))
+    await writer.change(partition, changeAt(version++, { put }))
+  }
+  let reading = true
+  const marking = (async () => {
+    while (reading) {
+      const put = [row('a', `${version + 1}`), row('z', `${version + 1}`)]
+      await changeForCertain(writer, clock, partition, changeAt(version++, { put }), () => true)
+      await clock.sleep(150)
+    }
+  })()
+  let whole = 0
+  for (let reads = 0; reads < 5; reads++)
+    try {
+      const { static: at, rows } = await reader.scan(partition, { limit: 10_000 })
+      const marks = rows.filter(({ key }) => key === 'a' || key === 'z').map((mark) => String(mark.value))
+      assert.equal(rows.length, at.version === 5 ? 5000 : 5002)
+      for (const mark of marks) assert.equal(mark, `${at.version}`)
+      whole++
+    } catch (error) {
+      assert.ok(hasCode(error, 'UNAVAILABLE', 'TIMED_OUT'), String(error))
+    }
+  reading = false
+  await marking
+  assert.ok(whole > 0, 'no read found a quiet moment')
+  assert.equal((await reader.scan(partition, { after: 'a', before: 'b', limit: 10 })).rows.length, 0)
+  assert.equal((await reader.scan(partition, { after: 'b1999', before: 'z', limit: 10 })).rows.length, 10)
+  assert.equal((await reader.get(partition)).rows.length, 5002)
+})
+
+test('the largest change goes through, while others go on', async () => {
+  const [medusa] = clients
+  const value = Buffer.alloc(changeBytesMax - 1, 3)
+  const places = Array.from({ length: 4 }, (_, i): PartitionName => ({ table: 'map', key: `large ${i}` }))
+  await Promise.all(
+    places.map(async (place) => {
+      const change = changeAt(0, { put: [{ key: 'k', value }] })
+      const { outcome } = await changeForCertain(medusa, clock, place, change, () => true)
+      assert.equal(outcome, 'applied')
+      assert.ok((await medusa.get(place)).rows[0].value.equals(value))
+    }),
+  )
+})
+
+test('a keyspace that a newer NDFS has brought further is refused', async () => {
+  const set = (to: number, from: number) =>
+    clients[0].client.change('schema', [
+      {
+        query: `UPDATE ${keyspace}."schema" SET version = ? WHERE name = 'medusa' IF version = ?`,
+        params: [to, from],
+      },
+    ])
+  assert.equal(await set(99, 1), undefined)
+  try {
+    await assert.rejects(connect(), (error) => hasCode(error, 'REFUSED') && /version 99/.test(error.message))
+  } finally {
+    await set(1, 99)
+  }
+  await assert.rejects(connect({ keyspace: 'system_auth' }), (error) => hasCode(error, 'REFUSED'))
+})
+
+test('R5: what servers gossip is seen from each of them: racks, states, and that hearts beat once a second', async () => {
+  const [{ client }] = clients
+  const first = await cassandraGossip(client, clock)
+  await clock.sleep(4000)
+  const { servers, disagreements, silent } = joinedGossip(await cassandraGossip(client, clock), first)
+  assert.deepEqual(silent, [])
+  assert.deepEqual(disagreements, [])
+  assert.deepEqual(
+    servers.map(({ rack, status, beats }) => [rack, status, beats]),
+    ['b1', 'b2', 'b3'].map((rack) => [rack, 'NORMAL', true]),
+  )
+  assert.equal(new Set(servers.map(({ hostId }) => hostId)).size, 3)
+})
+
+test('a server that acknowledges before it has synced is refused, and so is a wrong password', async () => {
+  const place = { host: '127.0.0.9', port: 25880 }
+  const folder = join(dir, 'alone')
+  const server = cassandraServer({
+    ...{ dir: folder, cluster: 'alone', address: place.host, port: place.port, storagePort: 25881 },
+    ...{ seeds: [place.host], datacenter: 'dc1', rack: 'b1', jmxPort: 25882, joins: false, password: true },
+    properties: [
+      ...['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.ring_delay_ms=1000'],
+      '-Dcassandra.superuser_setup_delay_ms=0',
+    ],
+  })
+  const file = join(folder, 'conf', 'cassandra.yaml')
+  const periodic = 'commitlog_sync: periodic\ncommitlog_sync_period: 10s'
+  writeFileSync(file, readFileSync(file, 'utf8').replace('commitlog_sync: batch', periodic))
+  const alone = { contactPoints: [place.host], port: place.port, user: 'cassandra' }
+  server.begin()
+  try {
+    await server.serving(90)
+    // Its first user is made a moment after it serves.
+    const refusal = await until(async () => {
+      const error = await failureOf(connect({ ...alone, password: 'cassandra' }))
+      return hasCode(error, 'REFUSED') ? error : undefined
+    })
+    assert.match(refusal.message, /127\.0\.0\.9:25880: commitlog_sync is periodic and must be batch or group/)
+    const wrong = await failureOf(connect({ ...alone, password: 'wrong' }))
+    assert.ok(hasCode(wrong, 'UNAUTHORIZED'), String(wrong))
+  } finally {
+    await server.end()
+  }
+})
+
+test('C2, I4: while servers are killed, frozen and started again, changes of three clients stay one chain in each partition', async () => {
+  const history = new History(3)
+  const work = clients.map((medusa, i) => history.work(medusa, i))
+  const [one, two, three] = engines.cassandras
+  await clock.sleep(2000)
+  await one.kill()
+  await clock.sleep(4000)
+  one.begin()
+  await one.serving(90)
+  two.signal('SIGSTOP')
+  await clock.sleep(5000)
+  two.signal('SIGCONT')
+  await clock.sleep(3000)
+  await three.kill()
+  await clock.sleep(2000)
+  three.begin()
+  await three.serving(90)
+  await clock.sleep(3000)
+  history.over = true
+  await Promise.all(work)
+  assert.deepEqual(await history.wrong(clients[0]), [])
+  const { applied, conflicts, unknown, reads, longestMs } = history.counts()
+  console.log(
+    `figure: servers killed, frozen, started: ${applied} changes acknowledged, ${conflicts} in conflict, ${unknown} unknown, ${reads} reads, all explained; longest time without an acknowledged change ${Math.round(longestMs)} ms`,
+  )
+  assert.ok(applied > 50 && longestMs < 15_000)
+})
+
+test('with two of three frozen, calls end in time and say that they are unknown; then all goes on', async () => {
+  const [medusa] = clients
+  const partition: PartitionName = { table: 'vdisk', key: 'frozen' }
+  await changeForCertain(medusa, clock, partition, changeAt(0), () => true)
+  const frozen = engines.cassandras.slice(1)
+  for (const server of frozen) server.signal('SIGSTOP')
+  const wanted = changeAt(1, { put: [row('a', 'late')] })
+  try {
+    for (const ask of [
+      () => medusa.change(partition, wanted),
+      () => medusa.get(partition),
+      () => medusa.getOfMany('vdisk', ['frozen', 'other'], 'a'),
+    ]) {
+      const since = clock.now()
+      const error = await failureOf(ask())
+      assert.ok(hasCode(error, 'TIMED_OUT', 'UNAVAILABLE', 'PEER_UNREACHABLE'), String(error))
+      assert.ok(clock.now() - since < 9000, `it took ${clock.now() - since} ms`)
+    }
+  } finally {
+    for (const server of frozen) server.signal('SIGCONT')
+  }
+  const since = clock.now()
+  const { outcome } = await changeForCertain(
+    medusa,
+    clock,
+    partition,
+    wanted,
+    () => clock.now() - since < 60_000,
+  )
+  assert.equal(outcome, 'applied')
+  assert.deepEqual((await untilRead(medusa, partition)).rows, [row('a', 'late')])
+  console.log(`figure: two of three thawed: changes go on after ${Math.round(clock.now() - since)} ms`)
+})
+
+/** Clients that change a few partitions, each change on what was read before it, and leave its id in a row of its version. */
+class History {
+  over = false
+  readonly #partitions: readonly PartitionName[]
+  readonly #changes = new Map<string, ChangeSeen[]>()
+  readonly #seen = new Map<string, VersionSeen[]>()
+
+  constructor(partitions: number) {
+    this.#partitions = Array.from({ length: partitions }, (_, i) => ({ table: 'vdisk', key: `chain ${i}` }))
+    for (const { key } of this.#partitions) {
+      this.#changes.set(key, [])
+      this.#seen.set(key, [])
+    }
+  }
+
+  async work(medusa: Medusa, number: number): Promise<void> {
+    for (let round = number; !this.over; round++) {
+      const partition = this.#partitions[round % this.#partitions.length]
+      await this.#step(medusa, partition)
+      await clock.sleep(20)
+    }
+  }
+
+  async #step(medusa: Medusa, partition: PartitionName): Promise<void> {
+    const [changes, seen] = [this.#changes.get(partition.key), this.#seen.get(partition.key)]
+    assert.ok(changes && seen)
+    let began = clock.now()
+    const read = await medusa.get(partition, []).catch(unlessItMayPass)
+    if (read === undefined) return
+    seen.push({ static: read.static, began, ended: clock.now() })
+    const { version } = read.static
+    const change = changeAt(version)
+    const named = { ...change, put: [row(keyOf(version + 1), change.id)] }
+    began = clock.now()
+    const result = await medusa.change(partition, named).catch(unlessItMayPass)
+    const ended = clock.now()
+    changes.push({ id: change.id, expected: version, outcome: result?.outcome ?? 'unknown', began, ended })
+    if (result?.outcome === 'conflict') seen.push({ static: result.static, began, ended })
+  }
+
+  async wrong(medusa: Medusa): Promise<readonly string[]> {
+    const wrong: string[] = []
+    for (const partition of this.#partitions) {
+      const began = clock.now()
+      const { static: at, rows } = await untilRead(medusa, partition)
+      const seen = [...(this.#seen.get(partition.key) ?? []), { static: at, began, ended: clock.now() }]
+      rows.forEach(({ key }, i) => assert.equal(key, keyOf(i + 1)))
+      assert.equal(rows.length, at.version)
+      const chain = rows.map(({ value }) => String(value))
+      wrong.push(...wrongIn(chain, this.#changes.get(partition.key) ?? [], seen))
+    }
+    return wrong
+  }
+
+  counts() {
+    const all = [...this.#changes.values()].flat().sort((a, b) => a.ended - b.ended)
+    const applied = all.filter(({ outcome }) => outcome === 'applied')
+    const gaps = applied.slice(1).map(({ ended }, i) => ended - applied[i].ended)
+    return {
+      applied: applied.length,
+      conflicts: all.filter(({ outcome }) => outcome === 'conflict').length,
+      unknown: all.filter(({ outcome }) => outcome === 'unknown').length,
+      reads: [...this.#seen.values()].flat().length,
+      longestMs: Math.max(...gaps),
+    }
+  }
+}
+
+const keyOf = (version: number): string => String(version).padStart(8, '0')
+
+function unlessItMayPass(error: unknown): undefined {
+  if (!hasCode(error, 'TIMED_OUT', 'UNAVAILABLE', 'PEER_UNREACHABLE')) throw error
+}
+
+const untilRead = (medusa: Medusa, partition: PartitionName) =>
+  until(() => medusa.get(partition).catch(unlessItMayPass))
+
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (let tries = 0; tries < 60; tries++) {
+    const found = await look()
+    if (found !== undefined) return found
+    await clock.sleep(500)
+  }
+  assert.fail('not in time')
+}
+
+async function failureOf(work: Promise<unknown>): Promise<NdfsError> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (failure: unknown) => failure,
+  )
+  assert.ok(error instanceof NdfsError, `it did not fail as it should: ${String(error)}`)
+  return error
+}

@@ -54,7 +54,7 @@ export async function cassandraMedusa(options: CassandraMedusaOptions): Promise<
   const client = await CassandraClient.connect(options, clock, log)
   try {
     const settings = await CassandraSettings.check(client, clock, log)
-    await prepareKeyspace(client, { keyspace, datacenter, replication }, log)
+    await prepareKeyspace(client, { keyspace, datacenter, replication }, clock, log)
     return new CassandraMedusa(client, settings, keyspace)
   } catch (error) {
     await client.close()

@@ -15,8 +15,8 @@
 import { createHash } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { NdfsError } from '../base/errors.ts'
-import type { Log } from '../platform/platform.ts'
-import type { CassandraClient, CassandraRow } from './cassandra-client.ts'
+import type { Clock, Log } from '../platform/platform.ts'
+import { mayPass, type CassandraClient, type CassandraRow, type Statement } from './cassandra-client.ts'
 import type { Table } from './medusa.ts'
 
 export interface KeyspaceOptions {
@@ -47,6 +47,11 @@ const tableNames: Readonly<Record<Table, string>> = {
   lock: 'lock',
 }
 
+const rowName = 'medusa'
+/** Nodes that start together meet at the schema's row some times. */
+const triesMax = 50
+const pauseMs = 100
+
 /** Such that no name needs more than its quotes. */
 const keyspacePattern = /^[a-z][a-z0-9_]{0,40}$/
 
@@ -54,10 +59,11 @@ export const nameOf = (keyspace: string, table: Table): string => `"${keyspace}"
 const schemaOf = (keyspace: string): string => `"${keyspace}"."schema"`
 
 /** Each raises the version by one, may be done again after it was done by half, and is never changed once it was released. */
-const migrations: readonly ((keyspace: string, seed: string) => readonly string[])[] = [
+const migrations: readonly ((keyspace: string, seed: string) => readonly Definition[])[] = [
   (keyspace, seed) =>
-    (Object.keys(tableNames) as Table[]).map(
-      (table) => `CREATE TABLE IF NOT EXISTS ${nameOf(keyspace, table)} (
+    (Object.keys(tableNames) as Table[]).map((table) => ({
+      table: tableNames[table],
+      query: `CREATE TABLE IF NOT EXISTS ${nameOf(keyspace, table)} (
         partition text,
         key blob,
         epoch bigint static,
@@ -69,8 +75,14 @@ const migrations: readonly ((keyspace: string, seed: string) => readonly string[
         AND gc_grace_seconds = ${rememberDeletedSeconds}
         AND compaction = {'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}
         AND compression = {'class': 'LZ4Compressor', 'chunk_length_in_kb': 16}`,
-    ),
+    })),
 ]
+
+interface Definition {
+  /** Nothing is to be done where there is one. */
+  readonly table: string
+  readonly query: string
+}
 
 /**
  * Makes the keyspace and its tables where they are missing, and brings them to this program's version.
@@ -79,6 +91,7 @@ const migrations: readonly ((keyspace: string, seed: string) => readonly string[
 export async function prepareKeyspace(
   client: CassandraClient,
   options: KeyspaceOptions,
+  clock: Clock,
   log: Log,
 ): Promise<void> {
   const { keyspace } = options
@@ -90,11 +103,19 @@ export async function prepareKeyspace(
     )
   await makeKeyspace(client, options, log)
   // Of one name, one id: this one is not drawn, as there is nothing yet to agree by.
-  await client.define(
-    `CREATE TABLE IF NOT EXISTS ${schemaOf(keyspace)} (name text PRIMARY KEY, version int, seed uuid) WITH id = ${idOf(keyspace, 'schema')}`,
-  )
-  for (;;) {
-    const { version, seed } = await schemaRow(client, keyspace)
+  await define(client, keyspace, {
+    table: 'schema',
+    query: `CREATE TABLE IF NOT EXISTS ${schemaOf(keyspace)} (name text PRIMARY KEY, version int, seed uuid) WITH id = ${idOf(keyspace, 'schema')}`,
+  })
+  const schema = new SchemaRow(client, keyspace)
+  for (let tries = 0; tries < triesMax; tries++) {
+    const row = await schema.read()
+    if (row === undefined) {
+      // A change whose outcome is unknown is no trouble here: what stands there is read again.
+      if (!(await schema.begin())) await clock.sleep(pauseMs)
+      continue
+    }
+    const { version, seed } = row
     if (version > migrations.length)
       throw new NdfsError(
         'REFUSED',
@@ -102,25 +123,66 @@ export async function prepareKeyspace(
         { keyspace, version },
       )
     if (version === migrations.length) return
-    for (const statement of migrations[version](keyspace, seed)) await client.define(statement)
-    const params = [version + 1, 'medusa', version]
-    const query = `UPDATE ${schemaOf(keyspace)} SET version = ? WHERE name = ? IF version = ?`
-    // Where another node was first, what stands there now is read.
-    if ((await client.change('schema', [{ query, params }])) === undefined)
-      log.info(`keyspace ${keyspace} is at version ${version + 1}`, { keyspace, version: version + 1 })
+    for (const definition of migrations[version](keyspace, seed)) await define(client, keyspace, definition)
+    if (!(await schema.raise(version))) await clock.sleep(pauseMs)
+    else log.info(`keyspace ${keyspace} is at version ${version + 1}`, { keyspace, version: version + 1 })
   }
+  throw new NdfsError(
+    'UNAVAILABLE',
+    `Cannot bring keyspace ${keyspace} up to date: others change it. Try again`,
+  )
 }
 
-async function schemaRow(
+/** A definition takes a second on each server, also one that changes nothing: nodes that start together leave it to the first. */
+async function define(
   client: CassandraClient,
   keyspace: string,
-): Promise<{ readonly version: number; readonly seed: string }> {
-  const query = `SELECT version, seed FROM ${schemaOf(keyspace)} WHERE name = ?`
-  const [row] = (await client.read({ query, params: ['medusa'] })) as readonly (CassandraRow | undefined)[]
-  if (row !== undefined) return { version: Number(row.version), seed: String(row.seed) }
-  const insert = `INSERT INTO ${schemaOf(keyspace)} (name, version, seed) VALUES (?, ?, uuid()) IF NOT EXISTS`
-  await client.change('schema', [{ query: insert, params: ['medusa', 0] }])
-  return schemaRow(client, keyspace)
+  { table, query }: Definition,
+): Promise<void> {
+  const there = await client.look(
+    `SELECT id FROM system_schema.tables WHERE keyspace_name = '${keyspace}' AND table_name = '${table}'`,
+  )
+  if (there.length === 0) await client.define(query)
+  await client.agreement()
+}
+
+/** The row that says at which version a keyspace is, and from what the ids of its tables are made. */
+class SchemaRow {
+  readonly #client: CassandraClient
+  readonly #table: string
+
+  constructor(client: CassandraClient, keyspace: string) {
+    this.#client = client
+    this.#table = schemaOf(keyspace)
+  }
+
+  async read(): Promise<{ readonly version: number; readonly seed: string } | undefined> {
+    const query = `SELECT version, seed FROM ${this.#table} WHERE name = ?`
+    const [row] = (await this.#client.read({ query, params: [rowName] })) as readonly (
+      CassandraRow | undefined
+    )[]
+    return row && { version: Number(row.version), seed: String(row.seed) }
+  }
+
+  /** True: this call made it. */
+  begin(): Promise<boolean> {
+    const query = `INSERT INTO ${this.#table} (name, version, seed) VALUES (?, 0, uuid()) IF NOT EXISTS`
+    return this.#change({ query, params: [rowName] })
+  }
+
+  raise(version: number): Promise<boolean> {
+    const query = `UPDATE ${this.#table} SET version = ? WHERE name = ? IF version = ?`
+    return this.#change({ query, params: [version + 1, rowName, version] })
+  }
+
+  async #change(statement: Statement): Promise<boolean> {
+    try {
+      return (await this.#client.change(this.#table, [statement])) === undefined
+    } catch (error) {
+      if (!mayPass(error)) throw error
+      return false
+    }
+  }
 }
 
 async function makeKeyspace(client: CassandraClient, options: KeyspaceOptions, log: Log): Promise<void> {
@@ -133,6 +195,7 @@ async function makeKeyspace(client: CassandraClient, options: KeyspaceOptions, l
       `CREATE KEYSPACE IF NOT EXISTS "${keyspace}"
        WITH replication = {'class': 'NetworkTopologyStrategy', '${datacenter}': ${copies}} AND durable_writes = true`,
     )
+    await client.agreement()
     found = (await client.look(ask))[0]
   }
   assert(found !== undefined, 'a keyspace that was made is there')

@@ -49,7 +49,7 @@ export class CassandraSettings {
     client.onServerUp((server) => void settings.#askUntilKnown(server))
     client.onServerGone(({ address }) => void settings.#wrong.delete(address))
     for (const server of client.servers()) if (server.up) await settings.#ask(server)
-    settings.assertRight()
+    for (const { message, facts } of settings.#wrong.values()) throw new NdfsError('REFUSED', message, facts)
     return settings
   }
 
