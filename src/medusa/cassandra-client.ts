@@ -127,7 +127,7 @@ export class CassandraClient {
       encoding: { useBigIntAsLong: true },
       refreshSchemaDelay: 50,
       ...(user === undefined ? {} : { authProvider: new auth.PlainTextAuthProvider(user, password) }),
-      ...(tls === undefined ? {} : { sslOptions: { ca: tls.ca, cert: tls.certificate, key: tls.key } }),
+      ...(tls === undefined ? {} : { sslOptions: encryption(tls) }),
     })
     client.on('log', (level: string, part: string, message: string) => {
       if (level === 'warning' || level === 'error') log.debug(`Cassandra's driver: ${message}`, { part })
@@ -252,6 +252,14 @@ export class CassandraClient {
   }
 }
 
+/** The driver takes any certificate unless it is told not to. */
+const encryption = ({ ca, certificate, key }: CassandraTls) => ({
+  ca,
+  cert: certificate,
+  key,
+  rejectUnauthorized: true,
+})
+
 const serverOf = (host: Host): CassandraServer => ({
   address: host.address,
   rack: host.rack,
@@ -310,6 +318,10 @@ function codeOf(error: DriverError): NdfsErrorCode {
       return 'PEER_UNREACHABLE'
   }
 }
+
+/** A server said that the statement makes no sense as things stand there: it knows no such table, or not yet. */
+export const isInvalid = (error: unknown): boolean =>
+  error instanceof NdfsError && (error.cause as DriverError | undefined)?.code === 0x2200
 
 /** Worth another try, by whoever asked. */
 export const mayPass = (error: unknown): boolean =>

@@ -22,6 +22,8 @@ export interface CassandraPlace {
   readonly folder: string
   /** Clients prove who they are. */
   readonly password?: boolean
+  /** Clients speak TLS: a file with the server's certificate and its key (PKCS #8), and one with whom it trusts, both PEM, absolute. */
+  readonly tls?: { readonly certificate: string; readonly ca: string }
   /** Of a server that joins others with rows it takes its share from them. */
   readonly joins?: boolean
 }
@@ -43,7 +45,17 @@ export const requiredSettings: Readonly<Record<string, readonly string[]>> = {
 
 /** `cassandra.yaml`. JSON strings are YAML: names may hold anything. */
 export function cassandraYaml(place: CassandraPlace): string {
-  const { cluster, address, port = 9042, storagePort = 7000, seeds, folder, password, joins = true } = place
+  const {
+    cluster,
+    address,
+    port = 9042,
+    storagePort = 7000,
+    seeds,
+    folder,
+    password,
+    tls,
+    joins = true,
+  } = place
   const text = (value: string): string => JSON.stringify(value)
   const servers = seeds.map((seed) => `${seed}:${storagePort}`).join(',')
   return `# Written by \`ndfs cassandra config\`.
@@ -87,7 +99,7 @@ storage_compatibility_mode: NONE
 
 authenticator: ${password === true ? 'PasswordAuthenticator' : 'AllowAllAuthenticator'}
 authorizer: ${password === true ? 'CassandraAuthorizer' : 'AllowAllAuthorizer'}
-
+${tls === undefined ? '' : clientsEncrypted(tls)}
 # What NDFS waits for is bounded by NDFS; a server gives up before that.
 read_request_timeout: 2s
 write_request_timeout: 2s
@@ -95,6 +107,21 @@ cas_contention_timeout: 2s
 request_timeout: 5s
 `
 }
+
+const clientsEncrypted = ({
+  certificate,
+  ca,
+}: {
+  certificate: string
+  ca: string
+}): string => `client_encryption_options:
+  enabled: true
+  optional: false
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory
+  keystore: ${JSON.stringify(certificate)}
+  truststore: ${JSON.stringify(ca)}
+`
 
 /** `cassandra-rackdc.properties`. */
 export const cassandraRack = ({ datacenter, rack }: Pick<CassandraPlace, 'datacenter' | 'rack'>): string =>

@@ -1,5 +1,6 @@
 /** Medusa on three real servers of Cassandra: its contract, its keyspace, and what stays true while servers are killed, frozen and started again. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -153,21 +154,38 @@ test('R5: what servers gossip is seen from each of them: racks, states, and that
   assert.equal(new Set(servers.map(({ hostId }) => hostId)).size, 3)
 })
 
-test('a server that acknowledges before it has synced is refused, and so is a wrong password', async () => {
+const periodically = (file: string): void => {
+  const text = readFileSync(file, 'utf8')
+  assert.match(text, /commitlog_sync: batch/)
+  writeFileSync(
+    file,
+    text.replace('commitlog_sync: batch', 'commitlog_sync: periodic\ncommitlog_sync_period: 10s'),
+  )
+}
+
+test('over TLS: a server that acknowledges before it has synced is refused, and so are a wrong password and a stranger', async () => {
   const place = { host: '127.0.0.9', port: 25880 }
   const folder = join(dir, 'alone')
+  const tls = certificateIn(dir, place.host)
   const server = cassandraServer({
     ...{ dir: folder, cluster: 'alone', address: place.host, port: place.port, storagePort: 25881 },
-    ...{ seeds: [place.host], datacenter: 'dc1', rack: 'b1', jmxPort: 25882, joins: false, password: true },
+    ...{
+      seeds: [place.host],
+      datacenter: 'dc1',
+      rack: 'b1',
+      jmxPort: 25882,
+      joins: false,
+      password: true,
+      tls,
+    },
     properties: [
       ...['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.ring_delay_ms=1000'],
       '-Dcassandra.superuser_setup_delay_ms=0',
     ],
   })
-  const file = join(folder, 'conf', 'cassandra.yaml')
-  const periodic = 'commitlog_sync: periodic\ncommitlog_sync_period: 10s'
-  writeFileSync(file, readFileSync(file, 'utf8').replace('commitlog_sync: batch', periodic))
-  const alone = { contactPoints: [place.host], port: place.port, user: 'cassandra' }
+  periodically(join(folder, 'conf', 'cassandra.yaml'))
+  const ca = readFileSync(tls.ca)
+  const alone = { contactPoints: [place.host], port: place.port, user: 'cassandra', tls: { ca } }
   server.begin()
   try {
     await server.serving(90)
@@ -179,9 +197,35 @@ test('a server that acknowledges before it has synced is refused, and so is a wr
     assert.match(refusal.message, /127\.0\.0\.9:25880: commitlog_sync is periodic and must be batch or group/)
     const wrong = await failureOf(connect({ ...alone, password: 'wrong' }))
     assert.ok(hasCode(wrong, 'UNAUTHORIZED'), String(wrong))
+    const other = readFileSync(certificateIn(folder, place.host).ca)
+    const stranger = await failureOf(connect({ ...alone, password: 'cassandra', tls: { ca: other } }))
+    assert.match(stranger.message, /self-signed certificate/)
   } finally {
     await server.end()
   }
+})
+
+test('a server that comes back set wrongly stops the service, by name, until it is mended', async () => {
+  const [medusa] = clients
+  const [, , three] = engines.cassandras
+  const file = join(dir, 'cassandra-3', 'conf', 'cassandra.yaml')
+  const right = readFileSync(file, 'utf8')
+  await three.kill()
+  periodically(file)
+  three.begin()
+  const refusal = await until(() =>
+    medusa.get({ table: 'vdisk', key: 'any' }).then(
+      () => undefined,
+      (error: unknown) =>
+        /commitlog_sync is periodic/.test(String(error)) ? (error as NdfsError) : undefined,
+    ),
+  )
+  assert.ok(hasCode(refusal, 'UNAVAILABLE'))
+  assert.match(refusal.message, new RegExp(`127\\.0\\.0\\.3:${engines.cassandraPort}`))
+  await three.kill()
+  writeFileSync(file, right)
+  three.begin()
+  await untilRead(medusa, { table: 'vdisk', key: 'any' })
 })
 
 test('C2, I4: while servers are killed, frozen and started again, changes of three clients stay one chain in each partition', async () => {
@@ -312,6 +356,23 @@ class History {
       longestMs: Math.max(...gaps),
     }
   }
+}
+
+/** One that signs itself: it is its own CA. */
+function certificateIn(
+  folder: string,
+  address: string,
+): { readonly certificate: string; readonly ca: string } {
+  const [key, ca, certificate] = ['key.pem', 'ca.pem', 'server.pem'].map((name) => join(folder, name))
+  const names = ['-subj', '/CN=cassandra', '-addext', `subjectAltName=IP:${address}`]
+  const { status, stderr } = spawnSync(
+    'openssl',
+    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', ca, ...names],
+    { encoding: 'utf8' },
+  )
+  assert.equal(status, 0, stderr)
+  writeFileSync(certificate, Buffer.concat([readFileSync(key), readFileSync(ca)]))
+  return { certificate, ca }
 }
 
 const keyOf = (version: number): string => String(version).padStart(8, '0')

@@ -16,7 +16,13 @@ import { createHash } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { NdfsError } from '../base/errors.ts'
 import type { Clock, Log } from '../platform/platform.ts'
-import { mayPass, type CassandraClient, type CassandraRow, type Statement } from './cassandra-client.ts'
+import {
+  isInvalid,
+  mayPass,
+  type CassandraClient,
+  type CassandraRow,
+  type Statement,
+} from './cassandra-client.ts'
 import type { Table } from './medusa.ts'
 
 export interface KeyspaceOptions {
@@ -101,6 +107,23 @@ export async function prepareKeyspace(
       `Cannot name a keyspace ${keyspace}: small letters, digits and _, at most 41`,
       { keyspace },
     )
+  for (let tries = 1; ; tries++)
+    try {
+      return await bringUpToDate(client, options, clock, log)
+    } catch (error) {
+      // Another node makes it just now, and not all servers have heard of it: all of this may be done again.
+      if (!isInvalid(error) || tries === triesMax) throw error
+      await clock.sleep(pauseMs * tries)
+    }
+}
+
+async function bringUpToDate(
+  client: CassandraClient,
+  options: KeyspaceOptions,
+  clock: Clock,
+  log: Log,
+): Promise<void> {
+  const { keyspace } = options
   await makeKeyspace(client, options, log)
   // Of one name, one id: this one is not drawn, as there is nothing yet to agree by.
   await define(client, keyspace, {
@@ -144,6 +167,9 @@ async function define(
   )
   if (there.length === 0) await client.define(query)
   await client.agreement()
+  // A server may have the rows of a definition, and not yet what they define.
+  for (const server of client.servers())
+    if (server.up) await client.look(`SELECT * FROM "${keyspace}"."${table}" LIMIT 1`, server)
 }
 
 /** The row that says at which version a keyspace is, and from what the ids of its tables are made. */
