@@ -49,7 +49,7 @@ export const ownerMarks: readonly Mark[] = [
     'it was found to be overtaken': "return ¶, 'conflict'\n",
     'it was given up': 'if (!keepTrying()) throw ¶, error',
     'a conflict was with the change itself':
-      "[¶ where isOurs && result.outcome === 'conflict']; return isOurs ? { outcome: 'applied', static: result.static } : result",
+      "if (isOurs) return ¶, { outcome: 'applied', static: result.static }",
   }),
   ...marks('stargate/vdisk-controller/hosted-vdisk.ts', {
     'a read was proved by the row': '¶, await this.#row.proveOwnership()',

@@ -112,11 +112,13 @@ export async function changeForCertain(
         if (known !== 'not yet') return { outcome: known, static: now }
       }
       const result = await medusa.change(partition, change)
-      // A conflict may be with the change itself, sent earlier and made late.
+      if (result.outcome === 'applied') return result
+      // A conflict may be with the change itself, sent earlier and made late, or made by a server that finished it for another.
       const isOurs = mayHaveBeenMade
         ? outcomeOf(change, result.static) === 'applied'
         : result.static.changeId === change.id
-      return isOurs ? { outcome: 'applied', static: result.static } : result
+      if (isOurs) return { outcome: 'applied', static: result.static }
+      return result
     } catch (error) {
       const unknown = hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')
       // Refused for good, and never sent before: nothing was made. After an unknown outcome no refusal proves
