@@ -6,11 +6,14 @@ import { Cluster } from '../test/support/cluster.ts'
 import { pidsOf } from '../test/support/processor-time.ts'
 import { imageMiB, type Job, type JobId } from './jobs.ts'
 import { residentBytes } from '../test/support/resident-memory.ts'
-import type { Resident, Target, TargetNotes } from './target.ts'
+import type { Engines } from '../scripts/engines/engines.ts'
+import type { Resident, Target, TargetName, TargetNotes } from './target.ts'
 
 export interface NdfsOptions {
   readonly vdiskMiB?: number
   readonly disks?: readonly string[]
+  /** They hold the metadata, and run already. */
+  readonly engines?: Engines
 }
 
 const servedBy = 'n1'
@@ -20,7 +23,7 @@ const cacheWarm = '2GiB'
 const drainSecondsMax = 600
 
 export class Ndfs implements Target {
-  readonly name = 'NDFS'
+  readonly name: TargetName
   readonly jobs: readonly JobId[] = [
     'sequential-write',
     'sequential-read',
@@ -40,15 +43,22 @@ export class Ndfs implements Target {
     durable: 'each write is on stable media of two nodes before it is acknowledged',
   }
   readonly #root: string
+  readonly #folder: string
   readonly #cluster: Cluster
   readonly #vdiskMiB: number
   #vdisk = ''
   #cache = ''
 
-  constructor(folder: string, { vdiskMiB = imageMiB, disks = ['flash:8GiB', 'hdd:8GiB'] }: NdfsOptions = {}) {
+  constructor(folder: string, options: NdfsOptions = {}) {
+    const { vdiskMiB = imageMiB, disks = ['flash:8GiB', 'hdd:8GiB'], engines } = options
+    this.name = engines === undefined ? 'NDFS' : 'NDFS on engines'
     this.#root = folder
     this.#vdiskMiB = vdiskMiB
-    this.#cluster = new Cluster(folder, 'ndfs', { disks })
+    this.#folder = engines === undefined ? 'ndfs' : 'engined'
+    this.#cluster = new Cluster(folder, this.#folder, {
+      disks,
+      ...(engines === undefined ? {} : { engines }),
+    })
   }
 
   async start(): Promise<void> {
@@ -104,7 +114,7 @@ export class Ndfs implements Target {
 
   async stop(): Promise<void> {
     await this.#cluster.end()
-    for (const name of ['ndfs', 'ndfs.config'])
+    for (const name of [this.#folder, `${this.#folder}.config`])
       rmSync(join(this.#root, name), { recursive: true, force: true, maxRetries: 3 })
   }
 }

@@ -28,7 +28,8 @@ export interface Target {
   stop(): Promise<void>
 }
 
-export type TargetName = 'NDFS' | 'raw disk' | 'Ceph' | 'GlusterFS' | 'nbdkit' | 'qemu-nbd'
+export type TargetName =
+  'NDFS' | 'NDFS on engines' | 'raw disk' | 'Ceph' | 'GlusterFS' | 'nbdkit' | 'qemu-nbd'
 
 export interface TargetNotes {
   readonly version: string
