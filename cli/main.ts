@@ -7,6 +7,7 @@ import { version } from '../src/base/version.ts'
 import { NoNodeReachable } from '../src/local/api-client.ts'
 import type { Program } from '../src/local/local.ts'
 import { saysRemoved } from '../src/local/removed-node.ts'
+import { addCassandraCommands } from './cassandra-commands.ts'
 import { addCertificateCommands } from './certificate-commands.ts'
 import { addCheckCommand } from './check-command.ts'
 import { addClusterCommands } from './cluster-commands.ts'
@@ -37,6 +38,7 @@ export function ndfsCommand(program: Program): Command {
   addCertificateCommands(ndfs)
   addMembershipCommands(ndfs)
   addMetadataCommands(ndfs)
+  addCassandraCommands(ndfs)
   return ndfs
 }
 

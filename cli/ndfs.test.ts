@@ -101,6 +101,18 @@ test('ndfs sets who may use a container by NFS, and takes it back', async () => 
   assert.equal((await withApi('container delete shared')).code, 0)
 })
 
+test("ndfs shows how Cassandra's servers see one another, once their heartbeats are known", async () => {
+  const { code, out } = await withApi('cassandra status')
+  assert.equal(code, 0)
+  assert.match(out, /^ +SERVER +RACK +STATE +BEATS\/S +STARTED +SEEN BY$/m)
+  assert.match(out, /^10\.0\.0\.1:9042 +b1 +NORMAL +1\.0 +2023-11-14T22:13:20\.000Z +2 of 2$/m)
+  assert.match(out, /^10\.0\.0\.3:9042 +b3 +NORMAL, stands still +0\.0 /m)
+  assert.match(out, /^! the Cassandra at 10\.0\.0\.3:9042 does not answer n1/m)
+  assert.match(out, /^! 10\.0\.0\.2:9042 has schema s2/m)
+  const shown = JSON.parse((await withApi('cassandra status --json')).out) as { views: number }
+  assert.equal(shown.views, 2)
+})
+
 test('ndfs shows status, nodes and disks, and sets the cache of a node', async () => {
   const { out } = await withApi('status')
   assert.match(out, /^one copy of 1GiB left: vms\/disk1; n2 is down\n/)

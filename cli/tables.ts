@@ -1,6 +1,8 @@
 /** How results look to a person. */
 import { formatSize } from '../src/base/units.ts'
 import type {
+  CassandraInfo,
+  CassandraServerInfo,
   ClusterStatus,
   ContainerInfo,
   DiskInfo,
@@ -215,6 +217,23 @@ export const scrubTable = ({ nodes, ...sum }: ScrubInfo): string =>
       'No node answers.',
     ),
   ].join('\n')
+
+export const cassandraText = ({ servers, views, problems, disagreements }: CassandraInfo): string =>
+  [
+    table(
+      ['SERVER', 'RACK', 'STATE', 'BEATS/S', 'STARTED', 'SEEN BY'],
+      servers.map((server) => [
+        ...[server.clients || server.address, server.rack, cassandraState(server)],
+        ...[server.heartbeatsPerSecond?.toFixed(1) ?? '-', when(server.startedAt) ?? '-'],
+        `${server.seenBy} of ${views}`,
+      ]),
+      'No server of Cassandra gives its view.',
+    ),
+    ...[...problems, ...disagreements].map((sentence) => `! ${sentence}`),
+  ].join('\n')
+
+const cassandraState = ({ status, beats }: CassandraServerInfo): string =>
+  beats === false ? `${status || '-'}, stands still` : status || '-'
 
 /** A time, and how long ago that was. */
 export function ageText(at: number): string {

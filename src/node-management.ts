@@ -20,6 +20,7 @@ import type { ClusterView } from './cluster-view.ts'
 import type { WatchedDisk } from './disk/disk.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
+import { type CassandraInfo, cassandraInfoOf } from './management/cassandra.ts'
 import type { CheckInfo, NewCheck } from './management/check.ts'
 import { clockProblems, type ClockTold } from './management/clocks.ts'
 import type {
@@ -96,6 +97,7 @@ export interface NodeManagementOptions {
   readonly leaving: LeavingDisks
   readonly zeus: Zeus
   readonly metadataCopy: Stores['copy']
+  readonly gossip?: Stores['gossip']
   readonly peers: Peers
   readonly controller: VDiskHost
   readonly router: VDiskRouter
@@ -481,16 +483,31 @@ export class NodeManagement implements ManagementTarget {
     return { takenAt, bytes, places: [...places] }
   }
 
+  // --- what the metadata is in -----------------------------------------------------------------------------------
+
+  async showCassandra(): Promise<CassandraInfo> {
+    const { gossip, node } = this.#options
+    if (gossip === undefined)
+      throw new NdfsError(
+        'NOT_FOUND',
+        'There is no Cassandra to show: the metadata of this cluster is in a store of its own. `ndfs status` shows how it stands',
+        {},
+      )
+    return cassandraInfoOf(node, await gossip.now())
+  }
+
   // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
-    const { clusterId, version } = this.#options
-    const [nodes, containers, vdisks, survival] = await Promise.all([
+    const { clusterId, version, node, gossip } = this.#options
+    const [nodes, containers, vdisks, survival, heard] = await Promise.all([
       this.#nodes(),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
       survivalOfCluster(this.#survey, this.#options.zeus, this.#options.metadataCopy),
+      gossip?.soon(),
     ])
+    const cassandra = heard && cassandraInfoOf(node, heard)
     const disks = this.#disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {
       const those = disks.filter((disk) => disk.tier === tier)
@@ -519,6 +536,7 @@ export class NodeManagement implements ManagementTarget {
       ),
       ...repairProblems(repair),
       ...scrubProblems(scrub),
+      ...(cassandra?.problems ?? []),
       ...vdisks.flatMap((vdisk) => (vdisk.reason === undefined ? [] : [`${vdisk.name}: ${vdisk.reason}`])),
       ...survival.unknown.map(({ vdisk, reason }) => `${vdisk}: what it survives is not known: ${reason}`),
     ]
@@ -539,6 +557,7 @@ export class NodeManagement implements ManagementTarget {
         ...problems,
         ...portMapperProblems,
         ...clocks,
+        ...(cassandra?.disagreements ?? []).map(disagreementSentence),
         ...certificateProblems(
           nodes.map(({ info }) => info),
           this.#options.platform.clock.wallTime(),
@@ -961,6 +980,9 @@ const downSentence = ({ id, mode }: NodeInfo): string =>
 
 const portMapperSentence = ({ id, portMapper }: NodeInfo): string =>
   `Clients that ask the port mapper of ${id} don't find all of NFS: ${portMapper?.reason}`
+
+const disagreementSentence = (disagreement: string): string =>
+  `Cassandra's servers disagree: ${disagreement}. \`ndfs cassandra status\``
 
 const troubleOf = ({ id, node, state, reason }: DiskInfo): string =>
   state === 'slow'

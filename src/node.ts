@@ -172,7 +172,7 @@ export async function startNode(options: NodeOptions) {
   const sideOf = (certificate: Certificate | undefined) =>
     certificate === undefined ? {} : { tls: () => certificate.side }
   const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key, ...sideOf(tls.peers) })
-  const { zeus, copy: metadataCopy, ...stores } = await openStores(options.stores, here, peers)
+  const { zeus, copy: metadataCopy, gossip, ...stores } = await openStores(options.stores, here, peers)
   const { medusa, changes } = countingChanges(stores.medusa)
   const view = new ClusterView(zeus)
   const leaving = new LeavingDisks(view.settings)
@@ -449,6 +449,7 @@ export async function startNode(options: NodeOptions) {
     leaving,
     zeus,
     metadataCopy,
+    ...(gossip === undefined ? {} : { gossip }),
     peers,
     controller,
     router,

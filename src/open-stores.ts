@@ -4,6 +4,7 @@ import type { CassandraConfig, StoresConfig, ZooKeeperConfig } from './local/nod
 import { storeNode } from './local/store/store-process.ts'
 import type { MetadataCopy } from './management/survival.ts'
 import type { CassandraServer } from './medusa/cassandra-client.ts'
+import { CassandraRounds } from './medusa/cassandra-gossip.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import { StoreMedusa } from './medusa/store-medusa.ts'
 import { metadataCopy } from './metadata-copy.ts'
@@ -17,6 +18,8 @@ export interface Stores {
   readonly medusa: Medusa
   /** How the metadata's other copies stand, as the cluster's state tells it. */
   readonly copy: () => Promise<MetadataCopy>
+  /** What Cassandra's servers tell one another, where they hold Medusa. */
+  readonly gossip?: CassandraRounds
 }
 
 /** `peers`: a store is asked through them; they outlive what is opened. Rejects where an engine can't be used. */
@@ -46,6 +49,7 @@ export const openStores: OpenStores = async (config, platform, peers) => {
         zeus: await openZeus(config, platform, peers),
         medusa,
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
+        gossip: new CassandraRounds(medusa.client, platform.clock),
       }
     }
     default:

@@ -8,6 +8,7 @@ import { nodePlatform } from '../platform/node-platform.ts'
 import type { Clock } from '../platform/platform.ts'
 import { serveHttpApi, type HttpApi } from './http-api.ts'
 import { httpStatus } from './http-errors.ts'
+import type { CassandraInfo } from './management.ts'
 import { MemoryTarget } from './memory-target.test.ts'
 
 const token = 'a-token-of-this-test'
@@ -159,6 +160,20 @@ test('the HTTP API shows status, nodes and disks, and changes the cache of a nod
   assert.equal(nothing.status, 400)
 })
 
+test('the HTTP API shows how the servers of Cassandra see one another, and that there is none', async () => {
+  const shown = (await ask('GET', '/api/v1/cassandra')).json<CassandraInfo>()
+  assert.equal(shown.servers[0].startedAt, 1_700_000_000_000)
+  assert.equal('beats' in shown.servers[0], false)
+  const { servers, problems } = (await ask('GET', '/api/v1/cassandra')).json<CassandraInfo>()
+  assert.deepEqual(
+    servers.map(({ beats }) => beats),
+    [true, true, false],
+  )
+  assert.match(problems.join(), /^the Cassandra at 10\.0\.0\.3:9042 does not answer n1 \(.*stands still/)
+  target.nextError = new NdfsError('NOT_FOUND', 'There is no Cassandra to show.')
+  assert.equal((await ask('GET', '/api/v1/cassandra')).status, 404)
+})
+
 test('a request that changes something is refused without the token, and with a wrong one', async () => {
   const body = { name: 'stolen' }
   for (const headers of [
@@ -271,6 +286,7 @@ test('metrics are in the words of Prometheus, with the node as a label', async (
 test('the OpenAPI document names every path of the API', async () => {
   const { paths } = (await ask('GET', '/api/openapi.json')).json<{ paths: Record<string, object> }>()
   assert.deepEqual(Object.keys(paths).sort(), [
+    '/api/v1/cassandra',
     '/api/v1/checks',
     '/api/v1/checks/{check}',
     '/api/v1/containers',

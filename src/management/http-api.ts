@@ -11,6 +11,7 @@ import Type, { type Static, type TSchema } from 'typebox'
 import { AssertionFailure } from '../base/assert.ts'
 import { KiB } from '../base/units.ts'
 import type { Address, Platform } from '../platform/platform.ts'
+import { cassandraInfoSchema } from './cassandra.ts'
 import { checkInfoSchema, newCheckSchema, type NewCheck } from './check.ts'
 import { ownHostNames, refusedAtTheDoor, refusedForItsToken } from './door.ts'
 import { joinAnswerSchema, joinPath, joinRequestSchema, type JoinAnswer, type JoinRequest } from './join.ts'
@@ -207,6 +208,13 @@ function addRoutes(app: FastifyInstance, { target, node, admit }: HttpApiOptions
   )
 
   read('/api/v1/scrub', 'How the scrub stands, on each node.', scrubInfoSchema, () => target.showScrub())
+
+  read(
+    '/api/v1/cassandra',
+    "How Cassandra's servers see one another, where they hold the metadata.",
+    cassandraInfoSchema,
+    () => target.showCassandra(),
+  )
 
   app.get(
     '/api/v1/health',

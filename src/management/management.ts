@@ -10,6 +10,7 @@
  * Not here: the data path, and who may ask (http-api.ts holds the door).
  */
 import Type, { type Static } from 'typebox'
+import type { CassandraInfo } from './cassandra.ts'
 import type { CheckInfo, NewCheck } from './check.ts'
 import { exportChangeSchema, exportRulesSchema, nbdRulesSchema } from './export.ts'
 import { leavingSchema, modeSchema } from './leaving.ts'
@@ -17,6 +18,7 @@ import type { MetadataBackupInfo } from './backup.ts'
 import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
 
+export type { CassandraInfo, CassandraServerInfo } from './cassandra.ts'
 export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
 export type { ExportChange, ExportRulesInfo } from './export.ts'
 export type { Leaving, Mode } from './leaving.ts'
@@ -394,6 +396,9 @@ export interface ManagementTarget {
 
   /** Takes a backup of the metadata, and lays it on the nodes' disks: it is there when it resolves. */
   backUpMetadata(): Promise<MetadataBackupInfo>
+
+  /** How Cassandra's servers see one another. NOT_FOUND where the metadata is not in Cassandra. */
+  showCassandra(): Promise<CassandraInfo>
 
   showScrub(): Promise<ScrubInfo>
   /** Takes effect on all nodes at once. */

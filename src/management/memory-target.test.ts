@@ -1,8 +1,10 @@
 /** A target that keeps a cluster's names in memory: what the tests of the HTTP API, and of the CLI, talk to. */
 import type { MetadataBackupInfo } from './backup.ts'
 import { NdfsError } from '../base/errors.ts'
+import { cassandraInfoOf } from './cassandra.ts'
 import { GiB, MiB } from '../base/units.ts'
 import type {
+  CassandraInfo,
   CheckInfo,
   ClusterStatus,
   ContainerChange,
@@ -281,6 +283,27 @@ export class MemoryTarget implements ManagementTarget {
       bytes: 4096,
       places: ['n1:/disks/n1-flash-0/metadata/backup-001700000000000'],
     }
+  }
+
+  /** Each call is one second after the one before; the third of three servers is frozen. */
+  #beats = 0
+
+  async showCassandra(): Promise<CassandraInfo> {
+    this.#meet()
+    const beats = this.#beats++
+    const server = (last: number) => ({
+      ...{ address: `10.0.0.${last}:7000`, clients: `10.0.0.${last}:9042`, hostId: `id-${last}` },
+      ...{ rack: `b${last}`, status: 'NORMAL', generation: 1_700_000_000, heartbeat: 50 + beats, seenBy: 2 },
+      ...{ schema: 's1', release: '5.0.9' },
+      heartbeatsPerSecond: beats === 0 ? undefined : last === 3 ? 0 : 1,
+      beats: beats === 0 ? undefined : last !== 3,
+    })
+    return cassandraInfoOf('n1', {
+      views: 2,
+      servers: [1, 2, 3].map(server),
+      disagreements: ['10.0.0.2:9042 has schema s2 of 10.0.0.1:7000, others s1'],
+      silent: [{ server: '10.0.0.3:9042', reason: 'it takes no connections' }],
+    })
   }
 
   async showScrub(): Promise<ScrubInfo> {

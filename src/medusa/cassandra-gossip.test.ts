@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { joinedGossip, type GossipEntry, type GossipRound } from './cassandra-gossip.ts'
+import { NdfsError } from '../base/errors.ts'
+import type { Clock } from '../platform/platform.ts'
+import type { CassandraClient } from './cassandra-client.ts'
+import { CassandraRounds, joinedGossip, type GossipEntry, type GossipRound } from './cassandra-gossip.ts'
 
 const entry = (last: number, heartbeat: number, rest: Partial<GossipEntry> = {}): GossipEntry => ({
   address: `10.0.0.${last}:7000`,
+  clients: `10.0.0.${last}:9042`,
   hostId: `id-${last}`,
   rack: `b${last}`,
   status: 'NORMAL',
@@ -63,4 +67,86 @@ test('where views differ, it is said who has what', () => {
     '10.0.0.3:9042 has hostId other of 10.0.0.3:7000, others id-3',
   ])
   assert.equal(servers[1].status, 'LEAVING')
+})
+
+test('a server that was stopped in order does not beat, though its last heartbeat is the highest', () => {
+  const before = round(0, [entry(1, 50)])
+  const now = round(5000, [entry(1, 2 ** 31 - 1, { status: 'shutdown' })])
+  assert.equal(joinedGossip(now, before).servers[0].beats, false)
+})
+
+test('nobody is called dead for having left, nor unknown to whoever has forgotten it', () => {
+  const before = round(0, [entry(1, 50), entry(2, 70)], [entry(2, 70)])
+  const now = round(5000, [entry(1, 50, { status: 'LEFT' }), entry(2, 75)], [entry(2, 75)])
+  const { servers, disagreements } = joinedGossip(now, before)
+  assert.deepEqual(
+    servers.map(({ beats, seenBy }) => [beats, seenBy]),
+    [
+      [undefined, 1],
+      [true, 2],
+    ],
+  )
+  assert.deepEqual(disagreements, [])
+})
+
+/** Two servers that beat each second of the clock. `frozen`: those that leave requests unanswered. */
+function beatingServers() {
+  const state = { nowMs: 0, asked: 0, frozen: new Set<string>(), down: new Set<string>() }
+  const addresses = ['10.0.0.1:9042', '10.0.0.2:9042']
+  const client = {
+    servers: () => addresses.map((address) => ({ address, rack: 'b', up: !state.down.has(address) })),
+    look: async (_: string, { address }: { address: string }) => {
+      state.asked++
+      if (state.frozen.has(address)) {
+        await new Promise((resolve) => setTimeout(resolve, 700))
+        state.down.add(address)
+        throw new NdfsError('TIMED_OUT', 'no answer')
+      }
+      const heartbeat = Math.floor(state.nowMs / 1000)
+      return [1, 2].map((last) => ({
+        ...{ address: `10.0.0.${last}`, port: 7000, native_address_and_port: `10.0.0.${last}:9042` },
+        ...{ status_with_port: 'NORMAL,-1', generation: 1, heartbeat, host_id: `${last}`, schema: 's' },
+      }))
+    },
+  } as unknown as CassandraClient
+  const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+  const clock = { now: () => state.nowMs, sleep } as unknown as Clock
+  return { state, rounds: new CassandraRounds(client, clock) }
+}
+
+test('a round is read when it is asked for, once for all who ask, and heartbeats are known by the second', async () => {
+  const { state, rounds } = beatingServers()
+  const [first] = await Promise.all([rounds.now(), rounds.now(), rounds.soon()])
+  assert.equal(state.asked, 2)
+  assert.deepEqual(
+    [first.views, first.servers[0].clients, first.servers[0].beats],
+    [2, '10.0.0.1:9042', undefined],
+  )
+  state.nowMs = 2000
+  assert.equal((await rounds.now()).servers[0].beats, undefined)
+  assert.equal(state.asked, 2)
+  state.nowMs = 4000
+  assert.equal((await rounds.now()).servers[0].heartbeatsPerSecond, 1)
+  assert.equal(state.asked, 4)
+  // Too long ago to be held against.
+  state.nowMs = 40_000
+  assert.equal((await rounds.now()).servers[0].beats, undefined)
+})
+
+test('who can not wait for a silent server is told what is known, and later that it is silent', async () => {
+  const { state, rounds } = beatingServers()
+  await rounds.now()
+  state.frozen.add('10.0.0.2:9042')
+  state.nowMs = 4000
+  const meanwhile = await rounds.soon()
+  assert.deepEqual([meanwhile.views, meanwhile.silent], [2, []])
+  const { silent, views } = await rounds.now()
+  assert.deepEqual([views, silent], [1, [{ server: '10.0.0.2:9042', reason: 'no answer in 2500 ms' }]])
+  state.nowMs = 40_000
+  state.frozen.add('10.0.0.1:9042')
+  assert.deepEqual(
+    (await rounds.soon()).silent,
+    [{ server: '10.0.0.2:9042', reason: 'it takes no connections' }],
+    'by its connections alone',
+  )
 })
