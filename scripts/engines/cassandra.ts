@@ -113,11 +113,15 @@ export function cassandraServer(options: CassandraOptions): JavaServer {
 }
 
 /** Cassandra's own tool: repairs, removals, what each server thinks of the others. */
-export function nodetool(jmxPort: number, ...args: string[]): string {
-  const program = [logging, '-Dlevel=ERROR', '-cp', `${jars}/*`, 'org.apache.cassandra.tools.NodeTool']
+export function nodetool(
+  { jmxPort, within = [] }: Pick<CassandraOptions, 'jmxPort' | 'within'>,
+  ...args: string[]
+): string {
+  const tool = [logging, '-Dlevel=ERROR', '-cp', `${jars}/*`, 'org.apache.cassandra.tools.NodeTool']
+  const [program, ...rest] = [...within, 'java', ...modules, ...tool]
   const { status, stdout, stderr } = spawnSync(
-    'java',
-    [...modules, ...program, '-h', '127.0.0.1', '-p', String(jmxPort), ...args],
+    program,
+    [...rest, '-h', '127.0.0.1', '-p', String(jmxPort), ...args],
     { encoding: 'utf8' },
   )
   if (status !== 0) throw new Error(`nodetool ${args.join(' ')}: ${stderr || stdout}`)

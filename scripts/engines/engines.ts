@@ -1,14 +1,23 @@
 /**
- * Three ZooKeepers on ports of loopback, and three Cassandras, each on an address of its own there and in a rack of its own. They come up together in some
- * fifteen seconds, and take a GiB of memory for each Cassandra.
+ * Three ZooKeepers on ports of loopback, and three Cassandras, each on an address of its own there and in a rack of its own; or one of each at places that
+ * are named. They come up together in some fifteen seconds, and take a GiB of memory for each Cassandra.
  */
 import { join } from 'node:path'
 import { cassandraServer, nodetool } from './cassandra.ts'
 import type { JavaServer } from './java-server.ts'
 import { zooKeeperServer, type ZooKeeperMember } from './zookeeper.ts'
 
+/** A host, or what stands for one. */
+export interface EnginePlace {
+  readonly address: string
+  /** In front of a command that is to run there: `ip netns exec NAME`. */
+  readonly within: readonly string[]
+}
+
 export interface EnginesOptions {
   readonly dir: string
+  /** In place of loopback: the first is that of the first ZooKeeper and of the first Cassandra, and so on. */
+  readonly places?: readonly EnginePlace[]
   /** How many of each; 0: none. */
   readonly zooKeepers?: number
   readonly cassandras?: number
@@ -31,17 +40,23 @@ export class Engines {
   readonly cassandraAddresses: readonly string[]
   readonly cassandraPort: number
   readonly #jmxPort: number
+  readonly #places: readonly EnginePlace[]
 
-  constructor({ dir, zooKeepers = 3, cassandras = 3, basePort = 21810, password = false }: EnginesOptions) {
+  constructor({ dir, places = [], basePort = 21810, password = false, ...options }: EnginesOptions) {
+    const { zooKeepers = places.length || 3, cassandras = places.length || 3 } = options
+    this.#places = places
     const members = Array.from({ length: zooKeepers }, (_, i): ZooKeeperMember => {
       const [clientPort, quorumPort, electionPort] = [basePort + i, basePort + 10 + i, basePort + 20 + i]
-      return { host: '127.0.0.1', clientPort, quorumPort, electionPort }
+      return { host: places.at(i)?.address ?? '127.0.0.1', clientPort, quorumPort, electionPort }
     })
     this.zooKeeperAddresses = members.map(({ host, clientPort }) => `${host}:${clientPort}`)
     this.zooKeepers = members.map((_, index) =>
-      zooKeeperServer({ dir: join(dir, `zookeeper-${index + 1}`), members, index }),
+      zooKeeperServer({ dir: join(dir, `zookeeper-${index + 1}`), members, index, ...this.#within(index) }),
     )
-    this.cassandraAddresses = Array.from({ length: cassandras }, (_, i) => `127.0.0.${i + 1}`)
+    this.cassandraAddresses = Array.from(
+      { length: cassandras },
+      (_, i) => places.at(i)?.address ?? `127.0.0.${i + 1}`,
+    )
     this.cassandraPort = basePort + 30
     this.#jmxPort = basePort + 40
     this.cassandras = this.cassandraAddresses.map((address, i) =>
@@ -51,8 +66,14 @@ export class Engines {
         ...{ port: this.cassandraPort, storagePort: basePort + 31, jmxPort: this.#jmxPort + i, password },
         joins: false,
         properties: fromNothing,
+        ...this.#within(i),
       }),
     )
+  }
+
+  #within(index: number): Partial<Pick<EnginePlace, 'within'>> {
+    const place = this.#places.at(index)
+    return place === undefined ? {} : { within: place.within }
   }
 
   /** Resolves when all serve and know of one another. */
@@ -69,7 +90,7 @@ export class Engines {
 
   /** `nodetool` at one of the Cassandras, from 0. */
   nodetool(index: number, ...args: string[]): string {
-    return nodetool(this.#jmxPort + index, ...args)
+    return nodetool({ jmxPort: this.#jmxPort + index, ...this.#within(index) }, ...args)
   }
 
   #areTogether(): boolean {

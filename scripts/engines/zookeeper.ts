@@ -3,6 +3,7 @@
  * is none, and every change synced before it is acknowledged.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { apt, isInstalled } from '../install-test-tools.ts'
 import { JavaServer } from './java-server.ts'
@@ -78,5 +79,17 @@ export function zooKeeperServer({ dir, members, index, ...rest }: ZooKeeperOptio
       'org.apache.zookeeper.server.quorum.QuorumPeerMain',
       file,
     ],
+  })
+}
+
+/** What the member at `host:port` says that it is: `leader`, `follower`; undefined where it serves nobody. */
+export function zooKeeperMode(address: string): Promise<string | undefined> {
+  const [host, port] = address.split(':')
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port) }, () => socket.write('srvr'))
+    let text = ''
+    socket.on('data', (bytes) => (text += String(bytes)))
+    socket.once('close', () => resolve(/^Mode: (\w+)/m.exec(text)?.[1])).once('error', () => {})
+    socket.setTimeout(500, () => socket.destroy())
   })
 }

@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -13,6 +12,7 @@ import { hasCode, NdfsError } from '../base/errors.ts'
 import type { Epoch, Incarnation, NodeId, VDiskId } from '../base/ids.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import { Engines } from '../../scripts/engines/engines.ts'
+import { zooKeeperMode } from '../../scripts/engines/zookeeper.ts'
 import { until } from './zeus-contract-suite.ts'
 import type { Zeus } from './zeus.ts'
 import { zooKeeperZeus, type ZooKeeperZeusOptions } from './zookeeper-zeus.ts'
@@ -52,21 +52,9 @@ async function withClients(
   }
 }
 
-/** `leader`, `follower`, or undefined where it serves nobody. */
-function modeOf(index: number): Promise<string | undefined> {
-  const [host, port] = servers[index].split(':')
-  return new Promise((resolve) => {
-    const socket = connect({ host, port: Number(port) }, () => socket.write('srvr'))
-    let text = ''
-    socket.on('data', (bytes) => (text += String(bytes)))
-    socket.once('close', () => resolve(/^Mode: (\w+)/m.exec(text)?.[1])).once('error', () => {})
-    socket.setTimeout(500, () => socket.destroy())
-  })
-}
-
 async function indexOf(mode: 'leader' | 'follower'): Promise<number> {
   for (;;) {
-    const modes = await Promise.all(servers.map((_, i) => modeOf(i)))
+    const modes = await Promise.all(servers.map(zooKeeperMode))
     if (modes.every((found) => found !== undefined)) return modes.indexOf(mode)
     await clock.sleep(100)
   }

@@ -117,7 +117,9 @@ export class Cluster {
       ...['up', '--detach', '--dir', this.dir, '--nodes', String(nodes)],
       ...['--http-port', String(http), '--nbd-port', String(nbd), '--nfs-port', String(nfs)],
       ...disks.flatMap((disk) => ['--disk', disk]),
-      ...(namespaces === undefined ? [] : ['--listen', `store=${namespaces.storeAddress}`]),
+      ...(namespaces === undefined || engines !== undefined
+        ? []
+        : ['--listen', `store=${namespaces.storeAddress}`]),
       ...(namespaces?.nodes ?? []).flatMap((node) => ['--listen', `${node}=${namespaces?.addressOf(node)}`]),
       ...(engines === undefined ? [] : ['--engines', this.#enginesFile(engines)]),
       ...up,

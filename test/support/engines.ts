@@ -1,9 +1,12 @@
 /** Real ZooKeeper and Cassandra for a test: all are gone at its end, whatever happens. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { Engines, type EnginesOptions } from '../../scripts/engines/engines.ts'
 
+const results = join(import.meta.dirname, '../../test-results')
+
+/** When it fails, their logs are kept in test-results/. */
 export async function withEngines(
   options: Omit<EnginesOptions, 'dir'>,
   work: (engines: Engines) => Promise<void>,
@@ -13,6 +16,10 @@ export async function withEngines(
   try {
     await engines.start()
     await work(engines)
+  } catch (error) {
+    for (const { logFile } of [...engines.zooKeepers, ...engines.cassandras])
+      cpSync(logFile, join(results, basename(dir), `${basename(dirname(logFile))}.log`))
+    throw error
   } finally {
     await engines.end()
     rmSync(dir, { recursive: true, force: true, maxRetries: 3 })

@@ -100,6 +100,10 @@ export class Namespaces {
     return `${this.#net}.${host}`
   }
 
+  /** In front of a command that is to run there. */
+  within(node: string): readonly string[] {
+    return ['ip', 'netns', 'exec', this.namespaceOf(node)]
+  }
   namespaceOf(node: string): string {
     return `${this.prefix}-${node}`
   }
