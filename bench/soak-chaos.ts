@@ -6,7 +6,7 @@
  */
 import { parseArgs } from 'node:util'
 import { runBeyondPromise } from '../test/support/beyond-promise.ts'
-import { runChaos } from '../test/support/chaos.ts'
+import { describeChaos, runChaos } from '../test/support/chaos.ts'
 import { withCluster } from '../test/support/cluster.ts'
 import { Namespaces, withoutNamespaces } from '../test/support/namespaces.ts'
 import { machineAndCommit } from './machine.ts'
@@ -45,16 +45,7 @@ try {
         ...{ seed, ms: minutes * 60_000, fioVDisks: vdisks, fioMiB: 40, say },
         ...ofNamespaces,
       })
-      const { recorded } = result
-      say(`faults: ${[...result.faults].map(([kind, count]) => `${count} ${kind}`).join(', ')}`)
-      say(
-        `0 wrong bytes and 0 errors: ${result.fioWrites} writes of fio verified, ${recorded.writes} writes and ` +
-          `${recorded.reads} reads recorded and judged, ${recorded.unanswered} without answer`,
-      )
-      say(`${result.epochs} epochs, each served by one process`)
-      say(
-        `longest stall ${(result.longestStallMs / 1000).toFixed(1)} s, longest healing ${(result.longestHealingMs / 1000).toFixed(1)} s`,
-      )
+      for (const line of describeChaos(result)) say(line)
     })
 } finally {
   namespaces?.remove()

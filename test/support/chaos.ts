@@ -11,7 +11,7 @@ import { Door } from './doors.ts'
 import { fio, mixedSizes } from './fio.ts'
 import { healed } from './health.ts'
 import type { Namespaces } from './namespaces.ts'
-import { NodeFaults } from './node-faults.ts'
+import { NodeFaults, type Faults } from './node-faults.ts'
 import { RecordedWork, recordedWorkBytes } from './recorded-work.ts'
 import { servedEpochs, servedTwice } from './served-epochs.ts'
 
@@ -22,6 +22,12 @@ export interface ChaosOptions {
   readonly fioVDisks: number
   /** What fio writes in one go, before all of it is read again. */
   readonly fioMiB: number
+  /** As fast as each fio reads at most what it wrote. */
+  readonly fioReadMiBPerSecond?: number
+  /** In place of those of nodes alone. */
+  readonly faults?: Faults
+  /** It goes on until there were so many. */
+  readonly faultsLeast?: number
   readonly namespaces?: Namespaces
   readonly say: (line: string) => void
 }
@@ -37,11 +43,13 @@ export interface ChaosResult {
 }
 
 const fioMiBPerSecond = 1
+const fioReadMiBPerSecondUsual = 400
 /** A pass that meets one fault after the other takes that much longer at the most. */
 const fioSecondsMore = 240
 
 export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise<ChaosResult> {
-  const { seed, ms, fioVDisks, namespaces, say } = options
+  const { seed, ms, fioVDisks, faultsLeast = 0, namespaces, say } = options
+  const faults = options.faults ?? new NodeFaults(cluster, seed, namespaces)
   const recorded = await cluster.createVDisk(String(recordedWorkBytes), 'recorded')
   const { socket } = await cluster.connect(recorded)
   const work = new RecordedWork(seed, 20)
@@ -66,14 +74,18 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
   for (const door of direct) work.join(door, 1)
 
   const end = performance.now() + ms
-  const isOver = (): boolean => performance.now() > end || failed
+  const isOver = (): boolean => (performance.now() > end && met >= faultsLeast) || failed
+  let met = 0
   let failed = false
   const guests = fioTargets.map(async (vdisk, index) => {
     const { uri } = await cluster.connect(vdisk)
     return fioUntil(cluster, uri, { ...options, seed: seed + index }, isOver)
   })
-  const faults = new NodeFaults(cluster, seed, namespaces)
-  const troubles = untilOver(cluster, faults, [recorded, ...fioTargets], isOver, stallLately, say)
+  const told = (line: string): void => {
+    met++
+    say(line)
+  }
+  const troubles = untilOver(cluster, faults, [recorded, ...fioTargets], isOver, stallLately, told)
   const all = [...guests, troubles]
   for (const one of all) one.catch(() => (failed = true))
   // The cluster outlives whoever works on it; what failed first is what is told.
@@ -101,6 +113,18 @@ export async function runChaos(cluster: Cluster, options: ChaosOptions): Promise
   }
 }
 
+/** For people, line by line. */
+export function describeChaos(result: ChaosResult): readonly string[] {
+  const { recorded } = result
+  return [
+    `faults: ${[...result.faults].map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
+    `0 wrong bytes and 0 errors: ${result.fioWrites} writes of fio verified, ${recorded.writes} writes and ` +
+      `${recorded.reads} reads recorded and judged, ${recorded.unanswered} without answer`,
+    `${result.epochs} epochs, each served by one process`,
+    `longest stall ${(result.longestStallMs / 1000).toFixed(1)} s, longest healing ${(result.longestHealingMs / 1000).toFixed(1)} s`,
+  ]
+}
+
 function judgeWork(work: RecordedWork): void {
   assert.equal(work.judge(), undefined)
 }
@@ -108,7 +132,7 @@ function judgeWork(work: RecordedWork): void {
 /** Resolves to the longest healing. */
 async function untilOver(
   cluster: Cluster,
-  faults: NodeFaults,
+  faults: Faults,
   vdisks: readonly string[],
   isOver: () => boolean,
   stallLately: () => number,
@@ -130,7 +154,7 @@ async function untilOver(
 async function fioUntil(
   cluster: Cluster,
   uri: string,
-  { seed, fioMiB, say }: ChaosOptions,
+  { seed, fioMiB, fioReadMiBPerSecond = fioReadMiBPerSecondUsual, say }: ChaosOptions,
   isOver: () => boolean,
 ): Promise<{ readonly longestMs: number; readonly writes: number }> {
   const folder = cluster.scratch
@@ -138,7 +162,11 @@ async function fioUntil(
     ...['rw=randwrite', mixedSizes, `size=${fioMiB}m`, 'iodepth=32', `randseed=${seed + 1000 * pass}`],
     ...['verify=crc32c', 'verify_fatal=1'],
   ]
-  const paced = [`rate=400m,${fioMiBPerSecond}m`, 'verify_backlog=256', 'verify_backlog_batch=128']
+  const paced = [
+    `rate=${fioReadMiBPerSecond}m,${fioMiBPerSecond}m`,
+    'verify_backlog=256',
+    'verify_backlog_batch=128',
+  ]
   const seconds = fioMiB / fioMiBPerSecond + fioSecondsMore
   let longestMs = 0
   let count = 0

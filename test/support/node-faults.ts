@@ -14,31 +14,42 @@ import { sleep, until } from './run.ts'
 const everywhere = { killed: 3, frozen: 3, restarted: 2, 'store killed': 1 } as const
 const withNetworks = { 'cut off': 3, parted: 2, 'alive only for Zeus': 1 } as const
 type Kind = keyof typeof everywhere | keyof typeof withNetworks
+export type NodeFaultWeights = Partial<Readonly<Record<Kind, number>>>
 
 /** Shorter than what makes a client give up; longer than leases and sessions run. */
-const lastsMs = [300, 12_000] as const
+export const faultLastsMs = [300, 12_000] as const
 /** Of all faults. */
 const ownersShare = 0.6
 const orderlyEndSeconds = 60
 
-export class NodeFaults {
+export interface Faults {
+  /** How often there was which, so far. */
+  readonly counts: ReadonlyMap<string, number>
+  /** Resolves when it is over. `say`: told as it begins. Whoever owns one of these vDisks is met more often than others. */
+  one(vdisks: readonly string[], say: (what: string) => void): Promise<void>
+}
+
+export class NodeFaults implements Faults {
   readonly counts = new Map<string, number>()
   readonly #cluster: Cluster
   readonly #namespaces: Namespaces | undefined
   readonly #chance: SeededChance
   readonly #kinds: readonly Kind[]
 
-  constructor(cluster: Cluster, seed: number, namespaces?: Namespaces) {
+  constructor(
+    cluster: Cluster,
+    seed: number,
+    namespaces?: Namespaces,
+    weights: NodeFaultWeights = namespaces === undefined ? everywhere : { ...everywhere, ...withNetworks },
+  ) {
     this.#cluster = cluster
     this.#namespaces = namespaces
     this.#chance = new SeededChance(seed, 'node faults')
-    const weights = namespaces === undefined ? everywhere : { ...everywhere, ...withNetworks }
     this.#kinds = Object.entries(weights).flatMap(([kind, weight]) =>
       Array.from({ length: weight }, () => kind as Kind),
     )
   }
 
-  /** Resolves when it is over. `say`: told as it begins. Whoever owns one of these vDisks is met more often than others. */
   async one(vdisks: readonly string[], say: (what: string) => void): Promise<void> {
     const chance = this.#chance
     const kind = this.#kinds[chance.below(this.#kinds.length)]
@@ -48,7 +59,7 @@ export class NodeFaults {
     const node = chance.happens(ownersShare) ? await this.#ownerOf(vdisk, drawn) : drawn
     const others = ids.filter((id) => id !== node)
     const other = others[chance.below(others.length)]
-    const ms = Math.round(chance.between(...lastsMs))
+    const ms = Math.round(chance.between(...faultLastsMs))
     this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
     const whom = kind === 'store killed' ? '' : kind === 'parted' ? `${node} and ${other} ` : `${node} `
     say(`${whom}${kind}${kind === 'store killed' ? '' : ` for ${(ms / 1000).toFixed(1)} s`}`)
