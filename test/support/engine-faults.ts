@@ -2,7 +2,7 @@
  * What happens to hosts of which each has a node, a Cassandra and a ZooKeeper, drawn from a seed: one engine is killed or frozen, or one host with
  * all that is on it is killed or cut off, or a node alone as `NodeFaults` has it. One at a time: each is over when both engines serve everywhere again.
  *
- * The first fault is one of Cassandra, the second one of ZooKeeper.
+ * The first fault is one of Cassandra, the second one of ZooKeeper, the third one of a host.
  */
 import { Client, policies, types } from 'cassandra-driver'
 import type { Engines } from '../../scripts/engines/engines.ts'
@@ -17,7 +17,7 @@ import { sleep, until } from './run.ts'
 const ofCassandra = ['Cassandra killed', 'Cassandra frozen'] as const
 const ofZooKeeper = ['ZooKeeper killed', 'ZooKeeper frozen'] as const
 const ofHosts = ['host killed', 'host cut off'] as const
-const ofAll = [...ofCassandra, ...ofZooKeeper, ...ofHosts] as const
+const ofAll = [...ofCassandra, ...ofZooKeeper, ...ofHosts, ...ofHosts] as const
 type Kind = (typeof ofAll)[number]
 
 const nodesShare = 0.2
@@ -41,7 +41,7 @@ export class EngineFaults implements Faults {
     this.#namespaces = namespaces
     this.#chance = new SeededChance(seed, 'engine faults')
     this.#nodes = new NodeFaults(cluster, seed, namespaces, { killed: 3, frozen: 3, restarted: 2 })
-    this.#first = [this.#oneOf(ofCassandra), this.#oneOf(ofZooKeeper)]
+    this.#first = [this.#oneOf(ofCassandra), this.#oneOf(ofZooKeeper), this.#oneOf(ofHosts)]
   }
 
   get counts(): ReadonlyMap<string, number> {

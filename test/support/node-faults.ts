@@ -25,7 +25,7 @@ const orderlyEndSeconds = 60
 export interface Faults {
   /** How often there was which, so far. */
   readonly counts: ReadonlyMap<string, number>
-  /** Resolves when it is over. `say`: told as it begins. Whoever owns one of these vDisks is met more often than others. */
+  /** Resolves when it is over. `say`: told as it begins. Of nodes, whoever owns one of these vDisks is met more often than others. */
   one(vdisks: readonly string[], say: (what: string) => void): Promise<void>
 }
 
