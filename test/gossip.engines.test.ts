@@ -8,7 +8,7 @@ import { until } from './support/run.ts'
 
 test(
   "R5: gossip of Cassandra's servers is shown, and a server that is frozen is named until it goes on",
-  { timeout: 180_000 },
+  { timeout: 300_000 },
   () =>
     withEngines({ zooKeepers: 1, cassandras: 3, basePort: 29810 }, (engines) =>
       withCluster({ engines }, async (cluster) => {
