@@ -11,7 +11,7 @@ import { zooKeeperMode } from '../../scripts/engines/zookeeper.ts'
 import { SeededChance } from '../../sim/seeded-chance.ts'
 import type { Cluster } from './cluster.ts'
 import type { Namespaces } from './namespaces.ts'
-import { faultLastsMs, NodeFaults, type Faults } from './node-faults.ts'
+import { faultLastsMs, NodeFaults, ownerOr, ownersShare, type Faults } from './node-faults.ts'
 import { sleep, until } from './run.ts'
 
 const ofCassandra = ['Cassandra killed', 'Cassandra frozen'] as const
@@ -50,22 +50,27 @@ export class EngineFaults implements Faults {
   }
 
   async one(vdisks: readonly string[], say: (what: string) => void): Promise<void> {
-    const chance = this.#chance
-    const isOfNode = this.#first.length === 0 && chance.happens(nodesShare)
-    if (isOfNode) await this.#nodes.one(vdisks, say)
-    else {
-      const kind = this.#first.shift() ?? this.#oneOf(ofAll)
-      const drawn = chance.below(this.#namespaces.nodes.length)
-      const leader = await this.#leader()
-      const index =
-        kind.startsWith('ZooKeeper') && leader >= 0 && chance.happens(leadersShare) ? leader : drawn
-      const ms = Math.round(chance.between(...faultLastsMs))
-      this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1)
-      const leading = index === leader ? " with ZooKeeper's leader" : ''
-      say(`${this.#namespaces.nodes[index]}${leading}: ${kind} for ${(ms / 1000).toFixed(1)} s`)
-      await this.#do(kind, index, ms)
-    }
+    if (this.#first.length === 0 && this.#chance.happens(nodesShare)) await this.#nodes.one(vdisks, say)
+    else await this.#ofEngines(this.#first.shift() ?? this.#oneOf(ofAll), vdisks, say)
     await this.#well()
+  }
+
+  async #ofEngines(kind: Kind, vdisks: readonly string[], say: (what: string) => void): Promise<void> {
+    const { nodes } = this.#namespaces
+    const drawn = this.#oneOf(nodes)
+    const leader = await this.#leader()
+    const owner = await ownerOr(drawn, this.#cluster, this.#oneOf(vdisks))
+    const [share, wanted] = kind.startsWith('host')
+      ? [ownersShare, owner]
+      : kind.startsWith('ZooKeeper')
+        ? [leadersShare, leader ?? drawn]
+        : [0, drawn]
+    const node = this.#chance.happens(share) ? wanted : drawn
+    const ms = Math.round(this.#chance.between(...faultLastsMs))
+    this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1)
+    const leading = node === leader ? " with ZooKeeper's leader" : ''
+    say(`${node}${leading}: ${kind} for ${(ms / 1000).toFixed(1)} s`)
+    await this.#do(kind, nodes.indexOf(node), ms)
   }
 
   #oneOf<T>(all: readonly T[]): T {
@@ -107,10 +112,10 @@ export class EngineFaults implements Faults {
     this.#namespaces.mend(node)
   }
 
-  /** -1 while there is none. */
-  async #leader(): Promise<number> {
+  /** The node beside it. */
+  async #leader(): Promise<string | undefined> {
     const modes = await Promise.all(this.#engines.zooKeeperAddresses.map(zooKeeperMode))
-    return modes.indexOf('leader')
+    return this.#namespaces.nodes.find((_, index) => modes[index] === 'leader')
   }
 
   /** Resolves when every ZooKeeper serves, and every Cassandra knows that all of them are up. */

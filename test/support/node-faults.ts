@@ -19,14 +19,19 @@ export type NodeFaultWeights = Partial<Readonly<Record<Kind, number>>>
 /** Shorter than what makes a client give up; longer than leases and sessions run. */
 export const faultLastsMs = [300, 12_000] as const
 /** Of all faults. */
-const ownersShare = 0.6
+export const ownersShare = 0.6
 const orderlyEndSeconds = 60
 
 export interface Faults {
   /** How often there was which, so far. */
   readonly counts: ReadonlyMap<string, number>
-  /** Resolves when it is over. `say`: told as it begins. Of nodes, whoever owns one of these vDisks is met more often than others. */
+  /** Resolves when it is over. `say`: told as it begins. Whoever owns one of these vDisks is met more often than others. */
   one(vdisks: readonly string[], say: (what: string) => void): Promise<void>
+}
+
+export async function ownerOr(otherwise: string, cluster: Cluster, vdisk: string): Promise<string> {
+  const info = await askAny<VDiskInfo>(cluster, `vdisks/${vdisk}`)
+  return info?.owner ?? otherwise
 }
 
 export class NodeFaults implements Faults {
@@ -56,7 +61,7 @@ export class NodeFaults implements Faults {
     const ids = this.#cluster.nodes.map(({ id }) => id)
     const drawn = ids[chance.below(ids.length)]
     const vdisk = vdisks[chance.below(vdisks.length)]
-    const node = chance.happens(ownersShare) ? await this.#ownerOf(vdisk, drawn) : drawn
+    const node = chance.happens(ownersShare) ? await ownerOr(drawn, this.#cluster, vdisk) : drawn
     const others = ids.filter((id) => id !== node)
     const other = others[chance.below(others.length)]
     const ms = Math.round(chance.between(...faultLastsMs))
@@ -64,11 +69,6 @@ export class NodeFaults implements Faults {
     const whom = kind === 'store killed' ? '' : kind === 'parted' ? `${node} and ${other} ` : `${node} `
     say(`${whom}${kind}${kind === 'store killed' ? '' : ` for ${(ms / 1000).toFixed(1)} s`}`)
     await this.#do(kind, node, other, ms)
-  }
-
-  async #ownerOf(vdisk: string, otherwise: string): Promise<string> {
-    const info = await askAny<VDiskInfo>(this.#cluster, `vdisks/${vdisk}`)
-    return info?.owner ?? otherwise
   }
 
   async #do(kind: Kind, node: string, other: string, ms: number): Promise<void> {
