@@ -116,7 +116,7 @@ class ArrivingBackup {
   static async begin(disks: readonly Disk[], takenAt: number): Promise<ArrivingBackup> {
     const disk = await diskFor(disks)
     const name = backupName(takenAt)
-    return new ArrivingBackup(disk, await disk.create(name, 0, 'maintenance'), name)
+    return new ArrivingBackup(disk, await disk.create(name, 0, 'guest'), name)
   }
 
   async add(buffers: readonly Buffer[]): Promise<void> {
@@ -129,7 +129,8 @@ class ArrivingBackup {
     await this.#file.sync()
     await this.#file.close()
     await this.#disk.syncNames('metadata')
-    for (const older of await backupsOn(this.#disk)) if (older < this.name) await this.#disk.remove(older)
+    // Also those of a clock that was ahead: this one is the newest.
+    for (const other of await backupsOn(this.#disk)) if (other !== this.name) await this.#disk.remove(other)
     return `${this.#disk.path}/${this.name}`
   }
 

@@ -152,7 +152,8 @@ class OpenDisks {
         try {
           this.disks.push(await openDisk(platform, { path, node: ref.node, cluster, disk: ref.disk }))
         } catch (error) {
-          if (!(error instanceof NdfsError)) throw error
+          // Whoever has it locked lives.
+          if (!(error instanceof NdfsError) || error.code === 'IN_USE') throw error
           this.missing.push({ ref, why: messageOf(error) })
         }
       }

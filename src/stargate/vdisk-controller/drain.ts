@@ -135,12 +135,16 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
   const packed: RegisteredGroup[] = []
   const entries: MapEntry[] = []
   try {
-    const repacked = await completeExtents(context, kept, standing, entries)
+    const { repacked, completed } = await completeExtents(context, kept, standing, entries)
     const pages = [...pack, ...repacked].sort((a, b) => a.page - b.page)
-    const saysSize = kept.length > 0 || sizeBytes === state.sizeBytes
+    // One that was completed before says what was so then.
+    const saysSize = completed > 0 || sizeBytes === state.sizeBytes
     const loads = loadsOf(pages, zeros, saysSize)
     for (const load of loads)
-      if (load.pages.length === 0) load.pages = await bearerOf(context, coalesced, load.zeros, standing)
+      if (load.pages.length === 0) {
+        load.pages = await bearerOf(context, coalesced, load.zeros, standing)
+        load.isBorne = true
+      }
     const written = new Set(loads.flatMap((load) => load.pages.map(({ page }) => page)))
     entries.push(...holes.filter(({ page }) => !written.has(page)))
     await packPages(context, loads, standing, entries, packed)
@@ -200,11 +204,12 @@ async function planDrain(
       keptByGroup.get(head.source.group)!.pages.push({ page, at: head.source.page })
       continue
     }
-    if (isAllZero(head)) zeros.push({ page: vDiskPage(page), count: 1, sequence: head.sequence })
     const block = map.peek(vBlockOf(page)) ?? (await map.loaded(vBlockOf(page)))
     const mapped = { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
     const plan = planPage(head, () => mapped)
-    if (plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')) {
+    const isHole = plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')
+    if (isHole || isAllZero(head)) zeros.push({ page: vDiskPage(page), count: 1, sequence: head.sequence })
+    if (isHole) {
       if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
     } else pack.push({ page, plan, sequence: head.sequence })
   }
@@ -218,6 +223,8 @@ async function planDrain(
 /** What one new group takes: pages by address, and the zeros that its trailer says. */
 interface Load {
   pages: readonly PageToPack[]
+  /** Its page was not written: it stays what it is where it can't be read. */
+  isBorne: boolean
   readonly zeros: readonly ZeroRun[]
 }
 
@@ -227,6 +234,7 @@ function loadsOf(pages: readonly PageToPack[], zeros: readonly ZeroRun[], isSaid
   const count = Math.max(needed(pages, pagesPerGroupMax), needed(zeros, zeroRunsPerGroupMax), isSaid ? 0 : 1)
   return Array.from({ length: count }, (_, i) => ({
     pages: pages.slice(i * pagesPerGroupMax, (i + 1) * pagesPerGroupMax),
+    isBorne: false,
     zeros: zeros.slice(i * zeroRunsPerGroupMax, (i + 1) * zeroRunsPerGroupMax),
   }))
 }
@@ -257,8 +265,9 @@ async function completeExtents(
   kept: readonly KeptExtent[],
   standing: Standing,
   entries: MapEntry[],
-): Promise<PageToPack[]> {
-  const repack: PageToPack[] = []
+): Promise<{ readonly repacked: PageToPack[]; readonly completed: number }> {
+  const repacked: PageToPack[] = []
+  let completed = 0
   await atOnce(kept, completionsAtOnceMax, async (extent) => {
     const { piece, sequence, pages } = extent
     const group = context.groups.handleOf(piece.group)
@@ -266,17 +275,21 @@ async function completeExtents(
     // Where that is not known yet, no copy has failed: the drain waits.
     const tier = tierOf(context.extents, piece.copies)
     try {
-      if (already === undefined) await completeExtent(context, extent, standing, tier)
+      if (already === undefined) {
+        await completeExtent(context, extent, standing, tier)
+        completed++
+      }
       for (const { page, at } of pages) entries.push({ page, group, at })
     } catch (error) {
       if (!hasCode(error, ...copyFailed)) throw error
       context.log.info(`extent group ${piece.group} has lost a copy and is written again`, {
         reason: messageOf(error),
       })
-      for (const { page, at } of pages) repack.push({ page, sequence, plan: { base: group, at, paint: [] } })
+      for (const { page, at } of pages)
+        repacked.push({ page, sequence, plan: { base: group, at, paint: [] } })
     }
   })
-  return repack
+  return { repacked, completed }
 }
 
 async function completeExtent(
@@ -327,7 +340,7 @@ async function packPages(
 
 async function packGroup(
   context: DrainContext,
-  { pages: chunk, zeros }: Load,
+  { pages: chunk, zeros, isBorne }: Load,
   standing: Standing,
   entries: MapEntry[],
   packed: RegisteredGroup[],
@@ -353,7 +366,7 @@ async function packGroup(
   chunk.forEach(({ plan }, i) => paint(target(i), plan.paint))
   const good = chunk.map((_, i) => i).filter((i) => !badPages.has(i))
   // Each copy of the base was read and failed: reads fail until it is overwritten; zeros would be a lie (F9, I5).
-  for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
+  if (!isBorne) for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
   if (good.length === 0) return
   const pages = good.map((i) => ({ page: chunk[i].page, sequence: chunk[i].sequence, bytes: target(i) }))
   const toWrite = { pages, zeros, standing }

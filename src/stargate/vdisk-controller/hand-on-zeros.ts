@@ -9,7 +9,7 @@ import type { RegisteredGroup } from './group-index.ts'
 import { bad, hole } from './map-row.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
-import { bearingPage, pastAllPages, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
+import { bearingPage, pastAllPages, united, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 
 /**
  * Has the trailers of new groups say what is still true of these runs, durably: then the groups that said it may go. No drain and no
@@ -49,7 +49,7 @@ async function stillZero(
     if (end > page) runs.push({ page: vDiskPage(page), count: end - page, sequence: drained })
   }
   let past: ZeroRun | undefined
-  for (const run of zerosToTell(zeros, standing)) {
+  for (const run of zerosToTell(united(zeros, drained), standing)) {
     if (run.page * pageBytes >= sizeBytes) {
       past = run
       continue
@@ -62,26 +62,30 @@ async function stillZero(
     add(from, run.page + run.count)
   }
   if (past === undefined) return runs
-  // Its bearer is page 0 where nothing else is to be said, and a new one takes that page from the one before.
-  if (runs.length === 0 && (await bearsPast(context, past, zeros))) return []
+  // Its bearer is one certain page where nothing else is to be said, and a new one takes that page from the one before.
+  if (runs.length === 0 && (await bearsPast(context, past, zeros, sizeBytes))) return []
   return [...runs, past]
 }
 
-/** Whether page 0 is borne by a group that says it of all pages past the end, and not of an earlier time than these. */
+/** Whether that page is borne by a group that says it of all pages past the end, and not of an earlier time than these. */
 async function bearsPast(
   { map, groups, index }: DrainContext,
   past: ZeroRun,
   zeros: readonly ZeroRun[],
+  sizeBytes: number,
 ): Promise<boolean> {
-  const group = (await map.loaded(0)).groups[0]
+  const page = bearingPage([], sizeBytes)
+  const group = (await map.loaded(Math.floor(page / pagesPerVBlock))).groups[page % pagesPerVBlock]
   if (group === hole || group === bad) return false
-  const newest = Math.max(
-    ...zeros.filter(({ page, count }) => page + count > past.page).map(({ sequence }) => sequence),
+  const newest = zeros.reduce(
+    (most, { page: from, count, sequence }) => (from + count > past.page ? Math.max(most, sequence) : most),
+    0,
   )
   const bearer = await index.read(groups.idOf(group))
   return (
     bearer?.zeros?.some(
-      ({ page, count, sequence }) => page <= past.page && page + count >= pastAllPages && sequence >= newest,
+      ({ page: from, count, sequence }) =>
+        from <= past.page && from + count >= pastAllPages && sequence >= newest,
     ) === true
   )
 }

@@ -240,7 +240,12 @@ export class HostedVDiskController implements HostedVDisk {
       survey: () => this.#repair.survey(),
       zerosOf: (ids) => zerosOf(shared, ids),
       // Alone: what the map names meanwhile is nobody else's to change.
-      handOn: (zeros) => this.#drains.mapChanges.run(() => handOn(drain, zeros)),
+      handOn: (zeros) =>
+        this.#drains.mapChanges.run(() => {
+          if (this.#phase !== 'serving')
+            throw new NdfsError('NOT_OWNER', `vDisk ${this.id} is given up`, { vdisk: this.id })
+          return handOn(drain, zeros)
+        }),
       partitions: () =>
         Math.max(1, Math.ceil(Math.max(this.#sizeBytes, row.state.sizeBytes) / mapPartitionBytes)),
       alive: () => this.#phase === 'serving',

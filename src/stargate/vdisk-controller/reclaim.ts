@@ -15,6 +15,7 @@ import type { Pace } from './pace.ts'
 import type { PageReader } from './page-reader.ts'
 import type { VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
+import { zeroRunsPerGroupMax } from './zero-runs.ts'
 
 /** Groups freed together: one grace for all of them. */
 const groupsAtOnceMax = 256
@@ -131,9 +132,17 @@ export class Reclaimer {
     const { zerosOf, handOn, log } = this.#context
     const zeros = await zerosOf(ids)
     if (zeros.size === 0) return ids
+    // As many as one new group takes, or a little more: drains wait meanwhile. The others are dead still, and come next.
+    const now = new Set<GroupId>()
+    const runs: ZeroRun[] = []
+    for (const [id, some] of zeros) {
+      if (runs.length >= zeroRunsPerGroupMax) break
+      now.add(id)
+      for (const run of some) runs.push(run)
+    }
     try {
-      await handOn([...zeros.values()].flat())
-      return ids
+      await handOn(runs)
+      return ids.filter((id) => !zeros.has(id) || now.has(id))
     } catch (error) {
       if (!(error instanceof NdfsError) || hasCode(error, 'FENCED', 'NOT_OWNER')) throw error
       log.debug('zeros are not handed on now', { reason: messageOf(error) })

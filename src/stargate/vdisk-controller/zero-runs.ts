@@ -6,6 +6,7 @@
  * true of its runs is handed on to another one before it is freed (hand-on-zeros.ts). So each page that the map has as a hole, and some group once held,
  * stands in a trailer with a sequence above that group's.
  */
+import type { Sequence } from '../../base/ids.ts'
 import { pageBytes, vDiskPage, type VDiskPage } from '../../base/units.ts'
 import type { Standing, ZeroRun } from '../extent-store/extent-store.ts'
 
@@ -33,6 +34,26 @@ export function zerosToTell(zeros: readonly ZeroRun[], { through, sizeBytes }: S
   return runs
 }
 
-/** The page that a group of these is written with where it has no other: inside the vDisk, for past its end nobody counts. */
-export const bearingPage = (zeros: readonly ZeroRun[], sizeBytes: number): VDiskPage =>
-  zeros.find(({ page }) => page * pageBytes < sizeBytes)?.page ?? vDiskPage(0)
+/** The same pages in as few runs as there can be, in order, all with this sequence: what is told again and again doesn't become more. */
+export function united(zeros: readonly ZeroRun[], sequence: Sequence): ZeroRun[] {
+  const runs: ZeroRun[] = []
+  for (const { page, count } of zeros.toSorted((a, b) => a.page - b.page)) {
+    const last = runs.at(-1)
+    if (last !== undefined && page <= last.page + last.count)
+      runs[runs.length - 1] = { ...last, count: Math.max(last.count, page + count - last.page) }
+    else runs.push({ page, count, sequence })
+  }
+  return runs
+}
+
+/**
+ * The page that a group of these is written with where it has no other: inside the vDisk, for past its end nobody counts. The last one of a run,
+ * as guests fill what is free from its beginning, and a bearer goes with its page.
+ */
+export function bearingPage(zeros: readonly ZeroRun[], sizeBytes: number): VDiskPage {
+  const endPage = Math.ceil(sizeBytes / pageBytes)
+  const inside = zeros.find(({ page }) => page < endPage)
+  return vDiskPage(
+    Math.max(0, inside === undefined ? endPage - 1 : Math.min(inside.page + inside.count, endPage) - 1),
+  )
+}
