@@ -99,7 +99,10 @@ export const ownerBugs: readonly PlantedBug[] = [
     name: 'row update of unknown outcome taken as not made',
     breaks: 'I4',
     does: 'A change of a row whose answer was lost is sent anew, and its own first sending counts as a conflict.',
-    patches: [patch('medusa/medusa.ts', 'mayHaveBeenMade = true\n', 'mayHaveBeenMade = false\n')],
+    patches: [
+      patch('medusa/medusa.ts', 'mayHaveBeenMade = true\n', 'mayHaveBeenMade = false\n'),
+      patch('medusa/medusa.ts', ': result.static.changeId === change.id\n', ': pauseMs < 0\n'),
+    ],
     plan: lostAnswers,
   },
   {
