@@ -18,7 +18,7 @@ import { formatDisk } from '../../src/disk/folder-disk.ts'
 import type { Change, PartitionName } from '../../src/medusa/medusa.ts'
 import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
 import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
-import { bad, emptyVBlock, encodeVBlock } from '../../src/stargate/vdisk-controller/map-row.ts'
+import { bad, emptyVBlock, encodeOwnRow } from '../../src/stargate/vdisk-controller/map-row.ts'
 import {
   encodeGroupRow,
   encodePlannedCopies,
@@ -120,8 +120,7 @@ export class MedusaStory {
     const block = emptyVBlock()
     groups.forEach((group, page) => (block.groups[page] = group === 'bad' ? bad : page + 1))
     const idOf = (handle: number): GroupId => groups[handle - 1] as GroupId
-    const value = encodeVBlock(block, idOf, 4)
-    value.writeUInt32LE(++this.#mapVersion)
+    const value = encodeOwnRow(block, ++this.#mapVersion, idOf)
     return this.change(mapPartition(vdisk, layer, 0), { put: [{ key: 'v0000', value }] })
   }
 }

@@ -10,7 +10,7 @@ import type { CopyRef } from '../../src/stargate/extent-store/extent-store.ts'
 import { deltaKeysBegin, deltaKeysEnd, MapDelta } from '../../src/stargate/vdisk-controller/map-delta.ts'
 import {
   bad,
-  decodeVBlock,
+  decodeOwnRow,
   emptyVBlock,
   hole,
   type VBlock,
@@ -60,8 +60,6 @@ export interface MapRow {
 }
 
 const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
-/** A map row begins with its vBlock's version. */
-const mapRowPrefixBytes = 4
 
 export class MetadataShadow {
   readonly states = new Map<VDiskId, VDiskState>()
@@ -173,8 +171,8 @@ const nameOf = ({ table, key }: PartitionName): string => `${table}/${key}`
 function decodeMapRow(value: Uint8Array): MapRow {
   const ids: GroupId[] = []
   const bytes = asBuffer(value)
-  const block = decodeVBlock(bytes.subarray(mapRowPrefixBytes), (id) => ids.push(id))
-  return mapRowOf(block, ids, bytes.readUInt32LE(0))
+  const { block, version } = decodeOwnRow(bytes, (id) => ids.push(id))
+  return mapRowOf(block, ids, version)
 }
 
 function mapRowOf(block: VBlock, ids: readonly GroupId[], version: number): MapRow {

@@ -22,6 +22,7 @@ export const groupBytesMax = 4 * MiB
 export const pagesPerGroupMax = groupBytesMax / pageBytes
 /** One partition of the map covers this much of a vDisk's address space. */
 export const mapPartitionBytes = 1 * GiB
+export const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 
 /** A duration or a reading of the monotonic clock, in milliseconds, with fractions. */
 export type Millis = Tagged<number, 'Millis'>

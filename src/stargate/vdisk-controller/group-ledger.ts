@@ -7,11 +7,9 @@
  * was counted, nothing is dead (I7). Deadness is stable: no new entry ever names a group whose count fell to nothing.
  */
 import { assert } from '../../base/assert.ts'
-import { mapPartitionBytes, vBlockBytes } from '../../base/units.ts'
+import { vBlocksPerPartition } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
-
-const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 
 export class GroupLedger {
   /** Map entries that name the group. Groups with none are absent. */

@@ -152,3 +152,23 @@ export function decodeVBlock(bytes: Buffer, handleOf: (id: GroupId) => GroupHand
   }
   return block
 }
+
+/** The version of its vBlock, in front of it. */
+const versionBytes = 4
+
+/** A vBlock's own row in its partition: the vBlock as it was in one version. */
+export function encodeOwnRow(block: VBlock, version: number, idOf: (handle: GroupHandle) => GroupId): Buffer {
+  const bytes = encodeVBlock(block, idOf, versionBytes)
+  bytes.writeUInt32LE(version)
+  return bytes
+}
+
+/** Of a vBlock that has none: empty, in version 0. */
+export function decodeOwnRow(
+  value: Buffer | undefined,
+  handleOf: (id: GroupId) => GroupHandle,
+): { readonly block: VBlock; readonly version: number } {
+  if (value === undefined) return { block: emptyVBlock(), version: 0 }
+  const block = decodeVBlock(value.subarray(versionBytes), handleOf)
+  return { block, version: value.readUInt32LE(0) }
+}

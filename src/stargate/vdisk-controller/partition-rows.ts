@@ -4,15 +4,13 @@
  */
 import { hasCode } from '../../base/errors.ts'
 import type { GroupId } from '../../base/ids.ts'
-import { mapPartitionBytes, vBlockBytes } from '../../base/units.ts'
+import { vBlocksPerPartition } from '../../base/units.ts'
 import type { Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { applyDeltas, deltaKeysBegin, deltaKeysEnd, MapDelta } from './map-delta.ts'
-import { decodeVBlock, emptyVBlock, type VBlock } from './map-row.ts'
+import { decodeOwnRow, type VBlock } from './map-row.ts'
 import { decodeDigest, digestKey } from './map-digest.ts'
 import { vBlockKey } from './vdisk-map.ts'
-
-const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 
 export class PartitionRows {
   /** Versions; undefined where the row is not there. */
@@ -50,8 +48,7 @@ export class PartitionRows {
   /** The same with a row of the vBlock that was read elsewhere. */
   vBlockOf(index: number, row: Row | undefined): VBlock | undefined {
     return unlessDamaged(() => {
-      const block = row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(4), this.#handleOf)
-      const own = row?.value.readUInt32LE(0) ?? 0
+      const { block, version: own } = decodeOwnRow(row?.value, this.#handleOf)
       const version = applyDeltas(this.#deltas, index, block, own, this.#handleOf)
       return version === this.digest?.[index] ? block : undefined
     })

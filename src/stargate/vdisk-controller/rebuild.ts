@@ -21,12 +21,12 @@ import type {
   VDiskId,
 } from '../../base/ids.ts'
 import { partOfGroupId, sameDisk } from '../../base/ids.ts'
-import { mapPartitionBytes, pageBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
+import { mapPartitionBytes, pageBytes, pagesPerVBlock, vBlocksPerPartition } from '../../base/units.ts'
 import type { Tier } from '../../disk/disk.ts'
 import { changeBytesMax, type PartitionName, type Row } from '../../medusa/medusa.ts'
 import type { CopyRef, Extent, Trailer } from '../extent-store/extent-store.ts'
 import { diskOf } from './group-copies.ts'
-import { emptyVBlock, encodeVBlock, hole } from './map-row.ts'
+import { emptyVBlock, encodeOwnRow, hole } from './map-row.ts'
 import {
   encodeGroupRow,
   encodeLeftBehind,
@@ -44,7 +44,7 @@ import {
   vdiskPartition,
   type VDiskState,
 } from './rows.ts'
-import { digestKey } from './map-digest.ts'
+import { digestKey, encodeDigest } from './map-digest.ts'
 import { vBlockKey } from './vdisk-map.ts'
 
 /**
@@ -118,7 +118,6 @@ export interface RebuiltPartition {
 }
 
 const pagesPerPartition = mapPartitionBytes / pageBytes
-const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 /** Far below what one change takes. */
 const changeBytesUsual = changeBytesMax / 2
 const layer = 1 as LayerId
@@ -432,11 +431,12 @@ function rowsOf(
     if (block.groups.every((group) => group === hole)) continue
     block.pages.set(places.subarray(at, end))
     digest[i] = 1
-    const value = encodeVBlock(block, idOf, 4)
-    value.writeUInt32LE(digest[i])
-    rows.push({ key: vBlockKey(number * vBlocksPerPartition + i), value })
+    rows.push({
+      key: vBlockKey(number * vBlocksPerPartition + i),
+      value: encodeOwnRow(block, digest[i], idOf),
+    })
   }
-  return rows.length === 0 ? [] : [...rows, { key: digestKey, value: Buffer.from(digest.buffer) }]
+  return rows.length === 0 ? [] : [...rows, { key: digestKey, value: encodeDigest(digest, []) }]
 }
 
 function inChanges(rows: readonly Row[]): Row[][] {

@@ -13,7 +13,7 @@
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
-import { KiB, mapPartitionBytes, MiB, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
+import { KiB, MiB, pagesPerVBlock, vBlocksPerPartition } from '../../base/units.ts'
 import { changeBytesMax, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { GroupTable } from './group-table.ts'
@@ -29,12 +29,11 @@ import {
   runsOf,
 } from './map-delta.ts'
 import { decodeDigest, digestKey, encodeDigest } from './map-digest.ts'
-import { bad, copyOfVBlock, decodeVBlock, emptyVBlock, encodeVBlock, hole, type VBlock } from './map-row.ts'
+import { bad, copyOfVBlock, decodeOwnRow, emptyVBlock, encodeOwnRow, hole, type VBlock } from './map-row.ts'
 import { mapPartition, partRowKey } from './rows.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
-const vBlocksPerPartition = mapPartitionBytes / vBlockBytes
 export const vBlockKey = (vBlock: number): string =>
   `v${String(vBlock % vBlocksPerPartition).padStart(4, '0')}`
 
@@ -53,8 +52,6 @@ const foldBytesMax = (3 * changeBytesMax) / 8
 const foldsMax = 128
 /** Of an empty stretch, before others have their turn: some 100 µs. */
 const partitionsInOneGo = 64
-/** A row begins with its vBlock's version. */
-const rowFrontBytes = 4
 
 /** Where a page shall point from now on. */
 export interface MapEntry {
@@ -231,8 +228,7 @@ export class VDiskMap {
     // Groups that were overwritten since, and freed, are to get no number: they are named here until the vBlock is whole.
     const ids: GroupId[] = []
     const placeOf = (id: GroupId): number => ids.push(id)
-    const block = row === undefined ? emptyVBlock() : decodeVBlock(row.value.subarray(rowFrontBytes), placeOf)
-    const own = row?.value.readUInt32LE(0) ?? 0
+    const { block, version: own } = decodeOwnRow(row?.value, placeOf)
     if (applyDeltas(deltas, index, block, own, placeOf) !== digest[index])
       throw this.#damaged(rows, vBlockKey(index))
     const handles = new Map<number, GroupHandle>()
@@ -322,8 +318,7 @@ export class VDiskMap {
 
   /** Tells how many bytes it is. */
   #putRow(put: Row[], index: number, version: number, block: VBlock): number {
-    const value = encodeVBlock(block, (handle) => this.#groups.idOf(handle), rowFrontBytes)
-    value.writeUInt32LE(version)
+    const value = encodeOwnRow(block, version, (handle) => this.#groups.idOf(handle))
     put.push({ key: vBlockKey(index), value })
     return value.length
   }
