@@ -24,11 +24,13 @@ import type { VDiskRow } from './vdisk-row.ts'
 const registerCount = 8
 const spareMin = 4
 
+/** Groups that are written at once. */
+const groupsAtOnceMax = 4
 /**
- * Bytes that must wait before another group is begun beside so many that are being written. A group costs some ten syncs and changes of
- * metadata, however full it is; so as long as there is one on its way writes that wait are gathered, for as long as it takes.
+ * Bytes that must wait before another group is begun beside one. A group costs some ten syncs and changes of metadata, however full it is;
+ * so as long as one is on its way writes that wait are gathered, for as long as it takes, to fill another.
  */
-const bytesToBegin = [1, groupBytesMax / 2, groupBytesMax, groupBytesMax]
+const bytesToBeginBeside = groupBytesMax
 
 /** Attempts on other disks before the write goes through the log instead. */
 const attemptsMax = 2
@@ -90,8 +92,8 @@ export class StreamWriter {
   }
 
   #pump(): void {
-    while (this.#writing < bytesToBegin.length) {
-      const run = this.#takeRun(bytesToBegin[this.#writing])
+    while (this.#writing < groupsAtOnceMax) {
+      const run = this.#takeRun(this.#writing === 0 ? 1 : bytesToBeginBeside)
       if (run === undefined) return
       this.#writing++
       this.#writeRun(run)
