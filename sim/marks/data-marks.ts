@@ -11,7 +11,7 @@ export const dataMarks: readonly Mark[] = [
   }),
   ...marks('stargate/vdisk-controller/drain.ts', {
     'a stream group was complete already':
-      'const already = await context.index.read(piece.group); [¶ where already !== undefined]',
+      'const already = context.index.isOpen(piece.group) ? undefined : await context.index.read(piece.group); [¶ where already !== undefined]',
     'a stream group had lost a copy': '¶, context.log.info(`extent group ${piece.group} has lost a copy',
     'a new group was placed again':
       "¶; if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)",

@@ -255,8 +255,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         drain,
-        'const { group, firstTry } = await writeGroup(context, toWrite, packed)',
-        'const writing = writeGroup(context, toWrite, packed); queueMicrotask(() => giveBack(bytes)); const { group, firstTry } = await writing',
+        'const { group, firstTry } = await writeGroup(context, toWrite, packed, ahead)',
+        'const writing = writeGroup(context, toWrite, packed, ahead); queueMicrotask(() => giveBack(bytes)); const { group, firstTry } = await writing',
       ),
     ],
   },

@@ -271,7 +271,7 @@ async function completeExtents(
   await atOnce(kept, completionsAtOnceMax, async (extent) => {
     const { piece, sequence, pages } = extent
     const group = context.groups.handleOf(piece.group)
-    const already = await context.index.read(piece.group)
+    const already = context.index.isOpen(piece.group) ? undefined : await context.index.read(piece.group)
     // Where that is not known yet, no copy has failed: the drain waits.
     const tier = tierOf(context.extents, piece.copies)
     try {
@@ -327,15 +327,23 @@ async function packPages(
   entries: MapEntry[],
   packed: RegisteredGroup[],
 ): Promise<void> {
-  await atOnce(loads, groupsAtOnceMax, async (load) => {
-    if (load.pages.length === 0) return
-    const leave = await context.admit(load.pages.length * pageBytes)
-    try {
-      await packGroup(context, load, standing, entries, packed)
-    } finally {
-      leave()
-    }
-  })
+  const full = loads.filter(({ pages: { length } }) => length > 0)
+  const ahead = await register(
+    context,
+    full.map(({ pages: { length } }) => length * pageBytes),
+  )
+  try {
+    await atOnce(full, groupsAtOnceMax, async (load) => {
+      const leave = await context.admit(load.pages.length * pageBytes)
+      try {
+        await packGroup(context, load, standing, entries, packed, ahead)
+      } finally {
+        leave()
+      }
+    })
+  } finally {
+    giveUp(context, ahead)
+  }
 }
 
 async function packGroup(
@@ -344,6 +352,7 @@ async function packGroup(
   standing: Standing,
   entries: MapEntry[],
   packed: RegisteredGroup[],
+  ahead: PlacedGroup[],
 ): Promise<void> {
   const { row, reader } = context
   const bytes = takeLarge(chunk.length * pageBytes)
@@ -370,7 +379,7 @@ async function packGroup(
   if (good.length === 0) return
   const pages = good.map((i) => ({ page: chunk[i].page, sequence: chunk[i].sequence, bytes: target(i) }))
   const toWrite = { pages, zeros, standing }
-  const { group, firstTry } = await writeGroup(context, toWrite, packed)
+  const { group, firstTry } = await writeGroup(context, toWrite, packed, ahead)
   pages.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
   // A write that was given up may still use it.
   if (firstTry) giveBack(bytes)
@@ -405,6 +414,12 @@ export interface GroupToWrite {
   readonly standing: Standing
 }
 
+/** A group in the index, for which there is room. */
+interface PlacedGroup {
+  readonly group: RegisteredGroup
+  readonly placement: Placement
+}
+
 export interface PageToWrite {
   readonly page: number
   readonly sequence: Sequence
@@ -414,21 +429,23 @@ export interface PageToWrite {
 /**
  * Writes a new group whole: index row, files with trailers on all copies, group row. Afterwards the map may name it. It is pinned,
  * and in `packed`, from before its first byte. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
+ * The first of `ahead` is taken, where there is one: they were registered for this.
  */
 export async function writeGroup(
   context: DrainContext,
   { pages, zeros, standing }: GroupToWrite,
   packed: RegisteredGroup[],
+  ahead: PlacedGroup[] = [],
 ): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
-  const { row, extents, index, ledger } = context
+  const { row, extents, index } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
   const bytes = joined(pages.map((one) => one.bytes))
   const checksums = checksumsOfPages(bytes)
   const trailer = trailerOf(context, standing, extentsOf(pages), checksums, zeros)
   for (let attempt = 1; ; attempt++) {
-    const placement = context.place(pages.length * pageBytes)
+    const placed = ahead.shift() ?? (await register(context, [pages.length * pageBytes]))[0]
+    const { group, placement } = placed
     const tier = tierOf(extents, placement.disks)
-    const [group] = await index.register([placement.disks])
     const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
     try {
       await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)
@@ -443,7 +460,8 @@ export async function writeGroup(
         ...(zeros.length > 0 ? { zeros } : {}),
       })
     } catch (error) {
-      ledger.unpin(group.handle) // nothing names it: it will be freed
+      // What was placed beside it may have to do with the same disk.
+      giveUp(context, [placed, ...ahead.splice(0)])
       if (!hasCode(error, ...copyFailed) || attempt === attemptsMax) throw error
       if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)
       continue
@@ -451,6 +469,19 @@ export async function writeGroup(
     packed.push(group)
     return { group, firstTry: attempt === 1 }
   }
+}
+
+/** Registers groups for so many bytes each, in one change. */
+async function register(context: DrainContext, bytes: readonly number[]): Promise<PlacedGroup[]> {
+  if (bytes.length === 0) return []
+  const placements = bytes.map((some) => context.place(some))
+  const groups = await context.index.register(placements.map(({ disks }) => disks))
+  return groups.map((group, i) => ({ group, placement: placements[i] }))
+}
+
+/** Nothing names them: they will be freed. */
+function giveUp({ ledger }: DrainContext, placed: readonly PlacedGroup[]): void {
+  for (const { group } of placed) ledger.unpin(group.handle)
 }
 
 /** Runs of neighbouring pages, in group order. */

@@ -73,6 +73,8 @@ export class GroupIndex {
   #left: readonly DiskRef[] | undefined
   #plans: Plan[] = []
   #counter = 0
+  /** Registered here, and their completion was not begun. */
+  readonly #open = new Set<GroupId>()
 
   constructor(
     access: MedusaAccess,
@@ -116,11 +118,18 @@ export class GroupIndex {
       for (const { handle } of registered) this.#ledger.unpin(handle)
       throw error
     }
+    for (const { id } of registered) this.#open.add(id)
     return registered
+  }
+
+  /** Nobody can have completed the group: it was registered under this ownership, which has not begun to. */
+  isOpen(id: GroupId): boolean {
+    return this.#open.has(id)
   }
 
   /** The group is on stable media as the row says. Inserted once: version 0 → 1. */
   async complete(id: GroupId, row: GroupRow): Promise<void> {
+    this.#open.delete(id)
     const result = await this.#change(id, undefined, {
       put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
     })
@@ -148,9 +157,13 @@ export class GroupIndex {
 
   /** The copies that the index knows of, also those of repairs that came to nothing; undefined where it has no such group. */
   async planned(id: GroupId): Promise<readonly PlannedCopy[] | undefined> {
+    return (await this.#plannedOf([id])).get(id)
+  }
+
+  async #plannedOf(ids: readonly GroupId[]): Promise<ReadonlyMap<string, readonly PlannedCopy[]>> {
     const partition = await this.#owned()
-    const rows: readonly Row[] = await partition.read([id])
-    return rows.length === 0 ? undefined : decodePlannedCopies(rows[0].value)
+    const rows: readonly Row[] = await partition.read(ids)
+    return new Map(rows.map(({ key, value }) => [key, decodePlannedCopies(value)]))
   }
 
   /**
@@ -241,27 +254,25 @@ export class GroupIndex {
       yield { id: row.key as GroupId, copies: decodePlannedCopies(row.value) }
   }
 
-  /** The first step of deletion; nothing where no row names the group any more. */
-  async markDeleting(id: GroupId): Promise<void> {
-    for (;;) {
-      const seen = await this.readToChange(id)
-      const copies = seen?.row.copies ?? (await this.planned(id))
-      if (copies === undefined) return
-      if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
-      const row: GroupRow = seen?.row ?? {
-        layer: this.#row.state.layer,
-        tier: 'flash',
-        state: 'deleting',
-        copies,
-        extents: [],
-        checksums: new Uint32Array(0),
-      }
-      const result = await this.#change(id, seen, {
-        put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
-      })
-      if (result.outcome === 'applied') return
-      // A late completion, or a repair, came in between: look again.
+  /**
+   * The first step of deletion, on condition that the group's row is as it was seen, or that there was none. Nothing where no row names the
+   * group any more, or a late completion or a repair came in between: it is dead still, and is found again.
+   */
+  async markDeleting(id: GroupId, seen: SeenRow | undefined): Promise<void> {
+    const copies = seen?.row.copies ?? (await this.planned(id))
+    if (copies === undefined) return
+    if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
+    const row: GroupRow = seen?.row ?? {
+      layer: this.#row.state.layer,
+      tier: 'flash',
+      state: 'deleting',
+      copies,
+      extents: [],
+      checksums: new Uint32Array(0),
     }
+    await this.#change(id, seen, {
+      put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
+    })
   }
 
   /**
@@ -270,13 +281,14 @@ export class GroupIndex {
    */
   async finishDeletion(ids: readonly GroupId[]): Promise<GroupId[]> {
     const gone: GroupId[] = []
+    // Also what repairs that came to nothing have left.
+    const planned = await this.#plannedOf(ids)
     for (const id of ids) {
       const seen = await this.#readRow(id)
       if (seen !== undefined) {
         if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
-        // Also what a repair that came to nothing has left.
-        const planned = (await this.planned(id)) ?? []
-        const copies = [...seen.row.copies, ...planned.filter((copy) => !namesCopy(seen.row.copies, copy))]
+        const left = (planned.get(id) ?? []).filter((copy) => !namesCopy(seen.row.copies, copy))
+        const copies = [...seen.row.copies, ...left]
         const removed = await Promise.allSettled(
           copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
         )
@@ -294,7 +306,10 @@ export class GroupIndex {
     if (gone.length > 0) {
       const partition = await this.#owned()
       await partition.serial.run(() => partition.change([], gone))
-      for (const id of gone) this.copies.forget(this.#groups.handleOf(id))
+      for (const id of gone) {
+        this.copies.forget(this.#groups.handleOf(id))
+        this.#open.delete(id)
+      }
     }
     return gone
   }

@@ -5,7 +5,7 @@ import type { GroupId } from '../../base/ids.ts'
 import { pageBytes, pagesPerVBlock, vDiskPage, type VDiskPage } from '../../base/units.ts'
 import type { Standing, ZeroRun } from '../extent-store/extent-store.ts'
 import { type DrainContext, writeGroup } from './drain.ts'
-import type { RegisteredGroup } from './group-index.ts'
+import type { RegisteredGroup, SeenRow } from './group-index.ts'
 import { bad, hole } from './map-row.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
@@ -100,15 +100,12 @@ async function bytesOf({ map, reader, row }: DrainContext, page: VDiskPage): Pro
 }
 
 /** What the groups' rows say of zeros, of those that were not handed on before. */
-export async function zerosOf(
-  { index }: Pick<DrainContext, 'index'>,
-  ids: readonly GroupId[],
-): Promise<ReadonlyMap<GroupId, readonly ZeroRun[]>> {
+export function zerosOf(
+  rows: ReadonlyMap<GroupId, SeenRow | undefined>,
+): ReadonlyMap<GroupId, readonly ZeroRun[]> {
   const found = new Map<GroupId, readonly ZeroRun[]>()
-  for (const id of ids) {
-    const row = await index.read(id)
+  for (const [id, seen] of rows)
     // Marked as being deleted: whoever did that has handed them on.
-    if (row?.state === 'whole' && row.zeros !== undefined) found.set(id, row.zeros)
-  }
+    if (seen?.row.state === 'whole' && seen.row.zeros !== undefined) found.set(id, seen.row.zeros)
   return found
 }

@@ -36,7 +36,7 @@ import type { MedusaAccess } from './owned-partition.ts'
 import type { Pace } from './pace.ts'
 import { PageReader } from './page-reader.ts'
 import { ReadLease } from './read-lease.ts'
-import { handOn, zerosOf } from './hand-on-zeros.ts'
+import { handOn } from './hand-on-zeros.ts'
 import { freeEverything, Reclaimer } from './reclaim.ts'
 import type { RepairLine, RepairSource } from './repair-line.ts'
 import type { Episode } from './rows.ts'
@@ -238,7 +238,6 @@ export class HostedVDiskController implements HostedVDisk {
       ...shared,
       pace,
       survey: () => this.#repair.survey(),
-      zerosOf: (ids) => zerosOf(shared, ids),
       // Alone: what the map names meanwhile is nobody else's to change.
       handOn: (zeros) =>
         this.#drains.mapChanges.run(() => {

@@ -7,11 +7,12 @@ import type { GroupId } from '../../base/ids.ts'
 import type { Clock, Log, Platform } from '../../platform/platform.ts'
 import type { ZeroRun } from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
-import type { GroupIndex } from './group-index.ts'
+import type { GroupIndex, SeenRow } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import type { VBlock } from './map-row.ts'
 import type { Pace } from './pace.ts'
+import { zerosOf } from './hand-on-zeros.ts'
 import type { PageReader } from './page-reader.ts'
 import type { VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
@@ -28,8 +29,7 @@ export interface ReclaimContext {
   readonly pace: Pace
   readonly map: VDiskMap
   readonly index: GroupIndex
-  /** What the groups' trailers say of zeros, and what has other groups' trailers say it. */
-  readonly zerosOf: (ids: readonly GroupId[]) => Promise<ReadonlyMap<GroupId, readonly ZeroRun[]>>
+  /** Has other groups' trailers say what those of groups that go say of zeros. */
   readonly handOn: (zeros: readonly ZeroRun[]) => Promise<void>
   /** Has the ledger know every group in the index. */
   readonly survey: () => Promise<void>
@@ -113,8 +113,13 @@ export class Reclaimer {
 
   async #free(dead: readonly GroupHandle[]): Promise<number> {
     const { index, ledger, groups, reader, clock, freed } = this.#context
-    const ids = await this.#withoutZeros(dead.map((handle) => groups.idOf(handle)))
-    for (const id of ids) await index.markDeleting(id)
+    const rows = new Map<GroupId, SeenRow | undefined>()
+    for (const handle of dead) {
+      const id = groups.idOf(handle)
+      rows.set(id, await index.readToChange(id))
+    }
+    const ids = await this.#withoutZeros(rows)
+    for (const id of ids) await index.markDeleting(id, rows.get(id))
     // Whoever found them in the map before they were marked has read what it wanted by now.
     await Promise.all([reader.settled(), clock.sleep(graceMs)])
     const gone = await index.finishDeletion(ids)
@@ -128,9 +133,10 @@ export class Reclaimer {
   }
 
   /** Those of which nothing is left to be said of zeros. Where that can't be handed on now, they stay, and the others go. */
-  async #withoutZeros(ids: readonly GroupId[]): Promise<readonly GroupId[]> {
-    const { zerosOf, handOn, log } = this.#context
-    const zeros = await zerosOf(ids)
+  async #withoutZeros(rows: ReadonlyMap<GroupId, SeenRow | undefined>): Promise<readonly GroupId[]> {
+    const { handOn, log } = this.#context
+    const ids = [...rows.keys()]
+    const zeros = zerosOf(rows)
     if (zeros.size === 0) return ids
     // As many as one new group takes, or a little more: drains wait meanwhile. The others are dead still, and come next.
     const now = new Set<GroupId>()
@@ -168,7 +174,7 @@ export async function freeEverything(context: {
       // All of them, whatever becomes of the first ones: copies that can't be reached stand in nobody else's way.
       for await (const ids of inBatches(index.all(), groupsAtOnceMax)) {
         found += ids.length
-        for (const id of ids) await index.markDeleting(id)
+        for (const id of ids) await index.markDeleting(id, await index.readToChange(id))
         await Promise.all([settled(), platform.clock.sleep(graceMs)])
         freed += (await index.finishDeletion(ids)).length
       }
