@@ -15,6 +15,7 @@ export type JobId =
   | 'cached-read-d128'
   | 'random-write-d1'
   | 'random-write-d32'
+  | 'sustained-write-d32'
   | 'shifted-write-d32'
   | 'mix-d32'
 
@@ -118,6 +119,13 @@ export const jobs: readonly Job[] = [
     name: 'random write, d32',
     unit: requests,
     options: [...random('randwrite', 32), wholeImage],
+  },
+  {
+    // What lies in the log is drained when it is twenty seconds old, or there is much of it: what is written until then does not count.
+    id: 'sustained-write-d32',
+    name: 'random write, d32, sustained',
+    unit: requests,
+    options: [...random('randwrite', 32), wholeImage, 'ramp_time=20'],
   },
   {
     // fio's random offsets are multiples of 4 KiB, counted from here.

@@ -59,7 +59,8 @@ async function fill(target: Target, { folder, signal }: Schedule): Promise<void>
   await settled(target, signal)
 }
 
-async function measure(target: Target, job: Job, round: number, schedule: Schedule): Promise<Sample> {
+/** A job, once; where what it wrote is where it stays it is over. */
+export async function measure(target: Target, job: Job, round: number, schedule: Schedule): Promise<Sample> {
   const { folder, signal, seconds, warmUpSeconds } = schedule
   const place = await target.place(job)
   const env = envOf(target)
