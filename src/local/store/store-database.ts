@@ -43,6 +43,8 @@ export function openStoreDatabase(file: string, clusterId: string): Database.Dat
     // The worker does it, between two batches.
     database.pragma('wal_autocheckpoint = 0')
     database.pragma('cache_size = -65536')
+    // What that does not hold is read where the system has it: half the processor time of looking up rows at random in a million.
+    database.pragma('mmap_size = 1073741824')
     // A log that grew large in a burst gives its space back.
     database.pragma('journal_size_limit = 67108864')
     if (isNew) create(database, clusterId)
