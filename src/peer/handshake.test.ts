@@ -95,6 +95,39 @@ for (const [what, caller, called, expected, sentence] of [
     assert.match(reasonOf(steps.called), sentence)
   })
 
+const release = (oldest: number, newest: number, now: number): Pick<Self, 'formats'> => ({
+  formats: { release: { version: `0.${newest}.0`, oldest, newest }, now: () => now },
+})
+
+for (const [what, caller, called, sentence] of [
+  [
+    'a caller that is too old',
+    release(1, 1, 0),
+    release(1, 2, 2),
+    /the caller is of NDFS 0\.1\.0, which serves format 1, and the cluster's format is 2/,
+  ],
+  ['a caller that is too new', release(2, 3, 0), release(1, 2, 1), /the caller is of NDFS 0\.3\.0, .* is 1;/],
+  ['a node called that is too old', release(1, 2, 2), release(1, 1, 1), /the node called is of NDFS 0\.1\.0/],
+] as const)
+  test(`${what} for the cluster's format is refused, and both sides are told why`, () => {
+    const steps = talk(self('n1', caller), self('n2', called))
+    assert.match(reasonOf(steps.caller), sentence)
+    assert.match(reasonOf(steps.called), sentence)
+  })
+
+for (const [what, caller, called] of [
+  ['one of which has not heard yet that the format was raised', release(1, 2, 1), release(2, 3, 2)],
+  ['neither of which knows the format', release(1, 1, 0), release(3, 4, 0)],
+  ['one of which is no node', release(1, 1, 1), {}],
+] as const)
+  test(`two talk, ${what}`, () => {
+    for (const [one, other] of [
+      [caller, called],
+      [called, caller],
+    ])
+      assert.equal(talk(self('n1', one), self('n2', other)).called?.state, 'proven')
+  })
+
 test('whoever has only seen the node called, and not its key, can’t prove anything', () => {
   const right = new CalledHandshake(self('n2'), Buffer.alloc(16, 3))
   const hello = new CallerHandshake(self('n1'), 'n2' as NodeId, 'forward', Buffer.alloc(16, 2)).begin()
@@ -141,6 +174,8 @@ test('nonsense from a stranger is refused', () => {
     encodeControl({ ...good, nonce: Buffer.alloc(3) }),
     encodeControl({ ...good, lane: 'terminal' }),
     encodeControl({ ...good, versions: null }),
+    encodeControl({ ...good, formats: null }),
+    encodeControl({ ...good, formats: { version: '1', oldest: 1, newest: 'x', now: 1 } }),
     encodeControl({ ...good, node: { toString: 'x' } }),
     encodeControl({ ...good, cluster: 'x\n\u001b[31m'.repeat(99) }),
   ]) {

@@ -2,9 +2,10 @@
  * How two nodes prove to each other that they have the cluster's key, without showing it.
  *
  *   caller                                                     called
- *     hello     cluster, node, incarnation, lane,      ──▶       checks cluster and versions
- *               versions, nonce
- *     checks the proof, then cluster and node          ◀──       challenge   cluster, node, incarnation, version, nonce
+ *     hello     cluster, node, incarnation, lane,      ──▶       checks cluster, versions and formats
+ *               versions, formats, nonce
+ *     checks the proof, then cluster, node             ◀──       challenge   cluster, node, incarnation, version, formats,
+ *     and formats                                                            nonce
  *                                                      ◀──       proof       HMAC(key, "called", hello, challenge)
  *     proof     HMAC(key, "caller", hello, challenge)  ──▶       checks the proof
  *                                                      ◀──       welcome
@@ -19,13 +20,21 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { decodeControl, encodeControl } from '../base/control.ts'
 import { messageOf } from '../base/errors.ts'
+import { type Release, releaseText, servesFormat } from '../base/formats.ts'
 import type { Incarnation, NodeId } from '../base/ids.ts'
 import { frameTypes } from './framing.ts'
 import type { FrameType } from './framing.ts'
 import type { Lane } from './peer.ts'
 
-/** What requests, answers and errors mean between two nodes. */
-export const protocolVersions = { least: 1, greatest: 1 } as const
+/** What requests, answers and errors mean between two nodes. Version 1, of before the first release, told no formats. */
+export const protocolVersions = { least: 2, greatest: 2 } as const
+
+/** What a node tells of the cluster's format: one that can't serve it is no peer. */
+export interface Formats {
+  readonly release: Release
+  /** As far as the node has heard; 0 while it hasn't. */
+  readonly now: () => number
+}
 
 export interface Self {
   readonly cluster: string
@@ -33,6 +42,8 @@ export interface Self {
   readonly incarnation: Incarnation
   readonly key: Uint8Array
   readonly versions: { readonly least: number; readonly greatest: number }
+  /** Those who are no nodes, such as the store, have none: formats are not their affair. */
+  readonly formats?: Formats
 }
 
 export interface ProvenPeer {
@@ -69,7 +80,7 @@ export class CallerHandshake {
     this.#expected = expected
     this.#lane = lane
     const { cluster, node, incarnation, versions } = self
-    this.#hello = encodeControl({ cluster, node, incarnation, lane, versions, nonce })
+    this.#hello = encodeControl({ cluster, node, incarnation, lane, versions, ...told(self), nonce })
   }
 
   begin(): Message {
@@ -102,6 +113,10 @@ export class CallerHandshake {
       return refuse('the challenge makes no sense')
     if (version < self.versions.least || version > self.versions.greatest)
       return refuse(`version ${version} of the protocol was not offered`)
+    const formats = formatsIn(said)
+    if (formats === 'nonsense') return refuse('the challenge makes no sense')
+    const other = otherFormats({ caller: formatsOf(self), called: formats })
+    if (other !== undefined) return refuse(other)
     this.#peer = {
       node: this.#expected,
       incarnation: incarnation as Incarnation,
@@ -162,11 +177,16 @@ export class CalledHandshake {
         `the caller speaks versions ${versions.least} to ${versions.greatest} of the protocol, the node called ` +
           `${self.versions.least} to ${self.versions.greatest}; install the same NDFS on both`,
       )
+    const formats = formatsIn(said)
+    if (formats === 'nonsense') return refuse('the hello makes no sense')
+    const other = otherFormats({ caller: formats, called: formatsOf(self) })
+    if (other !== undefined) return refuse(other)
     const challenge = encodeControl({
       cluster: self.cluster,
       node: self.node,
       incarnation: self.incarnation,
       version,
+      ...told(self),
       nonce: this.#nonce,
     })
     this.#given = {
@@ -187,6 +207,56 @@ export class CalledHandshake {
     if (!isProof(proof, this.#self.key, 'caller', hello, challenge))
       return refuse('the caller does not have the key of the cluster')
     return { state: 'proven', send: [{ type: frameTypes.welcome, body: Buffer.alloc(0) }], peer }
+  }
+}
+
+interface ToldFormats extends Release {
+  readonly now: number
+}
+
+const formatsOf = ({ formats }: Self): ToldFormats | undefined =>
+  formats && { ...formats.release, now: formats.now() }
+
+function told(self: Self): { formats?: ToldFormats } {
+  const formats = formatsOf(self)
+  return formats === undefined ? {} : { formats }
+}
+
+function formatsIn({ formats }: Record<string, unknown>): ToldFormats | 'nonsense' | undefined {
+  if (formats === undefined) return undefined
+  const { version, oldest, newest, now } = (formats ?? {}) as Record<string, unknown>
+  const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+  if (typeof version !== 'string' || !isNumber(oldest) || !isNumber(newest) || !isNumber(now))
+    return 'nonsense'
+  return { version: text(version), oldest, newest, now }
+}
+
+/**
+ * Which of the two can't serve the cluster's format. That only rises, and one of them may have heard of it before the other: the greater is what it is.
+ */
+function otherFormats({
+  caller,
+  called,
+}: Record<'caller' | 'called', ToldFormats | undefined>): string | undefined {
+  if (caller === undefined || called === undefined) return undefined
+  const now = Math.max(caller.now, called.now)
+  if (now === 0) return undefined
+  const wrong = (
+    [
+      ['caller', caller],
+      ['node called', called],
+    ] as const
+  ).find(([, formats]) => !servesFormat(formats, now))
+  return (
+    wrong &&
+    `the ${wrong[0]} is of ${releaseText(wrong[1])}, and the cluster's format is ${now}; install another release there`
+  )
+}
+
+/** The other side has refused, or was refused. */
+export class Refused extends Error {
+  constructor(reason: string) {
+    super(`refused: ${reason}`)
   }
 }
 

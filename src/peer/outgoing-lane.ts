@@ -18,6 +18,7 @@ import { NdfsError, messageOf } from '../base/errors.ts'
 import type { NodeId } from '../base/ids.ts'
 import type { Clock } from '../platform/platform.ts'
 import type { Channel } from './channel.ts'
+import { Refused } from './handshake.ts'
 import type { PeerLimits } from './limits.ts'
 import type { Lane } from './peer.ts'
 import { PendingCalls } from './pending-calls.ts'
@@ -198,7 +199,12 @@ export class OutgoingLane {
         new NdfsError(
           'PEER_UNREACHABLE',
           `Cannot get an answer from ${this.#peer} to ${kind}: ${messageOf(cause)}`,
-          { node: this.#peer, kind, lane: this.#lane },
+          {
+            node: this.#peer,
+            kind,
+            lane: this.#lane,
+            ...(cause instanceof Refused ? { refused: true } : {}),
+          },
           { cause },
         ),
       )

@@ -184,6 +184,25 @@ for (const [what, change, sentence] of [
     )
   })
 
+test('a node whose release can’t serve the cluster’s format is no peer, and the call tells that it was refused', async () => {
+  const formats = (oldest: number, newest: number) => ({
+    formats: { release: { version: '0.1.0', oldest, newest }, now: () => 2 },
+  })
+  await withPair(
+    async ({ caller }) => {
+      await assert.rejects(ask(caller, 'x'), (error: NdfsError) => {
+        assert.equal(error.code, 'PEER_UNREACHABLE')
+        assert.match(
+          error.message,
+          /the node called is of NDFS 0\.1\.0, which serves format 1, .* format is 2/,
+        )
+        return error.facts.refused === true
+      })
+    },
+    { caller: formats(1, 2), called: formats(1, 1) },
+  )
+})
+
 test('a node that answers at another’s address is not talked to', async () => {
   await withPair(async ({ caller, address }) => {
     caller.setAddress('n3' as NodeId, address)

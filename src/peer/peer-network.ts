@@ -15,8 +15,15 @@ import { ConnectionChannel, OwnChannel } from './channel.ts'
 import type { Channel } from './channel.ts'
 import { FrameConnection } from './frame-connection.ts'
 import { MalformedStream, bodyBytesMax } from './framing.ts'
-import { CalledHandshake, CallerHandshake, nonceBytes, protocolVersions, refuse } from './handshake.ts'
-import type { Self, Step } from './handshake.ts'
+import {
+  CalledHandshake,
+  CallerHandshake,
+  nonceBytes,
+  protocolVersions,
+  refuse,
+  Refused,
+} from './handshake.ts'
+import type { Formats, Self, Step } from './handshake.ts'
 import { IncomingConnection } from './incoming-connection.ts'
 import { peerLimits } from './limits.ts'
 import type { PeerLimits } from './limits.ts'
@@ -35,6 +42,8 @@ export interface PeerNetworkOptions {
   readonly tls?: () => TlsSide
   readonly limits?: Partial<PeerLimits>
   readonly versions?: Self['versions']
+  /** Of a node. */
+  readonly formats?: Formats
 }
 
 export const createPeers = (options: PeerNetworkOptions): Peers => new PeerNetwork(options)
@@ -76,6 +85,7 @@ export class PeerNetwork implements Peers {
       incarnation,
       key,
       versions: options.versions ?? protocolVersions,
+      ...(options.formats === undefined ? {} : { formats: options.formats }),
     }
     this.#tls = options.tls
     this.#limits = { ...peerLimits, ...options.limits }
@@ -183,7 +193,7 @@ export class PeerNetwork implements Peers {
         }
         connection.end()
         this.#log.warn('A peer can’t be talked to', { peer: node, address, reason: step.reason })
-        reject(new Error(`refused: ${step.reason}`))
+        reject(new Refused(step.reason))
       }
       signal.addEventListener('abort', () => give(signal.reason as Error), { once: true })
       const hello = handshake.begin()

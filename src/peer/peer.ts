@@ -2,7 +2,7 @@
  * Requests from node to node, and to the machine's store: framed binary over TCP or a Unix socket.
  *
  *  1. Nobody gets in without the cluster's key (both sides prove that they have it), and nobody of another cluster
- *     or of an unknown protocol version: both are told so in a sentence, then closed.
+ *     or of an unknown protocol version, or of a release that can't serve the cluster's format: both are told so in a sentence, then closed.
  *  2. A request is sent at most once. When `call` rejects with PEER_UNREACHABLE or TIMED_OUT its outcome is unknown.
  *  3. Requests of one lane to one peer arrive, and their handlers start, in the order in which they were sent.
  *     Answers may come in any order.
@@ -62,6 +62,7 @@ export interface Peers {
   /**
    * Connects where there is no connection yet. A call to this node itself goes to its own handlers, without a socket.
    * The body must not change until the call has ended. UNAVAILABLE: too much waits for that peer; nothing was sent.
+   * PEER_UNREACHABLE with the fact `refused`: one of the two doesn't take the other as a peer.
    */
   call(to: NodeId, kind: string, body: readonly Uint8Array[], options?: CallOptions): Promise<Buffer>
   /** Bytes that wait to be sent to a peer on a lane: what callers look at to hold back. */
