@@ -1,8 +1,9 @@
 /**
  * The ndfs command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node could be reached, 4 the node was removed from its cluster and
- * is not to be started again; those of `ndfs check` it says itself.
+ * is not to be started again, 5 this release is too old or too new for the cluster; those of `ndfs check` it says itself.
  */
 import { Command, CommanderError } from 'commander'
+import { saysOtherFormat } from '../src/base/formats.ts'
 import { version } from '../src/base/version.ts'
 import { NoNodeReachable } from '../src/local/api-client.ts'
 import type { Program } from '../src/local/local.ts'
@@ -18,7 +19,7 @@ import { addMembershipCommands } from './membership-commands.ts'
 import { addMetadataCommands } from './metadata-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
 
-const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4 } as const
+const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4, otherFormat: 5 } as const
 
 /** All that the command knows, by which its manual page is written too. */
 export function ndfsCommand(program: Program): Command {
@@ -56,5 +57,6 @@ export async function main(program: Program): Promise<void> {
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.done : exitCode.usage
   if (saysRemoved(error)) return exitCode.removed
+  if (saysOtherFormat(error)) return exitCode.otherFormat
   return error instanceof NoNodeReachable ? exitCode.unreachable : exitCode.failed
 }

@@ -6,6 +6,7 @@ import type { Incarnation, NodeId, VDiskId } from './base/ids.ts'
 import type { Locations } from './stargate/front-end-adapter/front-end-adapter.ts'
 import type {
   ContainerValue,
+  FormatValue,
   NodeValue,
   Owner,
   SessionValue,
@@ -32,6 +33,8 @@ export class ClusterView implements Locations {
   /** What an operator has set for a node has changed. */
   onSetting: (node: NodeId, now: SettingValue | undefined, before: SettingValue | undefined) => void = () =>
     undefined
+  /** The cluster's format, and who serves what. */
+  onFormat: (now: FormatValue) => void = () => undefined
 
   constructor(zeus: Zeus) {
     this.#zeus = zeus
@@ -56,6 +59,9 @@ export class ClusterView implements Locations {
         const before = this.settings.get(node)
         this.#keep<NodeId, SettingValue>('setting/', this.settings)(key, now)
         this.onSetting(node, now?.value as SettingValue | undefined, before)
+      }),
+      zeus.watch('format', (_, now) => {
+        if (now !== undefined) this.onFormat(now.value as FormatValue)
       }),
     ]
   }

@@ -5,7 +5,7 @@
  *                                  └─▶ (another node)        ├─▶ extents ─┴─▶ peers
  *                                                            └─▶ Medusa, Zeus ─▶ the store
  */
-import { version } from './base/version.ts'
+import { thisRelease } from './base/formats.ts'
 import { dropKept } from './base/large-buffers.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
@@ -13,6 +13,7 @@ import { MiB } from './base/units.ts'
 import { BlocksThere } from './blocks-there.ts'
 import { CheckWork } from './check-work.ts'
 import { ClusterChecks } from './cluster-check.ts'
+import { ClusterFormat } from './cluster-format.ts'
 import { ClusterSurvey } from './cluster-survey.ts'
 import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
@@ -33,7 +34,7 @@ import { countingChanges, MetadataBackups } from './metadata-backup.ts'
 import { NodeManagement } from './node-management.ts'
 import { NodeScrub } from './node-scrub.ts'
 import { serveHttpApi } from './management/http-api.ts'
-import { openStores } from './open-stores.ts'
+import { openMedusa, openZeus } from './open-stores.ts'
 import { PeerNetwork } from './peer/peer-network.ts'
 import type { Address, Platform } from './platform/platform.ts'
 import { createAdmissionControl } from './stargate/admission-control/weighted-admission.ts'
@@ -138,7 +139,7 @@ const fillOf = (replica: OplogReplica): number => {
   return usedBytes / capacityBytes
 }
 
-/** Resolves when reads and writes are served. */
+/** Resolves when reads and writes are served. REFUSED, before anything but Zeus was touched, where this release can't serve the cluster's format. */
 export async function startNode(options: NodeOptions) {
   const { platform, clusterId, key, node, block, listen, cacheBytes, writeWaitMaxMs } = options
   const { pace = usualNodePace } = options
@@ -147,6 +148,19 @@ export async function startNode(options: NodeOptions) {
   const here = platform
   const incarnation = chance.bytes(8).toString('hex') as Incarnation
   const startedAt = clock.wallTime()
+
+  const tls = options.tls ?? {}
+  const sideOf = (certificate: Certificate | undefined) =>
+    certificate === undefined ? {} : { tls: () => certificate.side }
+  let format: ClusterFormat | undefined = undefined
+  const formats = { release: thisRelease, now: () => format?.now ?? 0 }
+  const peers = new PeerNetwork({
+    ...{ platform: here, node, incarnation, clusterId, key, formats },
+    ...sideOf(tls.peers),
+  })
+  const zeus = await openZeus(options.stores, here, peers)
+  format = await ClusterFormat.join({ zeus, node, release: thisRelease, clock, log })
+  const { copy: metadataCopy, gossip, ...stores } = await openMedusa(options.stores, here, peers)
 
   const disks: WatchedDisk[] = []
   for (const { id, path } of options.disks)
@@ -168,13 +182,9 @@ export async function startNode(options: NodeOptions) {
       { node },
     )
 
-  const tls = options.tls ?? {}
-  const sideOf = (certificate: Certificate | undefined) =>
-    certificate === undefined ? {} : { tls: () => certificate.side }
-  const peers = new PeerNetwork({ platform: here, node, incarnation, clusterId, key, ...sideOf(tls.peers) })
-  const { zeus, copy: metadataCopy, gossip, ...stores } = await openStores(options.stores, here, peers)
   const { medusa, changes } = countingChanges(stores.medusa)
   const view = new ClusterView(zeus)
+  view.onFormat = (now) => format.heard(now)
   const leaving = new LeavingDisks(view.settings)
 
   const ownBlock = (): string => view.settings.get(node)?.block ?? block
@@ -444,7 +454,7 @@ export async function startNode(options: NodeOptions) {
     platform: here,
     clusterId,
     node,
-    version,
+    version: thisRelease.version,
     view,
     leaving,
     zeus,
@@ -672,7 +682,7 @@ export async function runNode(config: NodeConfig, platform: Platform): Promise<R
   const api = await serveHttpApi({
     target: node.management,
     node: config.node,
-    version,
+    version: thisRelease.version,
     token,
     listen: config.listen.http,
     platform,

@@ -36,17 +36,30 @@ export async function openZeus(config: StoresConfig, platform: Platform, peers: 
 }
 
 export const openStores: OpenStores = async (config, platform, peers) => {
+  const zeus = await openZeus(config, platform, peers)
+  try {
+    return { zeus, ...(await openMedusa(config, platform, peers)) }
+  } catch (error) {
+    await zeus.close()
+    throw error
+  }
+}
+
+/** After openZeus, which says where a store is. Cassandra gets the tables that it lacks. */
+export async function openMedusa(
+  config: StoresConfig,
+  platform: Platform,
+  peers: Peers,
+): Promise<Omit<Stores, 'zeus'>> {
   switch (config.kind) {
     case 'store':
       return {
-        zeus: await openZeus(config, platform, peers),
         medusa: new StoreMedusa(peers, storeNode),
         copy: () => metadataCopy(peers),
       }
     case 'engines': {
       const medusa = await openCassandra(config.cassandra, platform)
       return {
-        zeus: await openZeus(config, platform, peers),
         medusa,
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
         gossip: new CassandraRounds(medusa.client, platform.clock),

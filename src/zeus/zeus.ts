@@ -11,6 +11,7 @@
  * Safety never rests on sessions: the fence of the oplog gives it (DESIGN section 7).
  * Not here: data, metadata of data (Medusa).
  */
+import type { Release } from '../base/formats.ts'
 import type { Epoch, Incarnation, NodeId, VDiskId } from '../base/ids.ts'
 
 export interface Versioned {
@@ -167,6 +168,11 @@ export interface DiskSetting {
 export interface ClusterValue {
   readonly id: string
   readonly createdAt: number
+}
+/** `format`: how the cluster writes, and of which release each node was when it was last started. One key, so that one change sees both. */
+export interface FormatValue {
+  readonly format: number
+  readonly nodes: Readonly<Record<string, Release>>
 }
 /** `member/NODE`: the machine that joined under that name, from then on for good. */
 export interface MemberValue {
