@@ -18,6 +18,7 @@ import { addMachineCommands } from './machine-commands.ts'
 import { addMembershipCommands } from './membership-commands.ts'
 import { addMetadataCommands } from './metadata-commands.ts'
 import { addScrubCommands } from './scrub-commands.ts'
+import { addUpgradeCommands } from './upgrade-commands.ts'
 
 const exitCode = { done: 0, failed: 1, usage: 2, unreachable: 3, removed: 4, otherFormat: 5 } as const
 
@@ -40,6 +41,7 @@ export function ndfsCommand(program: Program): Command {
   addMembershipCommands(ndfs)
   addMetadataCommands(ndfs)
   addCassandraCommands(ndfs)
+  addUpgradeCommands(ndfs)
   return ndfs
 }
 

@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test'
 import { giveTokenToUser } from '../src/local/token.ts'
 import { serveHttpApi, type HttpApi } from '../src/management/http-api.ts'
 import { MemoryTarget } from '../src/management/memory-target.test.ts'
-import type { VDiskInfo } from '../src/management/management.ts'
+import type { UpgradeInfo, VDiskInfo } from '../src/management/management.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
 import { table } from './tables.ts'
 
@@ -264,4 +264,14 @@ test('a table has columns as wide as their cells, numbers to the right', () => {
     'NAME         N\na            1\nlong name  100',
   )
   assert.equal(table(['NAME'], [], 'none'), 'none')
+})
+
+test('ndfs upgrade shows the releases and what finish would do, and finishes', async () => {
+  const { out } = await withApi('upgrade status')
+  assert.match(out, /^The cluster's format is 1\.$/m)
+  assert.match(out, /^n1 +up +0\.2\.0 +1 to 2\nn2 +down +0\.1\.0 +1$/m)
+  assert.match(out, /^`ndfs upgrade finish` would be refused\. n2 is of NDFS 0\.1\.0\.$/m)
+  assert.equal((await withApi('upgrade finish')).out, "The cluster's format is 2.\n")
+  const shown = JSON.parse((await withApi('upgrade status --json')).out) as UpgradeInfo
+  assert.deepEqual([shown.format, shown.finish], [2, { to: 2 }])
 })

@@ -10,6 +10,7 @@ import type {
   Mode,
   NodeInfo,
   ScrubInfo,
+  UpgradeInfo,
   VDiskInfo,
 } from '../src/management/management.ts'
 
@@ -119,13 +120,16 @@ export const vDiskFacts = (vdisk: VDiskInfo): string =>
     ['created', when(vdisk.createdAt)],
   ])
 
-export const nodesTable = (nodes: readonly NodeInfo[]): string =>
-  table(
-    ['NODE', 'BLOCK', 'STATE', 'API', 'NBD', 'CACHE', 'VDISKS'],
-    nodes.map(({ id, block, state, mode, addresses, cache, vdisks }) => [
+/** Versions only where they differ. */
+export function nodesTable(nodes: readonly NodeInfo[]): string {
+  const differ = new Set(nodes.map(({ release }) => release?.version)).size > 1
+  return table(
+    ['NODE', 'BLOCK', 'STATE', ...(differ ? ['VERSION'] : []), 'API', 'NBD', 'CACHE', 'VDISKS'],
+    nodes.map(({ id, block, state, mode, release, addresses, cache, vdisks }) => [
       id,
       block,
       stateIn(state, mode),
+      ...(differ ? [release?.version ?? '-'] : []),
       addresses.http,
       addresses.nbd.address,
       cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : '-',
@@ -133,6 +137,7 @@ export const nodesTable = (nodes: readonly NodeInfo[]): string =>
     ]),
     'There is no node.',
   )
+}
 
 export const nodeFacts = ({
   id,
@@ -145,6 +150,7 @@ export const nodeFacts = ({
   vdisks,
   certificates,
   startedAt,
+  release,
 }: NodeInfo): string =>
   facts([
     ['node', id],
@@ -152,6 +158,8 @@ export const nodeFacts = ({
     ['state', state],
     ['mode', mode],
     ['started', when(startedAt)],
+    ['version', release?.version],
+    ['formats', release && formatsText(release)],
     ['api', addresses.http],
     ['peer', addresses.peer],
     ['nbd', addresses.nbd.address],
@@ -163,6 +171,32 @@ export const nodeFacts = ({
     ['cache', cache ? `${size(cache.usedBytes)} of ${size(cache.limitBytes)}` : undefined],
     ['vdisks', vdisks],
   ])
+
+const formatsText = ({ oldest, newest }: NonNullable<NodeInfo['release']>): string =>
+  oldest === newest ? String(oldest) : `${oldest} to ${newest}`
+
+export const upgradeText = ({ format, nodes, finish }: UpgradeInfo): string =>
+  [
+    `The cluster's format is ${format}.`,
+    '',
+    table(
+      ['NODE', 'STATE', 'VERSION', 'FORMATS'],
+      nodes.map(({ node, state, release }) => [
+        ...[node, state, release?.version ?? '-'],
+        release === undefined ? '-' : formatsText(release),
+      ]),
+      'There is no node.',
+    ),
+    '',
+    finishText(format, finish),
+  ].join('\n')
+
+function finishText(format: number, finish: UpgradeInfo['finish']): string {
+  if ('refusal' in finish) return `\`ndfs upgrade finish\` would be refused. ${finish.refusal}.`
+  return finish.to === format
+    ? 'There is nothing to finish: no node serves a newer format.'
+    : `\`ndfs upgrade finish\` raises it to ${finish.to}; releases that do not serve that can not be started from then on.`
+}
 
 export const disksTable = (disks: readonly DiskInfo[]): string =>
   table(

@@ -4,6 +4,7 @@
  */
 import { decodeControl, encodeControl } from './base/control.ts'
 import { hasCode, messageOf, NdfsError } from './base/errors.ts'
+import { otherFormat, servesFormat } from './base/formats.ts'
 import type { NodeId, VDiskId } from './base/ids.ts'
 import { Networks } from './base/networks.ts'
 import { formatSize } from './base/units.ts'
@@ -17,6 +18,7 @@ import { survivalOfCluster, survivalSamples } from './cluster-survival.ts'
 import type { ClusterChecks } from './cluster-check.ts'
 import type { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
+import { finishUpgrade, planOfFinish, readFormat, upgradeState } from './cluster-format.ts'
 import type { WatchedDisk } from './disk/disk.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
@@ -37,6 +39,7 @@ import type {
   NodeChange,
   NodeInfo,
   Sample,
+  UpgradeInfo,
   VDiskChange,
   VDiskInfo,
   VDiskName,
@@ -146,6 +149,8 @@ interface KnownNode {
   readonly value: NodeValue
   readonly setting: SettingValue | undefined
   readonly answer: NodeAnswer | undefined
+  /** It is no peer of the node that asked, or that is none of its peers. */
+  readonly refusal: string | undefined
   readonly clock: ClockTold | undefined
 }
 
@@ -483,6 +488,29 @@ export class NodeManagement implements ManagementTarget {
     return { takenAt, bytes, places: [...places] }
   }
 
+  // --- upgrade ---------------------------------------------------------------------------------------------------
+
+  async showUpgrade(): Promise<UpgradeInfo> {
+    const { view, zeus } = this.#options
+    const state = await upgradeState(zeus)
+    const plan = planOfFinish(state)
+    return {
+      format: state.format,
+      nodes: state.members.map(({ node, ...told }) => ({
+        node,
+        state: view.sessions.has(node as NodeId) ? 'up' : 'down',
+        ...told,
+      })),
+      finish: 'to' in plan ? plan : { refusal: plan.refusal, nodes: [...plan.nodes] },
+    }
+  }
+
+  async finishUpgrade(): Promise<UpgradeInfo> {
+    const format = await finishUpgrade(this.#options.zeus)
+    this.#options.platform.log.info('the upgrade is finished', { format })
+    return this.showUpgrade()
+  }
+
   // --- what the metadata is in -----------------------------------------------------------------------------------
 
   async showCassandra(): Promise<CassandraInfo> {
@@ -500,8 +528,9 @@ export class NodeManagement implements ManagementTarget {
 
   async status(): Promise<ClusterStatus> {
     const { clusterId, version, node, gossip } = this.#options
-    const [nodes, containers, vdisks, survival, heard] = await Promise.all([
+    const [nodes, { format }, containers, vdisks, survival, heard] = await Promise.all([
       this.#nodes(),
+      readFormat(this.#options.zeus),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
       survivalOfCluster(this.#survey, this.#options.zeus, this.#options.metadataCopy),
@@ -523,10 +552,10 @@ export class NodeManagement implements ManagementTarget {
     const unreachable = repair?.endangered.some(({ left }) => left === 0) === true
     const { nodes: _, ...scrub } = this.#scrubInfo(nodes)
     const problems = [
-      ...nodes.flatMap(({ info }) => (info.state === 'down' ? [downSentence(info)] : [])),
-      ...nodes.flatMap(({ info, answer }) =>
+      ...nodes.flatMap(({ info }) => (info.state === 'down' ? [downSentence(info, format)] : [])),
+      ...nodes.flatMap(({ info, answer, refusal }) =>
         info.state === 'up' && answer === undefined
-          ? [`${info.id} lives, and does not answer ${this.#options.node}`]
+          ? [refusal ?? `${info.id} lives, and does not answer ${this.#options.node}`]
           : [],
       ),
       ...disks.flatMap((disk) =>
@@ -551,6 +580,7 @@ export class NodeManagement implements ManagementTarget {
     return {
       cluster: clusterId,
       version,
+      format,
       health: isCritical ? 'critical' : isDegraded ? 'degraded' : 'ok',
       survival,
       problems: [
@@ -786,7 +816,11 @@ export class NodeManagement implements ManagementTarget {
 
   async #nodes(): Promise<KnownNode[]> {
     const { view, zeus, platform } = this.#options
-    const [nodes, settings] = await Promise.all([zeus.list('node/'), zeus.list('setting/')])
+    const [nodes, settings, { nodes: releases }] = await Promise.all([
+      zeus.list('node/'),
+      zeus.list('setting/'),
+      readFormat(zeus),
+    ])
     return Promise.all(
       nodes.map(async ({ key, value: shown }) => {
         const id = key.slice('node/'.length) as NodeId
@@ -795,7 +829,8 @@ export class NodeManagement implements ManagementTarget {
         const session = view.sessions.get(id)
         const { clock } = platform
         const [askedAt, askedAtWall] = [clock.now(), clock.wallTime()]
-        const answer = session === undefined ? undefined : await this.#ask(id)
+        const { answer, refusal } = session === undefined ? {} : await this.#ask(id)
+        const release = releases[id]
         const tookMs = clock.now() - askedAt
         // It hears of what was set a moment later.
         const limitBytes = setting?.cacheBytes ?? answer?.cache.limitBytes
@@ -815,12 +850,13 @@ export class NodeManagement implements ManagementTarget {
           vdisks: answer?.vdisks ?? 0,
           ...certificatesOf(answer?.certificates ?? {}),
           ...(session === undefined ? {} : { startedAt: Math.round(session.startedAt) }),
+          ...(release === undefined ? {} : { release }),
         }
         const told: ClockTold | undefined =
           answer?.wallTime === undefined
             ? undefined
             : { node: id, aheadMs: answer.wallTime - askedAtWall - tookMs / 2, withinMs: tookMs / 2 }
-        return { info, value, setting, answer, clock: told }
+        return { info, value, setting, answer, refusal, clock: told }
       }),
     )
   }
@@ -849,14 +885,13 @@ export class NodeManagement implements ManagementTarget {
     )
   }
 
-  async #ask(id: NodeId): Promise<NodeAnswer | undefined> {
+  async #ask(id: NodeId): Promise<Partial<Pick<KnownNode, 'answer' | 'refusal'>>> {
     try {
-      return decodeControl<NodeAnswer>(
-        await this.#options.peers.call(id, 'management.node', [], { timeoutMs: askTimeoutMs }),
-      )
+      const answer = await this.#options.peers.call(id, 'management.node', [], { timeoutMs: askTimeoutMs })
+      return { answer: decodeControl<NodeAnswer>(answer) }
     } catch (error) {
-      if (hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')) return undefined
-      throw error
+      if (!hasCode(error, 'PEER_UNREACHABLE', 'TIMED_OUT', 'UNAVAILABLE')) throw error
+      return error.facts.refused === true ? { refusal: error.message } : {}
     }
   }
 
@@ -973,10 +1008,12 @@ function byCopiesLeft(lists: readonly RepairList[]): Map<number, { groups: numbe
   return sums
 }
 
-const downSentence = ({ id, mode }: NodeInfo): string =>
-  mode === 'maintenance'
-    ? `${id} is down, in maintenance: what lies there lacks a copy until it is back, or its time is over. \`ndfs node start ${id}\``
-    : `${id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${id}\``
+const downSentence = ({ id, mode, release }: NodeInfo, format: number): string =>
+  release !== undefined && !servesFormat(release, format)
+    ? otherFormat(`start ${id}`, release, format).message
+    : mode === 'maintenance'
+      ? `${id} is down, in maintenance: what lies there lacks a copy until it is back, or its time is over. \`ndfs node start ${id}\``
+      : `${id} is down: what lies there lacks a copy until it is made anew elsewhere. \`ndfs node start ${id}\``
 
 const portMapperSentence = ({ id, portMapper }: NodeInfo): string =>
   `Clients that ask the port mapper of ${id} don't find all of NFS: ${portMapper?.reason}`

@@ -299,6 +299,8 @@ test('the OpenAPI document names every path of the API', async () => {
     '/api/v1/nodes/{node}',
     '/api/v1/scrub',
     '/api/v1/status',
+    '/api/v1/upgrade',
+    '/api/v1/upgrade/finish',
     '/api/v1/vdisks',
     '/api/v1/vdisks/{container}/{name}',
     '/metrics',

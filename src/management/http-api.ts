@@ -43,6 +43,7 @@ import {
 import { metrics } from './metrics.ts'
 import { metadataBackupSchema } from './backup.ts'
 import { scrubChangeSchema, scrubInfoSchema, type ScrubChange } from './scrub.ts'
+import { upgradeInfoSchema } from './upgrade.ts'
 
 export interface HttpApiOptions {
   readonly target: ManagementTarget
@@ -209,6 +210,10 @@ function addRoutes(app: FastifyInstance, { target, node, admit }: HttpApiOptions
 
   read('/api/v1/scrub', 'How the scrub stands, on each node.', scrubInfoSchema, () => target.showScrub())
 
+  read('/api/v1/upgrade', "The nodes' releases, and the cluster's format.", upgradeInfoSchema, () =>
+    target.showUpgrade(),
+  )
+
   read(
     '/api/v1/cassandra',
     "How Cassandra's servers see one another, where they hold the metadata.",
@@ -304,6 +309,17 @@ function addRoutes(app: FastifyInstance, { target, node, admit }: HttpApiOptions
       },
     },
     async (_, reply) => reply.status(201).send(await target.backUpMetadata()),
+  )
+  app.post(
+    '/api/v1/upgrade/finish',
+    {
+      schema: {
+        summary: "Raises the cluster's format to the newest that every node serves.",
+        security: changes,
+        response: { 200: upgradeInfoSchema },
+      },
+    },
+    async () => target.finishUpgrade(),
   )
   app.delete(
     '/api/v1/checks/:check',

@@ -17,6 +17,7 @@ import { leavingSchema, modeSchema } from './leaving.ts'
 import type { MetadataBackupInfo } from './backup.ts'
 import { type ScrubChange, type ScrubInfo, scrubSumSchema } from './scrub.ts'
 import { survivalSchema } from './survival.ts'
+import { releaseSchema, type UpgradeInfo } from './upgrade.ts'
 
 export type { CassandraInfo, CassandraServerInfo } from './cassandra.ts'
 export type { CheckFinding, CheckInfo, NewCheck } from './check.ts'
@@ -25,6 +26,7 @@ export type { Leaving, Mode } from './leaving.ts'
 export type { ScrubChange, ScrubInfo } from './scrub.ts'
 export type { MetadataBackupInfo } from './backup.ts'
 export type { Survival } from './survival.ts'
+export type { UpgradeInfo } from './upgrade.ts'
 
 /** A container's name, and the part of a vDisk's name after the `/`. */
 export const namePattern = '^[a-z0-9][a-z0-9._-]{0,62}$'
@@ -138,6 +140,7 @@ export const nodeInfoSchema = Type.Object(
     startedAt: Type.Optional(
       Type.Integer({ description: 'Milliseconds since 1970; absent while it is down.' }),
     ),
+    release: Type.Optional(releaseSchema),
   },
   closed,
 )
@@ -195,6 +198,10 @@ export const clusterStatusSchema = Type.Object(
   {
     cluster: Type.String({ description: "The cluster's id." }),
     version: Type.String({ description: 'The version of the answering node.' }),
+    format: Type.Integer({
+      minimum: 1,
+      description: 'How all that is durable is written: `ndfs upgrade finish` raises it.',
+    }),
     health: Type.Union([Type.Literal('ok'), Type.Literal('degraded'), Type.Literal('critical')], {
       description:
         '`degraded`: all data is served, not all of it as protected as asked for; `critical`: some is not served.',
@@ -399,6 +406,10 @@ export interface ManagementTarget {
 
   /** How Cassandra's servers see one another. NOT_FOUND where the metadata is not in Cassandra. */
   showCassandra(): Promise<CassandraInfo>
+
+  showUpgrade(): Promise<UpgradeInfo>
+  /** Raises the cluster's format, durably, to the newest that every node serves. REFUSED where one serves no newer one than there is. */
+  finishUpgrade(): Promise<UpgradeInfo>
 
   showScrub(): Promise<ScrubInfo>
   /** Takes effect on all nodes at once. */

@@ -23,6 +23,7 @@ import type {
   Sample,
   ScrubChange,
   ScrubInfo,
+  UpgradeInfo,
   VDiskChange,
   VDiskInfo,
   VDiskName,
@@ -49,6 +50,7 @@ export class MemoryTarget implements ManagementTarget {
   serving = true
   /** What the next call meets. */
   nextError: Error | undefined
+  format = 1
   readonly #containers = new Map<string, ContainerInfo>()
   readonly #vdisks = new Map<string, VDiskInfo>()
   readonly #open = new Set<string>()
@@ -87,6 +89,7 @@ export class MemoryTarget implements ManagementTarget {
     return {
       cluster: 'c0ffee',
       version: '0.1.0',
+      format: this.format,
       health: 'degraded',
       survival: {
         sentence: 'one copy of 1GiB left: vms/disk1; n2 is down',
@@ -287,6 +290,24 @@ export class MemoryTarget implements ManagementTarget {
 
   /** Each call is one second after the one before; the third of three servers is frozen. */
   #beats = 0
+
+  /** The first node is of a newer release than the second. */
+  async showUpgrade(): Promise<UpgradeInfo> {
+    return {
+      format: this.format,
+      nodes: [
+        { node: 'n1', state: 'up', release: { version: '0.2.0', oldest: 1, newest: 2 } },
+        { node: 'n2', state: 'down', release: { version: '0.1.0', oldest: 1, newest: 1 } },
+      ],
+      finish: this.format === 1 ? { refusal: 'n2 is of NDFS 0.1.0', nodes: ['n2'] } : { to: this.format },
+    }
+  }
+
+  async finishUpgrade(): Promise<UpgradeInfo> {
+    this.#meet()
+    this.format = 2
+    return this.showUpgrade()
+  }
 
   async showCassandra(): Promise<CassandraInfo> {
     this.#meet()
