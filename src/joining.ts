@@ -8,6 +8,8 @@
  *  2. A name is one machine's: two that join as the same node at once are told apart by Zeus.
  */
 import { hasCode, NdfsError } from './base/errors.ts'
+import { otherFormat, servesFormat } from './base/formats.ts'
+import { readFormat } from './cluster-format.ts'
 import {
   answerToJoin,
   isProven,
@@ -26,7 +28,7 @@ export interface JoiningOptions {
   readonly secrets: MemberSecrets
 }
 
-/** UNAUTHORIZED: no token of this cluster. REFUSED: one that was used up or has expired. IN_USE: the name is another machine's. */
+/** UNAUTHORIZED: no token of this cluster. REFUSED: one that was used up or has expired, or a release that can't serve the cluster's format. IN_USE: the name is another machine's. */
 export async function admitMember(options: JoiningOptions, request: JoinRequest): Promise<JoinAnswer> {
   const { platform, zeus, clusterId, secrets } = options
   const { cluster, token, node, machine } = request
@@ -37,6 +39,8 @@ export async function admitMember(options: JoiningOptions, request: JoinRequest)
       `Cannot let ${node} join: its token is not of this cluster, ${clusterId}. \`ndfs invite\` makes one.`,
       { cluster: clusterId },
     )
+  const { format } = await readFormat(zeus)
+  if (!servesFormat(request.release, format)) throw otherFormat(`let ${node} join`, request.release, format)
   await refuseTaken(zeus, node, machine)
   await useInvitation(options, token, machine)
   await takeName(zeus, node, machine, platform.clock.wallTime())

@@ -17,6 +17,7 @@ const { chance } = nodePlatform({ level: 'silent' })
 const key = chance.bytes(32)
 const secrets = { key: key.toString('hex'), token: 'the-operators' }
 const machine = 'ab'.repeat(16)
+const release = { version: '0.1.0', oldest: 1, newest: 1 }
 
 function newJoinToken(): JoinToken {
   const number = newTokenNumber(chance)
@@ -46,7 +47,7 @@ test('what is no join token is not read as one', () => {
 
 test('who shows a token is given the key, and who reads along sees none of it', () => {
   const token = newJoinToken()
-  const { request, open } = askToJoin(token, { node: 'n2', machine }, chance)
+  const { request, open } = askToJoin(token, { node: 'n2', machine, release }, chance)
   assert.ok(isProven(token.secret, request))
   const answer = answerToJoin(token.secret, request, secrets, chance)
   assert.deepEqual(open(answer), secrets)
@@ -57,16 +58,21 @@ test('who shows a token is given the key, and who reads along sees none of it', 
 
 test('a request that was changed on its way is not proven, nor is one with another token', () => {
   const token = newJoinToken()
-  const { request } = askToJoin(token, { node: 'n2', machine }, chance)
+  const { request } = askToJoin(token, { node: 'n2', machine, release }, chance)
   assert.ok(!isProven(newJoinToken().secret, request))
-  for (const change of [{ node: 'n3' }, { machine: 'cd'.repeat(16) }, { publicKey: '00'.repeat(32) }])
+  for (const change of [
+    { node: 'n3' },
+    { machine: 'cd'.repeat(16) },
+    { release: { ...release, newest: 2 } },
+    { publicKey: '00'.repeat(32) },
+  ])
     assert.ok(!isProven(token.secret, { ...request, ...change }))
 })
 
 test('an answer of somebody else, to somebody else, or with a changed bit, is refused', () => {
   const token = newJoinToken()
-  const { request, open } = askToJoin(token, { node: 'n2', machine }, chance)
-  const other = askToJoin(token, { node: 'n2', machine }, chance)
+  const { request, open } = askToJoin(token, { node: 'n2', machine, release }, chance)
+  const other = askToJoin(token, { node: 'n2', machine, release }, chance)
   const refused = { code: 'REFUSED', message: /not from a node that knows the token/ }
   assert.throws(() => open(answerToJoin(newJoinToken().secret, request, secrets, chance)), refused)
   assert.throws(() => open(answerToJoin(token.secret, other.request, secrets, chance)), refused)

@@ -2,7 +2,7 @@
  * How a machine comes by the key of a cluster: it shows a join token to a node, over a connection that anyone may read.
  *
  *   joiner                                                                        a node
- *   { cluster, token, node, machine, publicKey, proof } ────────────────────────▶
+ *   { cluster, token, node, machine, release, publicKey, proof } ───────────────▶
  *                        ◀──────────────────────── { publicKey, sealed }
  *
  *   proof    HMAC-SHA256, under the token's secret, of all other fields of the request
@@ -29,6 +29,7 @@ import Type, { type Static } from 'typebox'
 import { NdfsError } from '../base/errors.ts'
 import type { Chance } from '../platform/platform.ts'
 import { nodeIdPattern } from './management.ts'
+import { releaseSchema } from './upgrade.ts'
 
 export const joinPath = '/api/v1/join'
 
@@ -44,6 +45,8 @@ export const joinRequestSchema = Type.Object(
     node: Type.String({ pattern: nodeIdPattern }),
     /** Chosen once by the machine: who asks again is known by it. */
     machine: hex(16),
+    /** What it would run: refused where that can't serve the cluster's format. */
+    release: releaseSchema,
     publicKey: hex(32),
     proof: hex(32),
   },
@@ -109,11 +112,11 @@ export function decodeJoinToken(text: string): JoinToken | undefined {
 /** What to send, and how to read the answer: REFUSED where it did not come from a node of the cluster. */
 export function askToJoin(
   { cluster, number, secret }: JoinToken,
-  { node, machine }: Pick<JoinRequest, 'node' | 'machine'>,
+  { node, machine, release }: Pick<JoinRequest, 'node' | 'machine' | 'release'>,
   chance: Chance,
 ): { readonly request: JoinRequest; readonly open: (answer: JoinAnswer) => MemberSecrets } {
   const own = keyPair(chance)
-  const fields = { cluster, token: number, node, machine, publicKey: own.publicKey }
+  const fields = { cluster, token: number, node, machine, release, publicKey: own.publicKey }
   const request = { ...fields, proof: proofOf(secret, fields) }
   return {
     request,
@@ -152,8 +155,17 @@ export function answerToJoin(
   }
 }
 
-const textOf = ({ cluster, token, node, machine, publicKey }: Omit<JoinRequest, 'proof'>): string =>
-  ['ndfs join', cluster, token, node, machine, publicKey].join('\n')
+const textOf = ({
+  cluster,
+  token,
+  node,
+  machine,
+  release,
+  publicKey,
+}: Omit<JoinRequest, 'proof'>): string => {
+  const { version, oldest, newest } = release
+  return ['ndfs join', cluster, token, node, machine, version, oldest, newest, publicKey].join('\n')
+}
 
 const proofOf = (secret: Buffer, fields: Omit<JoinRequest, 'proof'>): string =>
   createHmac('sha256', secret).update(textOf(fields)).digest('hex')

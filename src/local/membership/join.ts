@@ -1,5 +1,6 @@
 /** `ndfs join TOKEN`: one more machine of a cluster. */
 import { hasCode, NdfsError } from '../../base/errors.ts'
+import { thisRelease } from '../../base/formats.ts'
 import {
   askToJoin,
   decodeJoinToken,
@@ -52,7 +53,11 @@ export async function joinCluster(
     const blank = await disksToFormat(files, config, begun?.cluster)
     await confirmFormat(blank, confirm)
     const member = await begin(platform, config, 'join', cluster, begun)
-    const { request, open } = askToJoin(token, { node, machine: member.machine }, chance)
+    const { request, open } = askToJoin(
+      token,
+      { node, machine: member.machine, release: thisRelease },
+      chance,
+    )
     const secrets = open(
       await asked(token, request).catch(async (error: unknown) => {
         if (begun === undefined && hasCode(error, 'UNAUTHORIZED', 'REFUSED', 'IN_USE'))

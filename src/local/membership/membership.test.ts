@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
 import type { NdfsError } from '../../base/errors.ts'
+import { thisRelease } from '../../base/formats.ts'
 import type { DiskId, NodeId } from '../../base/ids.ts'
 import { openDisk } from '../../disk/folder-disk.ts'
 import { admitMember } from '../../joining.ts'
@@ -11,7 +12,7 @@ import { serveHttpApi } from '../../management/http-api.ts'
 import { MemoryTarget } from '../../management/memory-target.test.ts'
 import { nodePlatform } from '../../platform/node-platform.ts'
 import type { Files, Platform } from '../../platform/platform.ts'
-import type { Zeus } from '../../zeus/zeus.ts'
+import type { FormatValue, Zeus } from '../../zeus/zeus.ts'
 import { nodeConfigOf, readConfigFile, storeConfigOf } from '../config-file/config-file.ts'
 import { type NodeConfig, readClusterKey } from '../node-config.ts'
 import { runStore } from '../store/store-process.ts'
@@ -249,6 +250,23 @@ test('a machine that is a member, or of another cluster, or bears a name that wa
     const n4 = { file: await machine('n4'), confirm: yes }
     await assert.rejects(joinCluster(forged, n4, platform), { code: 'UNAUTHORIZED' })
     await assert.rejects(joinCluster('the-operators-token', n4, platform), /that is no join token/)
+  })
+})
+
+test("a machine whose release can't serve the cluster's format is refused, and uses no token up", async () => {
+  const { token, file } = await made()
+  const other = { file: await machine('n2'), confirm: yes }
+  await withCluster(file, async (zeus) => {
+    const format = thisRelease.newest + 1
+    await zeus.set('format', { format, nodes: {} } satisfies FormatValue)
+    await assert.rejects(joinCluster(token, other, platform), {
+      code: 'REFUSED',
+      message: new RegExp(
+        `^Cannot let n2 join: it is NDFS .* format is ${format}\\. Install a newer release`,
+      ),
+    })
+    await zeus.set('format', { format: thisRelease.newest, nodes: {} } satisfies FormatValue)
+    assert.equal((await joinCluster(token, other, platform)).node, 'n2')
   })
 })
 
