@@ -506,8 +506,14 @@ export class NodeManagement implements ManagementTarget {
   }
 
   async finishUpgrade(): Promise<UpgradeInfo> {
-    const format = await finishUpgrade(this.#options.zeus)
-    this.#options.platform.log.info('the upgrade is finished', { format })
+    const { backups, platform, zeus } = this.#options
+    const format = await finishUpgrade(zeus)
+    platform.log.info('the upgrade is finished', { format })
+    // Metadata that is rebuilt from a backup of before would have a format that was left.
+    await backups.take().catch((error: unknown) => {
+      if (!(error instanceof NdfsError)) throw error
+      platform.log.warn('no backup of the metadata could be taken', { reason: error.message })
+    })
     return this.showUpgrade()
   }
 
