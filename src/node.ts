@@ -366,6 +366,7 @@ export async function startNode(options: NodeOptions) {
       scrub.nodesChanged()
     }
     if (name === node) return
+    if (before === undefined && begun) curator.nodeCame()
     peers.setAddress(name, now?.peer)
     gone.sessionChanged(name, now, before)
     for (const { id, incarnation: of } of disksThatLeft(before, now))

@@ -3,9 +3,9 @@
  *
  *  1. When a node's session ends, each of its vDisks is given to a live node at once, traffic or not (F11, C12): its log is then
  *     drained, and its copies are looked after.
- *  2. At start, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that never took it, or
- *     was granted to this node when the answer was lost. And what this node's logs keep of vDisks that are drained, or deleted,
- *     is freed.
+ *  2. At start, when nodes have come, and every minute, the same for every vDisk whose owner is gone, or that was handed to a node that
+ *     never took it, or was granted to this node when the answer was lost. And what this node's logs keep of vDisks that are drained, or
+ *     deleted, is freed.
  *  3. vDisks that nobody owns are looked at when disks are gone or back, and given an owner where copies have to be made or
  *     unlinked (idle-repair.ts).
  *  4. Plans are pure functions of what was read (`assign.ts`): every node makes the same plan and carries out its own part, so there is
@@ -40,13 +40,18 @@ export interface CuratorContext {
 const claimWaitMs = 10_000
 /** Takeovers under way at once: each reads its vDisk's undrained log into memory. */
 const claimsAtOnceMax = 4
+/** Behind a node that comes: others follow it when a cluster starts, and those that came by then are one reason to look. */
+const settleMs = 1000
 
 export class Curator {
   readonly #context: CuratorContext
   readonly #idleRepair: IdleRepair
   #timer: Timer | undefined
+  /** A node came: the sweep that follows it. */
+  #settling: Timer | undefined
   #sweeping = false
   #again = false
+  #tidying = false
   #stopped = false
 
   constructor(context: CuratorContext) {
@@ -59,7 +64,7 @@ export class Curator {
     this.sweep()
   }
 
-  /** A session ended: what it owned is looked after at once. */
+  /** A session ended: what it owned is looked after at once. While a sweep goes on it is repeated, once for all who asked meanwhile. */
   sweep(): void {
     if (this.#stopped) return
     if (this.#sweeping) {
@@ -69,6 +74,18 @@ export class Curator {
     this.#sweeping = true
     this.#timer?.cancel()
     void this.#sweep()
+  }
+
+  /**
+   * A node came. While not all were seen, each node may have left a vDisk to another one, and who was to take it may not have
+   * reached its log: what has nobody yet is looked after soon.
+   */
+  nodeCame(): void {
+    if (this.#stopped) return
+    this.#settling ??= this.#context.clock.after(settleMs, () => {
+      this.#settling = undefined
+      this.sweep()
+    })
   }
 
   /** vDisks that nobody owns, which this node has yet to look at since more was gone. */
@@ -85,10 +102,11 @@ export class Curator {
     this.#stopped = true
     this.#idleRepair.stop()
     this.#timer?.cancel()
+    this.#settling?.cancel()
   }
 
   async #sweep(): Promise<void> {
-    const { clock, log, node, sweepMs, view, holds, claim, tidy } = this.#context
+    const { clock, log, node, sweepMs, view, holds, claim } = this.#context
     do {
       this.#again = false
       const given = [...assignments(view)].flatMap(([vdisk, to]) => (to === node ? [vdisk] : []))
@@ -103,12 +121,22 @@ export class Curator {
         })
       })
     } while (this.#again && !this.#stopped)
+    this.#sweeping = false
+    if (this.#stopped) return
+    this.#timer = clock.after(sweepMs, () => this.sweep())
     this.#idleRepair.look()
+    void this.#tidy()
+  }
+
+  /** Beside sweeps: a disk that gives no answer must not keep vDisks without an owner. */
+  async #tidy(): Promise<void> {
+    if (this.#tidying) return
+    this.#tidying = true
+    const { log, tidy } = this.#context
     await tidy().catch((error: unknown) => {
       if (!(error instanceof NdfsError)) throw error
       log.debug('the logs were not tidied', { reason: messageOf(error) })
     })
-    this.#sweeping = false
-    if (!this.#stopped) this.#timer = clock.after(sweepMs, () => this.sweep())
+    this.#tidying = false
   }
 }

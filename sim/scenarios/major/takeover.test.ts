@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
+import type { NodeId } from '../../../src/base/ids.ts'
 import { Scene } from './support.ts'
 
 /** `from`, `from + step` … up to `to`. */
@@ -289,4 +290,30 @@ test('m15: a node that starts again at once serves what it served, without waiti
     assert.ok(scene.world.now - now < 3_000, `it took ${scene.world.now - now} ms`)
     await scene.finish()
   }
+})
+
+test('F11: a vDisk that no node could take, or that each left to another, has an owner when the nodes are there', async () => {
+  // The sweeps of a real cluster, a minute apart; with as many vDisks, one of them is each time meant for the node that can't take it.
+  const vdisks = Array.from({ length: 12 }, (_, i) => `v${i}`)
+  const scene = await Scene.begin({ vdisks, seed: 3 })
+  const { cluster } = scene
+  for (const [i, vdisk] of vdisks.entries())
+    await scene.done(scene.guest(cluster.names[i % 3], vdisk).write(0, 8))
+  const isMeantFor = (nodes: readonly NodeId[], node: NodeId) => (vdisk: string) =>
+    [...nodes].sort()[scene.id(vdisk) % nodes.length] === node
+  const left = vdisks.find((vdisk) => {
+    const { owner, others } = scene.roles(vdisk)
+    return [[...others, owner], cluster.names].every((nodes) => isMeantFor(nodes, others[0])(vdisk))
+  })
+  assert.ok(left !== undefined, 'there is none like it')
+  const { owner, peer, others } = scene.roles(left)
+  for (const node of cluster.names) cluster.end(node, 'silent power cut')
+  // No session is left: nodes that come are new to the others.
+  await scene.wait(3_000)
+  for (const node of [...others, owner, peer]) {
+    cluster.startNode(node)
+    await scene.until(() => cluster.node(node) !== undefined)
+  }
+  await scene.until(() => vdisks.every((vdisk) => scene.owner(vdisk) !== undefined), 5_000)
+  await scene.finish()
 })
