@@ -62,6 +62,18 @@ class View {
     this.gone.sessionChanged(node as NodeId, now, before)
   }
 
+  comesWithout(node: string): void {
+    const now = { ...this.#value(node), disks: [], incarnation: 'q' as Incarnation, startedAt: 0 }
+    this.sessions.set(node as NodeId, now)
+    this.gone.sessionChanged(node as NodeId, now, undefined)
+  }
+
+  /** The node has one more. */
+  isConfigured(node: string, id: string): void {
+    const value = this.#value(node)
+    this.nodes.set(node as NodeId, { ...value, disks: [...value.disks, { ...value.disks[0], id }] })
+  }
+
   ends(node: string): void {
     const before = this.sessions.get(node as NodeId)
     this.sessions.delete(node as NodeId)
@@ -156,4 +168,22 @@ test('the disks of a node in maintenance are gone when its time is over, and it 
   view.settings.delete(n2)
   view.gone.settingChanged(n2)
   assert.equal(view.gone.isGone(disk('n2')), true, 'it is in maintenance no longer')
+})
+
+test('a node that comes back within its grace without a disk that it had has lost it, and so is one of its own', () => {
+  const view = new View()
+  view.session('n2')
+  view.gone.begin()
+  view.pass(800)
+  view.ends('n2')
+  view.told.length = 0
+  view.comesWithout('n2')
+  assert.deepEqual(view.told, [true])
+  assert.equal(view.gone.isGone(disk('n2')), true)
+  assert.equal(view.gone.mayBeRead(disk('n2')), false)
+  view.session('n2')
+  view.session('n3')
+  assert.equal(view.gone.isAnyGone(), false)
+  view.isConfigured('n1', 'n1-hdd-0')
+  assert.equal(view.gone.isAnyGone(), true)
 })

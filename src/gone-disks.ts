@@ -68,7 +68,11 @@ export class GoneDisks {
     const { node, nodes, disks, sessions } = this.#context
     if (disks.some(({ state }) => state !== 'online')) return true
     for (const [name, value] of nodes) {
-      if (name === node) continue
+      if (name === node) {
+        // One that is missing since the start.
+        if (!value.disks.every((one) => disks.some(({ ref }) => isThatDisk(one, ref)))) return true
+        continue
+      }
       const session = sessions.get(name)
       if (
         session === undefined
@@ -82,7 +86,7 @@ export class GoneDisks {
 
   /** A node's session in Zeus began, changed or ended. */
   sessionChanged(name: NodeId, now: SessionValue | undefined, before: SessionValue | undefined): void {
-    const { clock, node, graceMs, changed } = this.#context
+    const { clock, node, nodes, graceMs, changed } = this.#context
     if (name === node) return
     this.#mayComeBack.get(name)?.cancel()
     this.#mayComeBack.delete(name)
@@ -94,10 +98,9 @@ export class GoneDisks {
       this.#mayComeBack.set(name, timer)
       return
     }
-    const lost = before?.disks.some(
-      ({ id, incarnation, state }) => state === 'online' && !shows(now, id, incarnation),
-    )
-    changed(lost === true)
+    // One that comes back within its grace may come without a disk that it had.
+    const had = before?.disks.filter(({ state }) => state === 'online') ?? nodes.get(name)?.disks ?? []
+    changed(had.some(({ id, incarnation }) => !shows(now, id, incarnation)))
   }
 
   /** An operator has set something for the node: how long its absence is no reason to repair. */

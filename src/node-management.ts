@@ -20,6 +20,7 @@ import type { ClusterSurvey } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { finishUpgrade, planOfFinish, readFormat, upgradeState } from './cluster-format.ts'
 import type { WatchedDisk } from './disk/disk.ts'
+import type { MissingDisk } from './disk/open-disks.ts'
 import type { LeavingDisks } from './leaving-disks.ts'
 import { leavingStatus } from './leaving-status.ts'
 import { type CassandraInfo, cassandraInfoOf } from './management/cassandra.ts'
@@ -109,6 +110,7 @@ export interface NodeManagementOptions {
   readonly admission: AdmissionControl
   readonly replicas: readonly OplogReplica[]
   readonly disks: readonly WatchedDisk[]
+  readonly missing: readonly MissingDisk[]
   readonly nbd: NbdServer
   readonly shares: Pick<NodeShares, 'hasFiles' | 'clear'>
   readonly nfs: NfsServer
@@ -138,7 +140,7 @@ interface NodeAnswer {
   readonly disks: readonly {
     readonly id: string
     readonly usedBytes: number
-    readonly state: 'online' | 'slow' | 'failed'
+    readonly state: 'online' | 'slow' | 'failed' | 'missing'
     readonly reason?: string
   }[]
 }
@@ -565,10 +567,11 @@ export class NodeManagement implements ManagementTarget {
           : [],
       ),
       ...disks.flatMap((disk) =>
-        (disk.state === 'failed' || disk.state === 'slow') && disk.mode !== 'removed'
-          ? [troubleOf(disk)]
-          : [],
+        disk.state === 'online' || disk.state === 'unreachable' || disk.mode === 'removed'
+          ? []
+          : [troubleOf(disk)],
       ),
+      ...nodes.flatMap(unknownDiskSentences),
       ...repairProblems(repair),
       ...scrubProblems(scrub),
       ...(cassandra?.problems ?? []),
@@ -798,7 +801,7 @@ export class NodeManagement implements ManagementTarget {
   // ---------------------------------------------------------------------------------------------------------------
 
   #answer(): NodeAnswer {
-    const { backups, cache, controller, disks, scrub, vDisksToLookAt, platform } = this.#options
+    const { backups, cache, controller, disks, missing, scrub, vDisksToLookAt, platform } = this.#options
     const scrubbed = scrub.describe()
     const { limitBytes, usedBytes } = cache.statistics()
     const { hosted, undrainedBytes, repairs, repairBytesPerSecond } = controller.statistics()
@@ -811,12 +814,15 @@ export class NodeManagement implements ManagementTarget {
       ...(scrubbed === undefined ? {} : { scrub: scrubbed }),
       certificates: this.#options.certificates(),
       ...(backups.newestAt === undefined ? {} : { backupAt: backups.newestAt }),
-      disks: disks.map((disk) => ({
-        id: disk.ref.disk,
-        usedBytes: disk.space().usedBytes,
-        state: disk.state,
-        ...(disk.reason === undefined ? {} : { reason: disk.reason }),
-      })),
+      disks: [
+        ...disks.map((disk) => ({
+          id: disk.ref.disk,
+          usedBytes: disk.space().usedBytes,
+          state: disk.state,
+          ...(disk.reason === undefined ? {} : { reason: disk.reason }),
+        })),
+        ...missing.map(({ id, reason }) => ({ id, usedBytes: 0, state: 'missing' as const, reason })),
+      ],
     }
   }
 
@@ -1027,10 +1033,26 @@ const portMapperSentence = ({ id, portMapper }: NodeInfo): string =>
 const disagreementSentence = (disagreement: string): string =>
   `Cassandra's servers disagree: ${disagreement}. \`ndfs cassandra status\``
 
-const troubleOf = ({ id, node, state, reason }: DiskInfo): string =>
-  state === 'slow'
-    ? `disk ${id} of ${node} is slow and out of service, ${reason}: its copies are made anew elsewhere; it comes back when it is well`
-    : `disk ${id} of ${node} has failed: replace it`
+function troubleOf({ id, node, state, reason }: Pick<DiskInfo, 'id' | 'node' | 'state' | 'reason'>): string {
+  switch (state) {
+    case 'slow':
+      return `disk ${id} of ${node} is slow and out of service, ${reason}: its copies are made anew elsewhere; it comes back when it is well`
+    case 'missing':
+      return `disk ${id} of ${node} is missing since ${node} was started. ${reason} Its copies are made anew elsewhere; restart ${node} when it is there, or replace it`
+    default:
+      return `disk ${id} of ${node} has failed: replace it`
+  }
+}
+
+/** Configured, missing, and never seen: no disk of the cluster yet. */
+const unknownDiskSentences = ({ info, value, answer }: KnownNode): string[] =>
+  answer === undefined
+    ? []
+    : answer.disks.flatMap((disk) =>
+        disk.state === 'missing' && !value.disks.some(({ id }) => id === disk.id)
+          ? [`disk ${disk.id} of ${info.id} is not in use. ${disk.reason}`]
+          : [],
+      )
 
 const unknownNode = (id: string): NdfsError =>
   new NdfsError('NOT_FOUND', `There is no node ${id}. \`ndfs node list\` shows those that are`, { node: id })

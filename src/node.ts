@@ -19,7 +19,7 @@ import { ClusterView } from './cluster-view.ts'
 import { Curator } from './curator/curator.ts'
 import { ForsakenVDisks } from './curator/forsaken-vdisks.ts'
 import type { WatchedDisk } from './disk/disk.ts'
-import { openDisk } from './disk/folder-disk.ts'
+import { type MissingDisk, openDisks } from './disk/open-disks.ts'
 import { GoneDisks } from './gone-disks.ts'
 import { HandOver } from './hand-over.ts'
 import { admitMember } from './joining.ts'
@@ -162,9 +162,10 @@ export async function startNode(options: NodeOptions) {
   format = await ClusterFormat.join({ zeus, node, release: thisRelease, clock, log })
   const { copy: metadataCopy, gossip, ...stores } = await openMedusa(options.stores, here, peers)
 
-  const disks: WatchedDisk[] = []
-  for (const { id, path } of options.disks)
-    disks.push(await openDisk(here, { path, node, cluster: clusterId, disk: id as DiskId }))
+  const { disks, missing } = await openDisks(
+    here,
+    options.disks.map(({ id, path }) => ({ path, node, cluster: clusterId, disk: id as DiskId })),
+  )
   const replicas: OplogReplica[] = []
   for (const disk of disks.filter(({ tier }) => tier === 'flash'))
     replicas.push(
@@ -175,12 +176,7 @@ export async function startNode(options: NodeOptions) {
         ...(options.oplogSegmentBytes === undefined ? {} : { segmentBytes: options.oplogSegmentBytes }),
       }),
     )
-  if (replicas.length === 0)
-    throw new NdfsError(
-      'REFUSED',
-      `Cannot start ${node}: it has no flash disk, and the oplog lies on flash. Add one`,
-      { node },
-    )
+  if (replicas.length === 0) throw withoutLog(node, missing)
 
   const { medusa, changes } = countingChanges(stores.medusa)
   const view = new ClusterView(zeus)
@@ -469,6 +465,7 @@ export async function startNode(options: NodeOptions) {
     admission,
     replicas,
     disks,
+    missing,
     nbd,
     shares,
     nfs,
@@ -538,7 +535,8 @@ export async function startNode(options: NodeOptions) {
       const refusal = await whyNotToStart(zeus, node)
       if (refusal !== undefined) throw refusal
       await slow.begin()
-      await zeus.set(`node/${node}`, value())
+      const before = missing.length === 0 ? undefined : (await zeus.get(`node/${node}`))?.value
+      await zeus.set(`node/${node}`, withMissing(value(), missing, before as NodeValue | undefined))
     },
     refused: () => options.onRemoved?.(),
   })
@@ -619,6 +617,31 @@ export async function startNode(options: NodeOptions) {
     },
   }
 }
+
+const withoutLog = (node: NodeId, missing: readonly MissingDisk[]): NdfsError =>
+  new NdfsError(
+    'REFUSED',
+    missing.length === 0
+      ? `Cannot start ${node}: it has no flash disk, and the oplog lies on flash. Add one`
+      : `Cannot start ${node}: no flash disk is left, and the oplog lies on flash. ${missing.map(({ reason }) => reason).join(' ')}`,
+    { node },
+  )
+
+/** As it is configured: those that are missing are the disks that they were, and hold what they held. */
+const withMissing = (
+  value: NodeValue,
+  missing: readonly MissingDisk[],
+  before: NodeValue | undefined,
+): NodeValue => ({
+  ...value,
+  disks: [
+    ...value.disks,
+    ...missing.flatMap(({ id, reason }) => {
+      const known = before?.disks.find((disk) => disk.id === id)
+      return known === undefined ? [] : [{ ...known, state: 'failed' as const, reason }]
+    }),
+  ],
+})
 
 /** What guests may have of the disks, where each byte is there so many times. */
 function spaceOf(

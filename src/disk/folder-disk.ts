@@ -169,7 +169,8 @@ const parentOf = (path: string): string => {
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code
 const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes(String(codeOf(error)))
-const isShortOfDescriptors = (error: unknown): boolean => ['EMFILE', 'ENFILE'].includes(String(codeOf(error)))
+export const isShortOfDescriptors = (error: unknown): boolean =>
+  ['EMFILE', 'ENFILE'].includes(String(codeOf(error)))
 
 class FolderDisk implements WatchedDisk {
   readonly ref: DiskRef

@@ -94,7 +94,7 @@ export const localNodeConfigSchema = Type.Object(
     /** For clients of NBD on other machines. With `caFile` they need a certificate by one of its authorities. */
     nbdTls: Type.Optional(nbdTls),
     tokenFile: path,
-    /** Formatted already: a disk without a superblock is refused, never made anew. */
+    /** Formatted already: a disk without a superblock is missing, and never made anew. */
     disks: Type.Array(
       Type.Object(
         {

@@ -154,10 +154,16 @@ export const diskInfoSchema = Type.Object(
     capacityBytes: bytes('What NDFS may use of it.'),
     usedBytes: Type.Optional(bytes('What its files were given; absent while its node is down.')),
     state: Type.Union(
-      [Type.Literal('online'), Type.Literal('slow'), Type.Literal('failed'), Type.Literal('unreachable')],
+      [
+        Type.Literal('online'),
+        Type.Literal('slow'),
+        Type.Literal('failed'),
+        Type.Literal('missing'),
+        Type.Literal('unreachable'),
+      ],
       {
         description:
-          '`slow`, `failed`: out of service; what it holds is copied elsewhere, and can still be read.',
+          '`slow`, `failed`: out of service; what it holds is copied elsewhere, and can still be read. `missing`: not there since its node was started.',
       },
     ),
     mode: modeSchema,
