@@ -4,7 +4,7 @@
  * minutes each (`test/*.long.test.ts`), `npm run test:cluster` those with real Cassandra and ZooKeeper (`*.engines.test.ts`), and nothing else.
  *
  * A line for each file tells how it went; what failed is shown whole. A test that can't run here is left out by name,
- * with the reason; where CI=1 that is a failure. The last line counts.
+ * with the reason; where CI=1 that is a failure. Then the files that took longest are named. The last line counts.
  */
 import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
@@ -21,6 +21,8 @@ import { emptyFolder, runTestFile, type FileResult } from './test-file.ts'
 const unitLimitSeconds = 180
 const suiteLimitSeconds = 420
 const longLimitSeconds = 1800
+/** Files named at the end. */
+const slowestShown = 10
 
 const root = join(import.meta.dirname, '..')
 const resultsFolder = join(root, 'test-results')
@@ -30,11 +32,13 @@ class Tally {
   passed = 0
   failed = 0
   leftOut = 0
+  readonly #took: { readonly file: string; readonly seconds: number }[] = []
 
   add(result: FileResult): void {
     const { file, seconds, tests, failed, troubles, output } = result
     const passed = tests.filter(({ outcome }) => outcome === 'passed').length
     const left = tests.filter(({ outcome }) => outcome === 'left out')
+    this.#took.push({ file, seconds })
     this.passed += passed
     this.failed += failed + (inCI ? left.length : 0)
     this.leftOut += left.length
@@ -46,6 +50,14 @@ class Tally {
     if (failed === 0) return
     for (const trouble of troubles) console.log(`     ${file}: ${trouble}`)
     console.log(output)
+  }
+
+  /** Where a shorter run is to be had. */
+  showSlowest(): void {
+    const slowest = this.#took.toSorted((a, b) => b.seconds - a.seconds).slice(0, slowestShown)
+    if (slowest.length < slowestShown) return
+    console.log('The slowest files:')
+    for (const { file, seconds } of slowest) console.log(`     ${seconds.toFixed(1).padStart(6)} s  ${file}`)
   }
 }
 
@@ -94,6 +106,7 @@ async function main(): Promise<number> {
   if (stopped.signal.aborted) tally.failed++
   if (kind === 'usual' && only === '') console.log(enginesSentence())
 
+  tally.showSlowest()
   console.log(summaryOf(checkSeed(readFileSync(seedFile, 'utf8'), sourcesIn(root))))
   if (tally.leftOut > 0)
     console.log(`${tally.leftOut} left out${inCI ? ', which counts as failed here' : ''}`)

@@ -14,7 +14,7 @@ test('a node and a disk are added to a cluster that runs, and used', { timeout: 
     const vdisk = await cluster.createVDisk('256MiB')
     const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
     for (let at = 0; at < 16; at++) await client.write(at * MiB, Buffer.alloc(MiB, at + 1))
-    await cluster.drained(vdisk)
+    await cluster.drain(vdisk)
     // The only block has all copies: those of the new node's block are put right in the background.
     const { node, block, started } = await cluster.json<{ node: string; block: string; started: boolean }>(
       ...['node', 'add', '--block', 'b9', '--disk', 'flash:4GiB', '--disk', 'hdd:4GiB'],

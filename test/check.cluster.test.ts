@@ -35,7 +35,7 @@ test(
       const client = await NbdClient.open(cluster.node('n1').nbd.address, full)
       const content = randomBytes(48 * MiB)
       for (let at = 0; at < content.length; at += MiB) await client.write(at, content.subarray(at, at + MiB))
-      await cluster.drained(full)
+      await cluster.drain(full)
       const busy = await cluster.createVDisk('32MiB', 'busy')
       const sectors = new WrittenSectors(32 * MiB)
       const guest = await NbdClient.open(cluster.node('n2').nbd.address, busy)

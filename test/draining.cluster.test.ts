@@ -72,14 +72,7 @@ test(
       const vdisk = await cluster.createVDisk('256MiB')
       const { uri } = await cluster.connect(vdisk)
       const folder = cluster.scratch
-      const options = [
-        'rw=randwrite',
-        mixedSizes,
-        'size=128m',
-        'iodepth=8',
-        'verify=crc32c',
-        'verify_fatal=1',
-      ]
+      const options = ['rw=randwrite', mixedSizes, 'size=96m', 'iodepth=8', 'verify=crc32c', 'verify_fatal=1']
       const slowly = ['rate=400m,2m', 'verify_backlog=256', 'verify_backlog_batch=128']
       let isOver = false
       const writing = fio({ uri, options: [...options, ...slowly], seconds: 300, folder }).finally(

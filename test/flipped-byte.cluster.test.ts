@@ -38,7 +38,7 @@ async function writtenAndDrained(
   const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
   const content = randomBytes(size)
   await writeAll(client, content)
-  await cluster.drained(vdisk)
+  await cluster.drain(vdisk)
   return { client, content }
 }
 

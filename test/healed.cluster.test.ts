@@ -56,7 +56,7 @@ test(
       const client = await NbdClient.open(cluster.node('n1').nbd.address, resting)
       const content = randomBytes(size)
       for (let at = 0; at < size; at += MiB) await client.write(at, content.subarray(at, at + MiB))
-      await cluster.drained(resting)
+      await cluster.drain(resting)
       const busy = await cluster.createVDisk('64MiB', 'busy')
       const { stop } = await guest(cluster, 'n2', busy)
 

@@ -1,10 +1,8 @@
 /** Nodes are killed with KILL, at any moment: guests wait a little, and lose nothing that was acknowledged. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Cluster, withCluster } from './support/cluster.ts'
-import { fio, mixedSizes } from './support/fio.ts'
+import { verifyWhileNodesDie } from './support/dying-nodes.ts'
 import { NbdClient } from './support/nbd-client.ts'
 import { figure, sleep, tryRun, until } from './support/run.ts'
 import { without } from './support/tools.ts'
@@ -14,42 +12,6 @@ import { WrittenSectors } from './support/written-sectors.ts'
 const takeoverMsMax = 5000
 const MiB = 1024 * 1024
 
-/** Kills the nodes one after the other, the next when the last serves again. Resolves to how many. */
-async function killOneByOne(cluster: Cluster, stopped: () => boolean): Promise<number> {
-  let killed = 0
-  for (;;)
-    for (const { id } of cluster.nodes) {
-      await sleep(2000)
-      if (stopped()) return killed
-      await cluster.kill(id)
-      await sleep(500)
-      await cluster.startNode(id)
-      killed++
-    }
-}
-
-/** fio writes slowly enough that all nodes die in its time, verifies as it goes, and all of it at the end. */
-async function verifyWhileNodesDie(cluster: Cluster, uri: string, who: string): Promise<void> {
-  const folder = cluster.scratch
-  const options = ['rw=randwrite', mixedSizes, 'size=96m', 'iodepth=8', 'verify=crc32c', 'verify_fatal=1']
-  const slowly = ['rate=400m,2m', 'verify_backlog=256', 'verify_backlog_batch=128']
-  let over = false
-  const dying = killOneByOne(cluster, () => over)
-  const writing = fio({ uri, options: [...options, ...slowly], seconds: 150, folder }).finally(
-    () => (over = true),
-  )
-  // Both are waited for, so that the cluster outlives them; what failed first is what is told.
-  const [wrote, died] = await Promise.allSettled([writing, dying])
-  if (wrote.status === 'rejected') throw wrote.reason
-  if (died.status === 'rejected') throw died.reason
-  const { longestMs, writes } = wrote.value
-  figure(`${who}: ${writes.requests} writes, longest stall ${(longestMs / 1000).toFixed(1)} s`)
-  const killed = died.value
-  assert(killed >= 3, `only ${killed} nodes were killed in that time`)
-  figure(`${who}: ${killed} nodes were killed and started again`)
-  await fio({ uri, options: [...options, 'verify_only=1'], seconds: 120, folder })
-}
-
 test(
   'R7: fio verifies all it wrote through ndfs connect while nodes are killed one at a time',
   { skip: without('fio'), timeout: 400_000 },
@@ -57,26 +19,7 @@ test(
     withCluster({}, async (cluster) => {
       const vdisk = await cluster.createVDisk('128MiB')
       const { uri } = await cluster.connect(vdisk)
-      await verifyWhileNodesDie(cluster, uri, 'ndfs connect')
-    }),
-)
-
-test(
-  "fio verifies all it wrote through nbdkit's retry filter while nodes are killed one at a time",
-  { skip: without('fio', 'nbdkit'), timeout: 400_000 },
-  () =>
-    withCluster({}, async (cluster) => {
-      const vdisk = await cluster.createVDisk('128MiB')
-      const socket = join(cluster.scratch, 'nbdkit.sock')
-      const words = ['-f', '-U', socket, '--filter=retry', 'nbd', `uri=${cluster.tcp('n1', vdisk)}`]
-      const nbdkit = cluster.service('nbdkit', [
-        ...words,
-        'retries=120',
-        'retry-delay=1',
-        'retry-exponential=no',
-      ])
-      await nbdkit.until('its socket is there', () => existsSync(socket))
-      await verifyWhileNodesDie(cluster, `nbd+unix:///?socket=${socket}`, 'nbdkit retry')
+      await verifyWhileNodesDie(cluster, uri, 'ndfs connect', '96m')
     }),
 )
 

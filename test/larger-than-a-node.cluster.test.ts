@@ -84,7 +84,7 @@ test(
       const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
       const content = randomBytes(MiB)
       for (let at = 0; at < 32; at++) await client.write(at * MiB, content)
-      await cluster.drained(vdisk)
+      await cluster.drain(vdisk)
       const readAll = async (): Promise<void> => {
         for (let at = 0; at < 32; at++) assert((await client.read(at * MiB, MiB)).equals(content))
       }

@@ -31,7 +31,7 @@ test('R6: a node starts without a disk that is missing, and with it again', { ti
     const client = await NbdClient.open(cluster.node('n2').nbd.address, vdisk)
     for (let i = 0; i < pieces; i++) await client.write(i * MiB, Buffer.alloc(MiB, i + 1))
     client.close()
-    await cluster.drained(vdisk)
+    await cluster.drain(vdisk)
     assert.ok(groupFiles(cluster.dir).some((file) => file.disk === disk))
 
     const folder = join(cluster.dir, 'nodes/n2/disks', disk)

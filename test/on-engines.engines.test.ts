@@ -23,7 +23,7 @@ test(
         const content = randomBytes(32 * MiB)
         for (let at = 0; at < content.length; at += MiB)
           await client.write(at, content.subarray(at, at + MiB))
-        await cluster.drained(vdisk)
+        await cluster.drain(vdisk)
         assert((await client.read(0, 4 * MiB)).equals(content.subarray(0, 4 * MiB)))
 
         const small = join(cluster.scratch, 'small')

@@ -46,7 +46,7 @@ test(
           client.close()
         }
         await write(0, 1)
-        await cluster.drained(vdisk)
+        await cluster.drain(vdisk)
         await write(256, 2)
         // Made last: nothing is acknowledged before the copy has it.
         const last = await cluster.createVDisk('16MiB', 'last')

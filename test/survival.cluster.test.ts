@@ -22,7 +22,7 @@ test(
       for (let at = 0; at < 512; at++) await client.write(at * page, Buffer.alloc(page, 1))
       assert.equal(await firstLine(), "survives a block, but not the loss of the metadata's disk")
       assert.equal(await cluster.metric('n1', 'ndfs_survives', 'loss="block"'), 1)
-      await cluster.drained(vdisk)
+      await cluster.drain(vdisk)
       for (let at = 0; at < 8; at++) await client.write(at * page, Buffer.alloc(page, 2))
       assert.equal(await firstLine(), "survives a block, but not the loss of the metadata's disk")
 

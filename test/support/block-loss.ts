@@ -61,7 +61,7 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
     await sleep(1000)
     await work.leave()
     watch.quiet()
-    for (const vdisk of [recorded, stored]) await cluster.drained(vdisk)
+    for (const vdisk of [recorded, stored]) await cluster.drain(vdisk)
     await sleep(1000)
     assert.deepEqual(watch.lies, [])
     const { level, groups, where } = await truth.now(ids, new Set(watch.alive), false)

@@ -13,6 +13,7 @@ import { basename, join } from 'node:path'
 import type { ClusterFile, ClusterFileNode } from '../../src/local/local.ts'
 import type { DiskInfo, NodeInfo, VDiskInfo } from '../../src/management/management.ts'
 import type { Engines } from '../../scripts/engines/engines.ts'
+import { withDrainRequests } from './drain-request.ts'
 import { keepLogs, lastWords } from './logs.ts'
 import type { Namespaces } from './namespaces.ts'
 import { run, Service, tryRun, until, type Finished } from './run.ts'
@@ -218,6 +219,23 @@ export class Cluster {
       async () => (await this.vdisk(vdisk)).undrainedBytes === 0,
       seconds,
       200,
+    )
+  }
+
+  /** Has it drained, and waits until it is; what its owner is asked in vain is asked of the next one. */
+  drain(vdisk: string, seconds = 60): Promise<void> {
+    return withDrainRequests(this.dir, (ask) =>
+      until(
+        `${vdisk} is drained`,
+        async () => {
+          const { id, owner, undrainedBytes } = await this.vdisk(vdisk)
+          if (undrainedBytes !== 0 && owner !== undefined)
+            await ask(owner, (await this.nodeInfo(owner)).addresses.peer, id).catch(() => undefined)
+          return undrainedBytes === 0
+        },
+        seconds,
+        200,
+      ),
     )
   }
 
