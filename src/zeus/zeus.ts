@@ -164,7 +164,8 @@ export interface DiskSetting {
   readonly incarnation: string
   readonly mode: 'draining' | 'removed'
 }
-/** `cluster`: whose Zeus it is, where the cluster was made by `ndfs init`. */
+/** `cluster`: whose Zeus it is, where the cluster was made by `ndfs init`, or lies on engines. Engines without it hold no cluster, or not all of it. */
+export const clusterKey = 'cluster'
 export interface ClusterValue {
   readonly id: string
   readonly createdAt: number

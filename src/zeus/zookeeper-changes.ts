@@ -97,6 +97,37 @@ export class ZooKeeperChanges {
     }
   }
 
+  /** From then on no key that isn't there begins at or below `version`, and no owner that isn't there at or below `epoch`. */
+  async raiseFloor(attempt: Attempt, version: number, epoch: number): Promise<void> {
+    const by = this.#chance.bytes(8).toString('hex')
+    for (;;) {
+      const path = this.#layout.floor
+      const found = await this.#connection.read(attempt, (client) => client.get(path))
+      if (found === undefined)
+        throw new NdfsError('UNAVAILABLE', `Cannot raise what was given: somebody removed ${path}`)
+      const floor = floorOf(found)
+      const to: Floor = {
+        version: Math.max(floor.version, version),
+        sessionVersion: Math.max(floor.sessionVersion, version),
+        epoch: Math.max(floor.epoch, epoch),
+        by,
+      }
+      if (
+        to.version === floor.version &&
+        to.sessionVersion === floor.sessionVersion &&
+        to.epoch === floor.epoch
+      )
+        return
+      try {
+        const set = { kind: 'set', path, version: found.version, data: bytesOf(to) } as const
+        await this.#connection.send(attempt, (client) => client.multi([set]))
+      } catch (error) {
+        // Whatever became of it: it is read again.
+        if (!hasTrouble(error, 'bad-version', 'lost', 'not-sent')) throw error
+      }
+    }
+  }
+
   #read(attempt: Attempt, key: string): Promise<State> {
     return this.#connection.read(attempt, async (client) => {
       const [found, floor] = await Promise.all([

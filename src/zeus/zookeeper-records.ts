@@ -7,7 +7,7 @@
  *   │   ├── owner%2F7            {"version":1,"by":"…","value":{…}}
  *   │   └── session%2Fn1         {"version":9,"by":"…","value":{…}}       ends with the session in ZooKeeper of the node (ephemeral)
  *   ├── counters
- *   │   └── vdisk                empty: the version of its data is the number that was given last
+ *   │   └── vdisk                what it counts from, empty for 0: with the version of its data it is the number that was given last
  *   └── floor                    {"version":5,"sessionVersion":9,"epoch":4,"by":"…"}
  *
  * `version` is Zeus's own, since ZooKeeper's begins again with each node that is made. `by` names the call that made the change, so that
@@ -74,6 +74,10 @@ export const keyOfName = (name: string): string => decodeURIComponent(name)
 export const bytesOf = (record: KeyRecord | Floor): Buffer => Buffer.from(JSON.stringify(record))
 export const recordOf = ({ data }: Found): KeyRecord => JSON.parse(data.toString()) as KeyRecord
 export const floorOf = ({ data }: Found): Floor => JSON.parse(data.toString()) as Floor
+
+/** What a counter counts from: it is more than 0 where its first numbers were given by another Zeus. */
+export const baseBytes = (base: number): Buffer => Buffer.from(base === 0 ? '' : String(base))
+export const baseIn = ({ data }: Found): number => (data.length === 0 ? 0 : Number(data.toString()))
 
 export const isSession = (key: string): boolean => key.startsWith('session/')
 

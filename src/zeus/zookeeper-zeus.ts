@@ -19,7 +19,7 @@ import { hasTrouble } from './zookeeper-client.ts'
 import type { Attempt } from './zookeeper-connection.ts'
 import { ZooKeeperConnection } from './zookeeper-connection.ts'
 import type { KeyRecord } from './zookeeper-records.ts'
-import { keyOfName, Layout, recordOf } from './zookeeper-records.ts'
+import { baseBytes, baseIn, keyOfName, Layout, recordOf } from './zookeeper-records.ts'
 import { ZooKeeperSession } from './zookeeper-session.ts'
 import { readAll, ZooKeeperWatches } from './zookeeper-watches.ts'
 import type { Claimant } from './zeus-requests.ts'
@@ -46,16 +46,28 @@ export interface ZooKeeperZeusOptions {
   readonly platform: Pick<Platform, 'clock' | 'chance' | 'log'>
 }
 
-/** Connects by itself, now and again: calls wait for it. */
-export const zooKeeperZeus = (options: ZooKeeperZeusOptions): Zeus => new ZooKeeperZeus(options)
+/** What a Zeus elsewhere has given out, and this one may not give out again. */
+export interface NumbersGiven {
+  /** No key that is not here yet begins at or below it. */
+  readonly version: number
+  /** No vDisk without an owner here gets an epoch at or below it. */
+  readonly epoch: number
+  /** By counter, the last number. */
+  readonly counters: ReadonlyMap<string, number>
+}
 
-class ZooKeeperZeus implements Zeus {
+/** Connects by itself, now and again: calls wait for it. */
+export const zooKeeperZeus = (options: ZooKeeperZeusOptions): ZooKeeperZeus => new ZooKeeperZeus(options)
+
+export class ZooKeeperZeus implements Zeus {
   readonly #platform: ZooKeeperZeusOptions['platform']
   readonly #layout: Layout
   readonly #connection: ZooKeeperConnection
   readonly #changes: ZooKeeperChanges
   readonly #watches: ZooKeeperWatches
   readonly #sessions = new Set<ZooKeeperSession>()
+  /** Of each counter what it counts from; there are a few. */
+  readonly #bases = new Map<string, number>()
   /** Changes of one key by this node follow one another, so that they don't stand in each other's way. */
   readonly #byKey = new SerialByKey()
 
@@ -125,21 +137,65 @@ class ZooKeeperZeus implements Zeus {
   async next(counter: string): Promise<number> {
     checkKey(counter)
     const path = this.#layout.pathOfCounter(counter)
-    const nothing = Buffer.alloc(0)
     return this.#connection.within(`count ${counter} on`, async (attempt) => {
-      for (;;)
+      for (;;) {
+        const base = this.#bases.get(counter) ?? (await this.#baseOf(attempt, counter))
         try {
-          return await this.#connection.send(attempt, (client) => client.set(path, nothing))
+          return base + (await this.#connection.send(attempt, (client) => client.set(path, baseBytes(base))))
         } catch (error) {
-          if (hasTrouble(error, 'no-node'))
-            await this.#connection
-              .ask(attempt, (client) => client.create(path, nothing))
-              .catch((reason: unknown) => {
-                if (!hasTrouble(reason, 'node-exists')) throw reason
-              })
+          if (hasTrouble(error, 'no-node')) await this.#makeCounter(attempt, path, 0)
           else if (!hasTrouble(error, 'lost', 'not-sent')) throw error
         }
+      }
     })
+  }
+
+  /**
+   * Nothing that was given elsewhere is given here again. It may be asked for several times, while nobody else uses Zeus: counters go on from
+   * other numbers then.
+   */
+  async raise({ version, epoch, counters }: NumbersGiven): Promise<void> {
+    await this.#connection.within('raise what was given', async (attempt) => {
+      await this.#changes.raiseFloor(attempt, version, epoch)
+      for (const [counter, number] of counters) await this.#raiseCounter(attempt, counter, number)
+    })
+  }
+
+  async #raiseCounter(attempt: Attempt, counter: string, number: number): Promise<void> {
+    const path = this.#layout.pathOfCounter(counter)
+    for (;;) {
+      const found = await this.#connection.read(attempt, (client) => client.get(path))
+      if (found === undefined) {
+        await this.#makeCounter(attempt, path, number)
+        continue
+      }
+      if (baseIn(found) + found.version >= number) return
+      const data = baseBytes(number - (found.version + 1))
+      try {
+        const { version } = found
+        await this.#connection.send(attempt, (client) => client.multi([{ kind: 'set', path, data, version }]))
+      } catch (error) {
+        // Whatever became of it: it is read again.
+        if (!hasTrouble(error, 'bad-version', 'lost', 'not-sent')) throw error
+      }
+    }
+  }
+
+  async #baseOf(attempt: Attempt, counter: string): Promise<number> {
+    const path = this.#layout.pathOfCounter(counter)
+    const found = await this.#connection.read(attempt, (client) => client.get(path))
+    const base = found === undefined ? 0 : baseIn(found)
+    if (found !== undefined) this.#bases.set(counter, base)
+    return base
+  }
+
+  /** What is there already was made by another. */
+  async #makeCounter(attempt: Attempt, path: string, base: number): Promise<void> {
+    await this.#connection
+      .ask(attempt, (client) => client.create(path, baseBytes(base)))
+      .catch((reason: unknown) => {
+        if (!hasTrouble(reason, 'node-exists')) throw reason
+      })
   }
 
   watch(prefix: string, onChange: (key: string, now: Versioned | undefined) => void): Watch {
