@@ -63,6 +63,9 @@ const underWayMax = 256
 const askedMax = 8192
 const waitMsMax = 5000
 const connectMs = 2000
+/** Such a page may lie on all servers. */
+const listMs = 10_000
+const listedAtOnce = 1000
 /** A change of the schema is written out on all servers before it counts. */
 const defineMs = 10_000
 /** A server that did not hear of it asks the others only a minute later. */
@@ -181,6 +184,30 @@ export class CassandraClient {
       }),
     )
     return rows
+  }
+
+  /**
+   * All rows of a query over many partitions, page by page: what a quorum has, each partition by itself. Not serial: for where nobody changes them.
+   * @throws {NdfsError} TIMED_OUT, PEER_UNREACHABLE, UNAVAILABLE: begin anew.
+   */
+  async *list(query: string): AsyncGenerator<readonly CassandraRow[]> {
+    const consistency = this.#driver.types.consistencies.quorum
+    for (let pageState: string | undefined; ;) {
+      const options = {
+        consistency,
+        prepare: true,
+        readTimeout: listMs,
+        fetchSize: listedAtOnce,
+        autoPage: false,
+      }
+      const after = pageState === undefined ? {} : { pageState }
+      const page = await this.#inTurn('Cannot read from Cassandra', () =>
+        this.#client.execute(query, [], { ...options, ...after }),
+      )
+      yield page.rows
+      pageState = page.pageState
+      if (pageState === undefined || pageState === null) return
+    }
   }
 
   /** Changes the schema. It counts once servers agree (`agreement`). */

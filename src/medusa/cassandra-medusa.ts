@@ -18,6 +18,7 @@ import {
   type CassandraRow,
   type Statement,
 } from './cassandra-client.ts'
+import { CassandraCopy } from './cassandra-copy.ts'
 import { firstKey, lastKey, nameOf, prepareKeyspace } from './cassandra-schema.ts'
 import { CassandraSettings } from './cassandra-settings.ts'
 import type { Change, ChangeResult, Medusa, Partition, PartitionName, Row, Static, Table } from './medusa.ts'
@@ -29,6 +30,8 @@ export interface CassandraMedusaOptions extends CassandraAccess {
   readonly keyspace: string
   /** Copies of each row where the keyspace is made: 3 where not said, 5 in a cluster with a container of 3 copies (M14). Fewer where there are fewer servers. */
   readonly replication?: number
+  /** The keyspace was made before: one that isn't there was lost, and is not made anew. */
+  readonly mustExist?: boolean
   readonly clock: Clock
   readonly log: Log
 }
@@ -50,11 +53,11 @@ const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
  * @throws {NdfsError} UNAVAILABLE and the like: try again later. REFUSED, UNAUTHORIZED: a person has to do what it says.
  */
 export async function cassandraMedusa(options: CassandraMedusaOptions): Promise<CassandraMedusa> {
-  const { keyspace, datacenter, replication = 3, clock, log } = options
+  const { keyspace, datacenter, replication = 3, mustExist = false, clock, log } = options
   const client = await CassandraClient.connect(options, clock, log)
   try {
     const settings = await CassandraSettings.check(client, clock, log)
-    await prepareKeyspace(client, { keyspace, datacenter, replication }, clock, log)
+    await prepareKeyspace(client, { keyspace, datacenter, replication, mustExist }, clock, log)
     return new CassandraMedusa(client, settings, keyspace)
   } catch (error) {
     await client.close()
@@ -76,6 +79,11 @@ export class CassandraMedusa implements Medusa {
   /** The way to the servers, for what is no row: their gossip. */
   get client(): CassandraClient {
     return this.#client
+  }
+
+  /** For who moves metadata here, while nobody serves from it. */
+  get copy(): CassandraCopy {
+    return new CassandraCopy(this.#client, this.#keyspace)
   }
 
   async get(partition: PartitionName, rowKeys?: readonly string[]): Promise<Partition> {

@@ -30,6 +30,8 @@ export interface KeyspaceOptions {
   readonly datacenter: string
   /** Copies of each row: 3, or 5 in a cluster with a container of 3 copies (M14). */
   readonly replication: number
+  /** It was made before: one that isn't there was lost, and is not made anew. */
+  readonly mustExist: boolean
 }
 
 /** No key of Medusa is empty, and none has this byte, as keys are UTF-8. */
@@ -92,7 +94,8 @@ interface Definition {
 
 /**
  * Makes the keyspace and its tables where they are missing, and brings them to this program's version.
- * @throws {NdfsError} REFUSED: a newer program made them, or the keyspace is not one that can hold Medusa. UNAVAILABLE and the like: try again.
+ * @throws {NdfsError} REFUSED: a newer program made them, or the keyspace is not one that can hold Medusa, or is not there and must be. UNAVAILABLE
+ * and the like: try again.
  */
 export async function prepareKeyspace(
   client: CassandraClient,
@@ -212,9 +215,16 @@ class SchemaRow {
 }
 
 async function makeKeyspace(client: CassandraClient, options: KeyspaceOptions, log: Log): Promise<void> {
-  const { keyspace, datacenter, replication } = options
+  const { keyspace, datacenter, replication, mustExist } = options
   const ask = `SELECT durable_writes, replication FROM system_schema.keyspaces WHERE keyspace_name = '${keyspace}'`
   let [found] = (await client.look(ask)) as readonly (CassandraRow | undefined)[]
+  if (found === undefined && mustExist)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot serve from keyspace ${keyspace}: Cassandra has none of that name, and this cluster's metadata was there. Where it is lost, ` +
+        'end all nodes and make it anew with `ndfs rebuild-metadata`',
+      { keyspace },
+    )
   if (found === undefined) {
     const copies = Math.min(replication, client.servers().length)
     await client.define(
