@@ -158,9 +158,9 @@ export async function startNode(options: NodeOptions) {
     ...{ platform: here, node, incarnation, clusterId, key, formats },
     ...sideOf(tls.peers),
   })
-  const zeus = await openZeus(options.stores, here, peers)
+  const zeus = await openZeus(options.stores, here, peers, clusterId)
   format = await ClusterFormat.join({ zeus, node, release: thisRelease, clock, log })
-  const { copy: metadataCopy, gossip, ...stores } = await openMedusa(options.stores, here, peers)
+  const { copy: metadataCopy, gossip, ...stores } = await openMedusa(options.stores, here, peers, clusterId)
 
   const { disks, missing } = await openDisks(
     here,

@@ -5,13 +5,15 @@ import { storeNode } from './local/store/store-process.ts'
 import type { MetadataCopy } from './management/survival.ts'
 import type { CassandraServer } from './medusa/cassandra-client.ts'
 import { CassandraRounds } from './medusa/cassandra-gossip.ts'
+import type { CassandraMedusa } from './medusa/cassandra-medusa.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import { StoreMedusa } from './medusa/store-medusa.ts'
 import { metadataCopy } from './metadata-copy.ts'
 import type { Peers } from './peer/peer.ts'
-import type { Files, Platform } from './platform/platform.ts'
+import type { Clock, Files, Log, Platform } from './platform/platform.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
-import type { Zeus } from './zeus/zeus.ts'
+import { clusterKey, type ClusterValue, type Zeus } from './zeus/zeus.ts'
+import type { ZooKeeperZeus } from './zeus/zookeeper-zeus.ts'
 
 export interface Stores {
   readonly zeus: Zeus
@@ -22,34 +24,56 @@ export interface Stores {
   readonly gossip?: CassandraRounds
 }
 
-/** `peers`: a store is asked through them; they outlive what is opened. Rejects where an engine can't be used. */
-export type OpenStores = (config: StoresConfig, platform: Platform, peers: Peers) => Promise<Stores>
+/**
+ * `peers`: a store is asked through them; they outlive what is opened. Rejects where an engine can't be used, and where engines don't hold all
+ * metadata of `cluster`; left out: the cluster is being made, and its keyspace with it.
+ */
+export type OpenStores = (
+  config: StoresConfig,
+  platform: Platform,
+  peers: Peers,
+  cluster?: string,
+) => Promise<Stores>
+
+export type EnginesPlaces = Omit<Extract<StoresConfig, { kind: 'engines' }>, 'kind'>
+
+/** The engines of a cluster, without what lies between them and a node. */
+export interface Engines {
+  readonly zeus: ZooKeeperZeus
+  readonly medusa: CassandraMedusa
+}
 
 /** Between attempts to reach an engine. */
 const retryMs = 1000
 
-/** For who needs no metadata. */
-export async function openZeus(config: StoresConfig, platform: Platform, peers: Peers): Promise<Zeus> {
-  if (config.kind === 'engines') return openZooKeeper(config.zookeeper, platform)
+/** For who needs no metadata. `cluster` as with `openStores`. */
+export async function openZeus(
+  config: StoresConfig,
+  platform: Platform,
+  peers: Peers,
+  cluster?: string,
+): Promise<Zeus> {
+  if (config.kind === 'engines') return openZooKeeper(config.zookeeper, platform, cluster)
   peers.setAddress(storeNode, config.address)
   return new StoreZeus(peers, storeNode, platform)
 }
 
-export const openStores: OpenStores = async (config, platform, peers) => {
-  const zeus = await openZeus(config, platform, peers)
+export const openStores: OpenStores = async (config, platform, peers, cluster) => {
+  const zeus = await openZeus(config, platform, peers, cluster)
   try {
-    return { zeus, ...(await openMedusa(config, platform, peers)) }
+    return { zeus, ...(await openMedusa(config, platform, peers, cluster)) }
   } catch (error) {
     await zeus.close()
     throw error
   }
 }
 
-/** After openZeus, which says where a store is. Cassandra gets the tables that it lacks. */
+/** After openZeus, which says where a store is, and refuses engines that hold another cluster, or none. */
 export async function openMedusa(
   config: StoresConfig,
   platform: Platform,
   peers: Peers,
+  cluster?: string,
 ): Promise<Omit<Stores, 'zeus'>> {
   switch (config.kind) {
     case 'store':
@@ -58,7 +82,7 @@ export async function openMedusa(
         copy: () => metadataCopy(peers),
       }
     case 'engines': {
-      const medusa = await openCassandra(config.cassandra, platform)
+      const medusa = await openCassandra(config.cassandra, platform, cluster !== undefined)
       return {
         medusa,
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
@@ -70,6 +94,45 @@ export async function openMedusa(
   }
 }
 
+/** As `openStores` does. */
+export async function openEngines(
+  { zookeeper, cassandra }: EnginesPlaces,
+  platform: Platform,
+  cluster?: string,
+): Promise<Engines> {
+  const zeus = await openZooKeeper(zookeeper, platform, cluster)
+  try {
+    return { zeus, medusa: await openCassandra(cassandra, platform, cluster !== undefined) }
+  } catch (error) {
+    await zeus.close()
+    throw error
+  }
+}
+
+/**
+ * Whoever makes a cluster on engines, or moves one there, writes the key `cluster` last of all. Without it a node would begin with nothing, and
+ * give ids to new vDisks under which others' bytes lie on the disks.
+ */
+async function refuseWithout(
+  cluster: string,
+  zeus: Zeus,
+  { servers, chroot }: ZooKeeperConfig,
+  { clock, log }: Platform,
+): Promise<void> {
+  const there = await untilReachable('ZooKeeper', clock, log, () => zeus.get(clusterKey))
+  const found = (there?.value as ClusterValue | undefined)?.id
+  if (found === cluster) return
+  const where = `${chroot} of the ZooKeeper at ${servers.join(', ')}`
+  throw new NdfsError(
+    'REFUSED',
+    found === undefined
+      ? `Cannot serve: ${where} does not hold cluster ${cluster}. Where \`ndfs migrate-metadata\` or \`ndfs rebuild-metadata\` was interrupted, ` +
+          'give it again; where that metadata is lost, `ndfs rebuild-metadata` makes it anew'
+      : `Cannot serve: ${where} holds cluster ${found}, and this is a node of ${cluster}. Correct the configuration`,
+    { cluster, found },
+  )
+}
+
 /** Every row has its copies on several servers: what is to be told is which of them are not there. */
 function copiesIn(servers: readonly CassandraServer[]): MetadataCopy {
   const down = servers.filter(({ up }) => !up).map(({ address }) => address)
@@ -78,32 +141,53 @@ function copiesIn(servers: readonly CassandraServer[]): MetadataCopy {
 }
 
 /** Their clients are loaded where there are engines, and nowhere else. */
-async function openZooKeeper(config: ZooKeeperConfig, platform: Platform): Promise<Zeus> {
+async function openZooKeeper(
+  config: ZooKeeperConfig,
+  platform: Platform,
+  cluster: string | undefined,
+): Promise<ZooKeeperZeus> {
   const { servers, chroot, user, passwordFile } = config
   const { zooKeeperZeus } = await import('./zeus/zookeeper-zeus.ts')
   const password = await passwordIn(passwordFile, platform.files)
   const access = { ...(user === undefined ? {} : { user }), ...(password === undefined ? {} : { password }) }
-  return zooKeeperZeus({ servers, chroot, platform, ...access })
+  const zeus = await zooKeeperZeus({ servers, chroot, platform, ...access })
+  try {
+    if (cluster !== undefined) await refuseWithout(cluster, zeus, config, platform)
+    return zeus
+  } catch (error) {
+    await zeus.close()
+    throw error
+  }
 }
 
-/** Waits for Cassandra, however long it can't be reached; what a person has to mend rejects. */
-async function openCassandra(config: CassandraConfig, { files, clock, log }: Platform) {
+async function openCassandra(
+  config: CassandraConfig,
+  { files, clock, log }: Platform,
+  mustExist: boolean,
+): Promise<CassandraMedusa> {
   const { passwordFile, caFile, ...access } = config
   const { cassandraMedusa } = await import('./medusa/cassandra-medusa.ts')
   const password = await passwordIn(passwordFile, files)
   const ca = caFile === undefined ? undefined : await contentOf(caFile, files)
+  const open = () =>
+    cassandraMedusa({
+      ...access,
+      ...{ mustExist, clock, log },
+      ...(password === undefined ? {} : { password }),
+      ...(ca === undefined ? {} : { tls: { ca } }),
+    })
+  return untilReachable('Cassandra', clock, log, open)
+}
+
+/** Waits for an engine, however long it can't be reached; what a person has to mend rejects. */
+async function untilReachable<T>(engine: string, clock: Clock, log: Log, ask: () => Promise<T>): Promise<T> {
   for (;;)
     try {
-      return await cassandraMedusa({
-        ...access,
-        ...{ clock, log },
-        ...(password === undefined ? {} : { password }),
-        ...(ca === undefined ? {} : { tls: { ca } }),
-      })
+      return await ask()
     } catch (error) {
       if (!(error instanceof NdfsError) || error.code === 'REFUSED' || error.code === 'UNAUTHORIZED')
         throw error
-      log.warn('Cassandra cannot be reached yet', { reason: error.message })
+      log.warn(`${engine} cannot be reached yet`, { reason: error.message })
       await clock.sleep(retryMs)
     }
 }

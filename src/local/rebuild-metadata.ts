@@ -23,6 +23,7 @@ import { partOfGroupId } from '../base/ids.ts'
 import type { Disk } from '../disk/disk.ts'
 import { openDisk } from '../disk/folder-disk.ts'
 import { newChangeId, type PartitionName, type Row } from '../medusa/medusa.ts'
+import type { EnginesPlaces } from '../open-stores.ts'
 import type { Platform } from '../platform/platform.ts'
 import { type CopyFile, copyFiles, trailerOfCopy } from '../stargate/extent-store/copies-on-disk.ts'
 import { entriesBegin, entriesEnd } from '../stargate/namespace/cookies.ts'
@@ -37,12 +38,14 @@ import {
   type VDiskOnDisks,
 } from '../stargate/vdisk-controller/rebuild.ts'
 import { decodeVDiskState, encodeVDiskState, stateRowKey } from '../stargate/vdisk-controller/rows.ts'
-import { existingCluster, type Layout, layoutOf, nodesThere } from './layout.ts'
+import { type Cluster, existingCluster, type Layout, layoutOf, nodesThere } from './layout.ts'
 import type { Output } from './local.ts'
-import { readLocalNodeConfig } from './node-config.ts'
+import { openPlace, type Place } from './move/move-metadata.ts'
+import { StoredMetadata } from './move/stored-metadata.ts'
+import { readEnginesFile, readLocalNodeConfig } from './node-config.ts'
 import { moveAside, raiseNumbers, refuseRunning } from './store/restore-store.ts'
 import { StoreBatches } from './store/store-batch.ts'
-import { openStoreDatabase } from './store/store-database.ts'
+import { movedPlacesIn, openStoreDatabase } from './store/store-database.ts'
 
 export interface RebuildOptions {
   readonly dir: string
@@ -50,6 +53,8 @@ export interface RebuildOptions {
   readonly force: boolean
   /** Also where disks can't be read: what only they hold is missing. */
   readonly withoutDisks: boolean
+  /** Names engines in place of those that the nodes are configured with. */
+  readonly engines?: string
 }
 
 export interface RebuiltMetadata {
@@ -85,44 +90,103 @@ export async function rebuildMetadata(
     )
   try {
     await refuseRunning(layout, platform, 'rebuild the metadata')
-    const { clusterId } = await existingCluster(files, layout)
-    const target = join(layout.store.folder, 'store.db')
-    if (existsSync(target) && !options.force && !isEmptyStore(target))
-      throw new NdfsError(
-        'IN_USE',
-        `Cannot rebuild the metadata: ${target} is there, and not empty. If it can't be used, and neither can its copy (\`ndfs store restore\`), ` +
-          'rebuild with --force, which keeps it beside the new one.',
-        { file: target },
-      )
+    const cluster = await existingCluster(files, layout)
+    const places = await enginesOf(options, layout, cluster, platform)
     const disks = new OpenDisks()
     try {
-      await disks.open(layout, clusterId, platform)
-      if (disks.missing.length > 0 && !options.withoutDisks)
-        throw new NdfsError(
-          'REFUSED',
-          `Cannot read ${disks.missing.map(({ ref, why }) => `${ref.disk} (${why})`).join(', ')}. What only they hold would be missing: ` +
-            'bring them back, or rebuild with --without-disks.',
-        )
-      const work = join(layout.store.folder, 'rebuilding')
-      await rm(work, { recursive: true, force: true })
-      await mkdir(work, { recursive: true })
-      const file = join(work, 'store.db')
-      const rebuild = new Rebuild(file, clusterId, disks, platform, output)
-      const rebuilt = await rebuild.run()
-      const opened = await files.open(file, { writable: true })
-      await opened.sync().finally(() => opened.close())
-      await files.syncDirectory(work)
-      const kept = await moveAside(layout, platform)
-      await mkdir(layout.store.folder, { recursive: true })
-      await files.rename(file, target)
-      await files.syncDirectory(layout.store.folder)
-      await rm(work, { recursive: true, force: true })
-      return { ...rebuilt, ...(kept === undefined ? {} : { kept }) }
+      if (places === undefined) refuseStoreThere(layout, options)
+      // Engines refuse nodes from now on, until all of it is there.
+      const made = { id: cluster.clusterId, createdAt: Date.parse(cluster.createdAt) }
+      const place = places && (await openPlace(places, made, platform, output))
+      try {
+        await disks.open(layout, cluster.clusterId, platform)
+        if (disks.missing.length > 0 && !options.withoutDisks)
+          throw new NdfsError(
+            'REFUSED',
+            `Cannot read ${disks.missing.map(({ ref, why }) => `${ref.disk} (${why})`).join(', ')}. What only they hold would be missing: ` +
+              'bring them back, or rebuild with --without-disks.',
+          )
+        const work = join(layout.store.folder, 'rebuilding')
+        await rm(work, { recursive: true, force: true })
+        await mkdir(work, { recursive: true })
+        const file = join(work, 'store.db')
+        const rebuild = new Rebuild(file, cluster.clusterId, disks, platform, output)
+        const rebuilt = await rebuild.run()
+        const kept =
+          place === undefined
+            ? await putInPlace(file, work, layout, platform)
+            : await putOnEngines(file, cluster.clusterId, place)
+        await rm(work, { recursive: true, force: true })
+        return { ...rebuilt, ...(kept === undefined ? {} : { kept }) }
+      } finally {
+        await place?.close()
+      }
     } finally {
       await disks.close()
     }
   } finally {
     await lock.release()
+  }
+}
+
+/** Undefined where the metadata is to be in a store. */
+async function enginesOf(
+  { engines }: RebuildOptions,
+  layout: Layout,
+  cluster: Cluster,
+  { files }: Platform,
+): Promise<EnginesPlaces | undefined> {
+  const [node] = await nodesThere(files, layout, cluster)
+  const configured = (await readLocalNodeConfig(files, layout.node(node.id).config)).engines
+  const there = configured ?? (movedPlacesIn(storeFile(layout)) as EnginesPlaces | undefined)
+  if (engines === undefined) return there
+  if (there === undefined)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot rebuild the metadata on engines: the cluster in ${layout.dir} has a store. Rebuild that, and move it with \`ndfs migrate-metadata\`.`,
+    )
+  const { zookeeper, cassandra } = await readEnginesFile(files, engines)
+  return { zookeeper, cassandra }
+}
+
+const storeFile = (layout: Layout): string => join(layout.store.folder, 'store.db')
+
+function refuseStoreThere(layout: Layout, { force }: RebuildOptions): void {
+  const target = storeFile(layout)
+  if (existsSync(target) && !force && !isEmptyStore(target))
+    throw new NdfsError(
+      'IN_USE',
+      `Cannot rebuild the metadata: ${target} is there, and not empty. If it can't be used, and neither can its copy (\`ndfs store restore\`), ` +
+        'rebuild with --force, which keeps it beside the new one.',
+      { file: target },
+    )
+}
+
+/** Resolves to where the store went that was there. */
+async function putInPlace(
+  file: string,
+  work: string,
+  layout: Layout,
+  platform: Platform,
+): Promise<string | undefined> {
+  const { files } = platform
+  const opened = await files.open(file, { writable: true })
+  await opened.sync().finally(() => opened.close())
+  await files.syncDirectory(work)
+  const kept = await moveAside(layout, platform)
+  await mkdir(layout.store.folder, { recursive: true })
+  await files.rename(file, storeFile(layout))
+  await files.syncDirectory(layout.store.folder)
+  return kept
+}
+
+/** Where it is interrupted, the file is made anew: disks may have changed. */
+async function putOnEngines(file: string, cluster: string, place: Place): Promise<undefined> {
+  const database = openStoreDatabase(file, cluster)
+  try {
+    await place.fill(new StoredMetadata(database), () => Promise.resolve())
+  } finally {
+    database.close()
   }
 }
 

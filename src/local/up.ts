@@ -6,7 +6,7 @@
  * purpose when all nodes serve; from then on it waits for the order to stop.
  */
 import { mkdir, rm } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { NodeInfo } from '../management/management.ts'
@@ -25,6 +25,7 @@ import {
   openOrMakeCluster,
   type Cluster,
   type Layout,
+  type MakeStore,
 } from './layout.ts'
 import type { ClusterFileNode, Output, Program, UpOptions } from './local.ts'
 import { LogFollower, readableLine } from './log-lines.ts'
@@ -42,6 +43,7 @@ import {
 import { everywhere, loopback, peerPortsAboveHttp, portMapperPort, portRange, type PortUse } from './ports.ts'
 import { noteThisProcess, runningProcess } from './processes.ts'
 import { chooseCopyFolder, copySmallFiles } from './store/copy-folder.ts'
+import { movedPlacesIn } from './store/store-database.ts'
 import { Supervisor } from './supervisor.ts'
 import { giveTokenToUser, readToken, takeTokenFromUser } from './token.ts'
 import { replaceJson } from './versioned-file.ts'
@@ -83,7 +85,7 @@ export async function up(
       { ...options, dir },
       platform,
       formatClusterDisk(platform),
-      makeStoreFile,
+      await storeMaker(options, platform, output),
     )
     output.line(`${made ? 'Made' : 'Opened'} the cluster ${cluster.clusterId} in ${dir}.`)
     const nodes = await configure(cluster, layout, options, platform, output)
@@ -96,6 +98,14 @@ export async function up(
     await stop()
     throw error
   }
+}
+
+/** Where the metadata of a new cluster begins. */
+async function storeMaker({ engines }: UpOptions, platform: Platform, output: Output): Promise<MakeStore> {
+  if (engines === undefined) return makeStoreFile
+  const places = await enginesIn(platform.files, resolve(engines))
+  const { makeOnEngines } = await import('./move/move-metadata.ts')
+  return (_, clusterId) => makeOnEngines(places, clusterId, platform, output)
 }
 
 async function examine(dir: string, nodes: number, output: Output): Promise<void> {
@@ -167,7 +177,8 @@ async function configure(
     ...(storeTls === undefined ? {} : { tls: storeTls }),
   }
   await replaceJson(files, layout.store.config, store)
-  const engines = options.engines === undefined ? undefined : await enginesIn(files, resolve(options.engines))
+  const moved = movedPlacesIn(join(layout.store.folder, 'store.db')) as EnginesConfig | undefined
+  const engines = options.engines === undefined ? moved : await enginesIn(files, resolve(options.engines))
   const there = await nodesThere(files, layout, cluster)
   return Promise.all(
     there.map(async ({ id, block, disks }): Promise<LocalNodeConfig> => {
@@ -204,7 +215,7 @@ async function configure(
         disks: disks.map(({ id, tier, capacityBytes }) => ({ id, path: node.disk(id), tier, capacityBytes })),
         cacheBytes: options.cacheBytes ?? before?.cacheBytes ?? cacheBytesUsual,
         writeWaitMaxMs: options.writeWaitMaxMs ?? before?.writeWaitMaxMs ?? writeWaitMaxMsUsual,
-        ...enginesOf(id, before, engines),
+        ...enginesOf(id, before, engines, moved !== undefined),
         ...(before?.oplogShare === undefined ? {} : { oplogShare: before.oplogShare }),
         ...(before?.tls === undefined ? {} : { tls: before.tls }),
         ...(before?.nbdTls === undefined ? {} : { nbdTls: before.nbdTls }),
@@ -220,17 +231,18 @@ async function enginesIn(files: Platform['files'], file: string): Promise<Engine
   return { zookeeper, cassandra }
 }
 
-/** What a cluster was made on is where its metadata is. */
+/** What a cluster was made on, or moved to, is where its metadata is: these engines refuse nodes of any other. */
 function enginesOf(
   node: string,
   before: LocalNodeConfig | undefined,
   engines: EnginesConfig | undefined,
+  isMoved: boolean,
 ): { engines?: EnginesConfig } {
-  if (before !== undefined && before.engines === undefined && engines !== undefined)
+  if (before !== undefined && before.engines === undefined && engines !== undefined && !isMoved)
     throw new NdfsError(
       'REFUSED',
       `Cannot start ${node} on engines: its cluster was made with a store of this machine, which has its metadata. ` +
-        'Leave --engines away, or name another --dir.',
+        'Leave --engines away, name another --dir, or move the metadata with `ndfs migrate-metadata`.',
       { node },
     )
   const now = engines ?? before?.engines

@@ -107,8 +107,8 @@ export class Cluster {
     return found
   }
 
-  /** Starts it; again after `down`, or after all was killed. */
-  async up(): Promise<void> {
+  /** Starts it; again after `down`, or after all was killed. `more`: further words for `ndfs up`, this time. */
+  async up(...more: string[]): Promise<void> {
     const { nodes = 3, disks = usualDisks, up = [], namespaces, engines } = this.#options
     this.#ports ??= {
       ...{ http: await freePorts(nodes), nbd: await freePorts(nodes), nfs: await freePorts(nodes) },
@@ -122,15 +122,15 @@ export class Cluster {
         ? []
         : ['--listen', `store=${namespaces.storeAddress}`]),
       ...(namespaces?.nodes ?? []).flatMap((node) => ['--listen', `${node}=${namespaces?.addressOf(node)}`]),
-      ...(engines === undefined ? [] : ['--engines', this.#enginesFile(engines)]),
-      ...up,
+      ...(engines === undefined ? [] : ['--engines', this.enginesFile(engines)]),
+      ...[...up, ...more],
     )
   }
 
-  /** Each cluster has a place of its own in them. */
-  #enginesFile({ zooKeeperAddresses, cassandraAddresses, cassandraPort }: Engines): string {
-    const file = join(this.scratch, 'engines.json')
-    const name = basename(this.dir)
+  /** For `--engines`. Each cluster has a place of its own in them, and another one by any other `place`. */
+  enginesFile({ zooKeeperAddresses, cassandraAddresses, cassandraPort }: Engines, place = ''): string {
+    const file = join(this.scratch, `engines${place}.json`)
+    const name = `${basename(this.dir)}${place}`
     const zookeeper = { servers: zooKeeperAddresses, chroot: `/ndfs/${name}` }
     const cassandra = {
       ...{ contactPoints: cassandraAddresses, port: cassandraPort },

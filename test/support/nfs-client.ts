@@ -80,6 +80,14 @@ export class NfsClient {
     return reader.opaque(64)
   }
 
+  async remove(directory: Buffer, name: string): Promise<void> {
+    const { status } = await this.#call('remove', (writer) => {
+      writer.opaque(directory)
+      writer.text(name)
+    })
+    assert.equal(status, 'OK', name)
+  }
+
   /** The status. */
   async write(file: Buffer, offset: number, bytes: Buffer): Promise<string> {
     const { status } = await this.#call('write', (writer) => {

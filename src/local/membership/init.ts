@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { NdfsError, hasCode } from '../../base/errors.ts'
 import { takeName } from '../../joining.ts'
 import type { Platform } from '../../platform/platform.ts'
-import type { ClusterValue, Zeus } from '../../zeus/zeus.ts'
+import { clusterKey, type ClusterValue, type Zeus } from '../../zeus/zeus.ts'
 import { type ConfigFile, storesOf } from '../config-file/config-file.ts'
 import { makeStoreFile } from '../format-disk.ts'
 import { syncFoldersAbove } from '../layout.ts'
@@ -70,7 +70,8 @@ async function withNewStores<T>(
   work: (zeus: Zeus) => Promise<T>,
 ): Promise<T> {
   const dir = config.zeus.store?.dir
-  if (dir === undefined) return withStores(storesOf(config), cluster, key, platform, ({ zeus }) => work(zeus))
+  if (dir === undefined)
+    return withStores(storesOf(config), cluster, key, platform, ({ zeus }) => work(zeus), true)
   await mkdir(dir, { recursive: true })
   await makeStoreFile(dir, cluster)
   await syncFoldersAbove(platform.files, dir)
@@ -94,9 +95,9 @@ async function writeCluster(
 ): Promise<void> {
   const now = Math.round(clock.wallTime())
   const value: ClusterValue = { id: cluster, createdAt: now }
-  await zeus.set('cluster', value, 0).catch(async (error: unknown) => {
+  await zeus.set(clusterKey, value, 0).catch(async (error: unknown) => {
     if (!hasCode(error, 'CONFLICT')) throw error
-    const there = (await zeus.get('cluster'))?.value as ClusterValue | undefined
+    const there = (await zeus.get(clusterKey))?.value as ClusterValue | undefined
     if (there?.id === cluster) return
     throw new NdfsError(
       'REFUSED',

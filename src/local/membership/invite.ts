@@ -40,20 +40,21 @@ export async function newInvitation(
   return encodeJoinToken({ apis: [api], cluster, number, secret: tokenSecret(key, number) })
 }
 
-/** Zeus and Medusa for as long as `work` takes, for a command that is no node. */
+/** Zeus and Medusa for as long as `work` takes, for a command that is no node. `isNew`: the cluster is being made. */
 export async function withStores<T>(
   stores: NodeConfig['stores'],
   clusterId: string,
   key: Buffer,
   platform: Platform,
   work: (stores: Stores) => Promise<T>,
+  isNew = false,
 ): Promise<T> {
   const number = platform.chance.bytes(8).toString('hex')
   const peers = new PeerNetwork({
     ...{ platform, clusterId, key, node: `operator-${number}` as NodeId, incarnation: number as Incarnation },
   })
   try {
-    const opened = await openStores(stores, platform, peers)
+    const opened = await openStores(stores, platform, peers, isNew ? undefined : clusterId)
     try {
       return await work(opened)
     } finally {

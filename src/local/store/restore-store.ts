@@ -20,7 +20,13 @@ import { readStoreConfig } from '../node-config.ts'
 import { runningProcess } from '../processes.ts'
 import { copyIn } from './copy-files.ts'
 import { copyFolderAt, diskFolders, restoreSmallFiles } from './copy-folder.ts'
-import { beginLineage, openStoreDatabase, positionOf, type StorePosition } from './store-database.ts'
+import {
+  beginLineage,
+  movedPlacesIn,
+  openStoreDatabase,
+  positionOf,
+  type StorePosition,
+} from './store-database.ts'
 
 /**
  * More than can have been granted of one vDisk after the copy was made: a takeover takes a second, so this is two hours of nothing else;
@@ -56,11 +62,17 @@ export async function restoreStore(options: RestoreOptions, platform: Platform):
   if (lock === undefined) throw running('ndfs up', layout)
   try {
     await refuseRunning(layout, platform)
+    const target = join(layout.store.folder, 'store.db')
+    if (movedPlacesIn(target) !== undefined)
+      throw new NdfsError(
+        'REFUSED',
+        `Cannot restore the store: the metadata of ${layout.dir} was moved to engines, and lives on there. A copy of the store is older.`,
+        { file: target },
+      )
     const folder = await folderOf(options, layout, platform)
     const restoredFiles = await restoreSmallFiles(files, layout, folder)
     const cluster = await existingCluster(files, layout)
     await refuseRunning(layout, platform)
-    const target = join(layout.store.folder, 'store.db')
     if (existsSync(target) && !options.force)
       throw new NdfsError(
         'IN_USE',

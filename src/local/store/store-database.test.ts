@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { hasCode } from '../../base/errors.ts'
-import { openStoreDatabase } from './store-database.ts'
+import { markMoved, movedPlacesIn, openStoreDatabase } from './store-database.ts'
 import { withDirectory } from './store-for-tests.ts'
 
 test('a store is opened again by its cluster, and syncs each commit', () =>
@@ -67,4 +67,17 @@ test('a file that is open is not opened twice', () =>
     )
     database.close()
     openStoreDatabase(file, 'one').close()
+  }))
+
+test('a store whose metadata was moved is never opened again, and says where that is', () =>
+  withDirectory(async (directory) => {
+    const file = join(directory, 'store.db')
+    const database = openStoreDatabase(file, 'one')
+    assert.equal(movedPlacesIn(file), undefined)
+    const places = { zookeeper: { servers: ['a:2181'] } }
+    markMoved(database, places)
+    database.close()
+    assert.throws(() => openStoreDatabase(file, 'one'), /its metadata was moved to engines/)
+    assert.deepEqual(movedPlacesIn(file), places)
+    assert.equal(movedPlacesIn(join(directory, 'none.db')), undefined)
   }))

@@ -4,6 +4,7 @@
  * It is opened by one process alone: in exclusive mode SQLite itself refuses a second one, also where the directory's
  * lock does not reach (another network namespace).
  */
+import { existsSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
@@ -14,6 +15,8 @@ import { zeusSchema } from '../../zeus/sqlite-zeus.ts'
 const schemaVersion = 2
 /** A file of it is raised to the present one when it is opened. */
 const schemaVersionBefore = 1
+/** Of a file whose metadata was moved to engines: programs that know nothing of that refuse it as well. */
+const movedVersion = -1
 /** `NDFS`: what tells our file from any other SQLite file. */
 const applicationId = 0x4e_44_46_53
 
@@ -64,6 +67,12 @@ function checkSchema(database: Database.Database, file: string): boolean {
   if (isEmpty && version === 0 && application === 0) return true
   if (application !== applicationId)
     throw new NdfsError('REFUSED', `Cannot open ${file}: it is not a store of NDFS. Move it away`, { file })
+  if (version === movedVersion)
+    throw new NdfsError(
+      'REFUSED',
+      `Cannot open ${file}: its metadata was moved to engines, and lives on there. What it holds is old, and would destroy what was written since`,
+      { file },
+    )
   if (version !== schemaVersion && version !== schemaVersionBefore)
     throw new NdfsError(
       'REFUSED',
@@ -107,6 +116,34 @@ export function positionOf(database: Database.Database): StorePosition {
     .get()
   assert(position, 'a store without its one row')
   return position
+}
+
+/** The file is never opened again when it resolves: what it held is at `places` from now on. In one transaction, durable. */
+export function markMoved(database: Database.Database, places: unknown): void {
+  database.transaction(() => {
+    database.exec('CREATE TABLE moved (places TEXT NOT NULL)')
+    database.prepare('INSERT INTO moved VALUES (?)').run(JSON.stringify(places))
+    database.pragma(`user_version = ${movedVersion}`)
+  })()
+}
+
+/** Where the metadata was moved that a store's file held; undefined where it was not, or there is no such file, or none that can be read. */
+export function movedPlacesIn(file: string): unknown {
+  if (!existsSync(file)) return undefined
+  try {
+    const database = new Database(file, { readonly: true })
+    try {
+      if (database.pragma('user_version', { simple: true }) !== movedVersion) return undefined
+      const moved = database.prepare<[], { places: string }>('SELECT places FROM moved').get()
+      assert(moved, 'a store that was moved, and not whereto')
+      return JSON.parse(moved.places)
+    } finally {
+      database.close()
+    }
+  } catch (error) {
+    if (error instanceof Database.SqliteError) return undefined
+    throw error
+  }
 }
 
 function checkCluster(database: Database.Database, file: string, clusterId: string): void {
