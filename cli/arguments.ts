@@ -53,12 +53,6 @@ export function blockArgument(text: string): string {
   return text
 }
 
-export function datacenterArgument(text: string): string {
-  if (!/^[\w-]{1,63}$/.test(text))
-    throw new InvalidArgumentError('Write letters, digits, _ and -, such as dc1.')
-  return text
-}
-
 /** `14d`, `12h`, `30m`, `90s`; `off` is 0. */
 export function periodArgument(text: string): number {
   const match = /^(\d+)(s|m|h|d)$/.exec(text)

@@ -1,10 +1,10 @@
-/** `ndfs cassandra`: how the servers see one another that hold the metadata, and the configuration of one beside a node. */
+/** `ndfs cassandra`: how the servers see one another that hold the metadata, and the configuration of one on a node's machine. */
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { CassandraInfo, ClusterStatus } from '../src/management/management.ts'
+import type { CassandraInfo } from '../src/management/management.ts'
 import { writeCassandraConfig } from '../src/local/cassandra-place.ts'
-import { datacenterArgument } from './arguments.ts'
+import { usualConfigFile } from '../src/local/find-api.ts'
 import { clientFor, type Common, leaf } from './cluster-commands.ts'
 import { consoleOutput } from './console-output.ts'
 import { commandPlatform } from './processes.ts'
@@ -13,11 +13,12 @@ import { cassandraText } from './tables.ts'
 /** After so long heartbeats can be told (`heartbeatsPerSecond`). */
 const secondLookMs = 3100
 
-interface ConfigOptions extends Common {
+interface ConfigOptions {
+  readonly config: string
   readonly folder: string
   readonly out: string
-  readonly datacenter: string
   readonly first?: boolean
+  readonly json?: boolean
 }
 
 export function addCassandraCommands(ndfs: Command): void {
@@ -35,16 +36,20 @@ export function addCassandraCommands(ndfs: Command): void {
       consoleOutput(options.json).result(info, cassandraText(info))
     },
   )
-  leaf(cassandra, 'config <node>', 'writes the configuration of the Cassandra beside a node')
+  cassandra
+    .command('config')
+    .description(
+      "writes the configuration of the Cassandra on a node's machine, whether the cluster is made yet or not",
+    )
+    .option('--config <file>', "the node's configuration", usualConfigFile)
     .option('--folder <dir>', 'where it keeps everything', '/var/lib/cassandra')
     .option('--out <dir>', 'where cassandra.yaml and cassandra-rackdc.properties go', '.')
-    .option('--datacenter <name>', "as in the nodes' configuration", datacenterArgument, 'dc1')
     .option('--first', 'one of the first servers, which take no rows over from others')
-    .action(async (node: string, { folder, out, datacenter, first = false, ...options }: ConfigOptions) => {
-      const { cluster, nodes } = await (await clientFor(options)).get<ClusterStatus>('/api/v1/status')
-      const wishes = { datacenter, folder: resolve(folder), first }
+    .option('--json', 'the result as JSON')
+    .action(async ({ config, folder, out, first = false, json }: ConfigOptions) => {
       const { files } = commandPlatform()
-      const written = await writeCassandraConfig({ cluster, nodes }, node, wishes, resolve(out), files)
-      consoleOutput(options.json).result({ files: written }, `Wrote ${written.join(' and ')}.`)
+      const wishes = { folder: resolve(folder), first }
+      const written = await writeCassandraConfig(config, wishes, resolve(out), files)
+      consoleOutput(json).result({ files: written }, `Wrote ${written.join(' and ')}.`)
     })
 }

@@ -113,14 +113,6 @@ test("ndfs shows how Cassandra's servers see one another, once their heartbeats 
   assert.equal(shown.views, 2)
 })
 
-test('ndfs writes the configuration of the Cassandra beside a node, not where nodes share a machine', async () => {
-  const shared = await withApi('cassandra config n1 --out conf')
-  assert.equal(shared.code, 1)
-  assert.match(shared.error, /n1 and n2 share the address 127\.0\.0\.1/)
-  const wrong = await withApi('cassandra config n1 --datacenter a=b')
-  assert.equal(wrong.code, 2)
-})
-
 test('ndfs shows status, nodes and disks, and sets the cache of a node', async () => {
   const { out } = await withApi('status')
   assert.match(out, /^one copy of 1GiB left: vms\/disk1; n2 is down\n/)

@@ -1,70 +1,66 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { hasCode } from '../base/errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import { cassandraPlaceOf, writeCassandraConfig } from './cassandra-place.ts'
+import { configExample } from './config-file/config-example.ts'
+import { parseConfigFile } from './config-file/config-file.ts'
 
-const node = (id: string, host: string, block: string) => ({
-  id,
-  block,
-  addresses: { peer: `${host}:9540`, http: '', nbd: { address: '', socket: '' } },
-})
-const cluster = {
-  cluster: 'c0ffee',
-  nodes: [
-    node('n1', '10.0.0.1', 'b1'),
-    node('n2', '10.0.0.2', 'b1'),
-    node('n3', '[fd00::3]', 'b2'),
-    node('n4', 'four.example', 'b3'),
-    node('n5', '10.0.0.5', 'b4'),
-  ],
+/** The example's, of a machine among these. */
+function configOf(address: string, contactPoints: string) {
+  const written = configExample
+    .replace(/^ {2}peer: \S+/m, `  peer: "${address}:9441"`)
+    .replace(/contactPoints: .*/, `contactPoints: ${contactPoints}`)
+  const parsed = parseConfigFile(written)
+  assert('config' in parsed, JSON.stringify(parsed))
+  return parsed.config
 }
-const wishes = { datacenter: 'dc1', folder: '/var/lib/cassandra', first: false }
+const wishes = { folder: '/var/lib/cassandra', first: false }
+const three = '["10.0.0.1", "fd00::2", "10.0.0.3", "10.0.0.4"]'
 
-test("a server's rack is its node's block, and its seeds are nodes of distinct blocks", () => {
-  const first = cassandraPlaceOf(cluster, 'n3', { ...wishes, first: true })
-  assert.deepEqual(first, {
-    ...{ cluster: 'ndfs-c0ffee', address: 'fd00::3', rack: 'b2', joins: false },
-    ...{ datacenter: 'dc1', folder: '/var/lib/cassandra', seeds: ['10.0.0.1', '[fd00::3]', 'four.example'] },
+test('the first servers are seeds of one another: no cluster has to be there', () => {
+  const first = { ...wishes, first: true }
+  assert.deepEqual(cassandraPlaceOf(configOf('10.0.0.1', three), first), {
+    ...{ cluster: 'ndfs', address: '10.0.0.1', port: 9042, datacenter: 'dc1', rack: 'b1' },
+    ...{ folder: '/var/lib/cassandra', seeds: ['10.0.0.1', '[fd00::2]', '10.0.0.3'] },
+    ...{ password: true, joins: false },
   })
+  const { seeds, address } = cassandraPlaceOf(configOf('[fd00::2]', three), first)
+  assert.deepEqual([seeds, address], [['10.0.0.1', '[fd00::2]', '10.0.0.3'], 'fd00::2'])
 })
 
 test('a server that joins others is no seed of its own: it would not take its rows over', () => {
-  const { seeds, joins } = cassandraPlaceOf(cluster, 'n1', wishes)
-  assert.deepEqual([seeds, joins], [['[fd00::3]', 'four.example', '10.0.0.5'], true])
+  const { seeds, joins } = cassandraPlaceOf(configOf('10.0.0.1', three), wishes)
+  assert.deepEqual([seeds, joins], [['[fd00::2]', '10.0.0.3', '10.0.0.4'], true])
+  assert.deepEqual(cassandraPlaceOf(configOf('10.0.0.9', three), wishes).seeds.length, 3)
 })
 
-test('where there are too few blocks, seeds are more of their nodes', () => {
-  const few = { ...cluster, nodes: cluster.nodes.slice(0, 3) }
-  const { seeds } = cassandraPlaceOf(few, 'n2', { ...wishes, first: true })
-  assert.deepEqual(seeds, ['10.0.0.1', '[fd00::3]', '10.0.0.2'])
-})
-
-test('nodes that share a machine are refused by name, and nodes that there are not', () => {
-  const shared = { ...cluster, nodes: [...cluster.nodes, node('n6', '10.0.0.2', 'b5')] }
-  assert.throws(
-    () => cassandraPlaceOf(shared, 'n1', wishes),
-    (error: Error) =>
-      hasCode(error, 'REFUSED') && /n2 and n6 share the address 10\.0\.0\.2/.test(error.message),
-  )
-  assert.throws(
-    () => cassandraPlaceOf(cluster, 'n9', wishes),
-    (error) => hasCode(error, 'NOT_FOUND'),
-  )
+test('what would make a server that takes no rows over, and answers for them, is refused', () => {
+  const refuses = (address: string, points: string, first: boolean, reason: RegExp): void =>
+    assert.throws(
+      () => cassandraPlaceOf(configOf(address, points), { ...wishes, first }),
+      (error: Error) => hasCode(error, 'REFUSED') && reason.test(error.message),
+    )
+  refuses('10.0.0.9', three, true, /doesn't name 10\.0\.0\.9/)
+  refuses('10.0.0.1', '[10.0.0.1]', false, /no server but 10\.0\.0\.1/)
+  refuses('10.0.0.1', '[one.example, 10.0.0.2]', false, /one\.example may be this machine or another/)
 })
 
 test('both files are written, in a folder that is made', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'ndfs-cassandra-place-'))
   try {
     const { files } = nodePlatform({ level: 'silent' })
-    const written = await writeCassandraConfig(cluster, 'n1', wishes, join(dir, 'conf'), files)
+    const file = join(dir, 'ndfs.yaml')
+    await writeFile(file, configExample)
+    const written = await writeCassandraConfig(file, wishes, join(dir, 'conf'), files)
     const [yaml, rack] = await Promise.all(written.map((path) => readFile(path, 'utf8')))
-    assert.match(yaml, /^cluster_name: "ndfs-c0ffee"$/m)
-    assert.match(yaml, /- seeds: "\[fd00::3\]:7000,four\.example:7000,10\.0\.0\.5:7000"/)
+    assert.match(yaml, /^cluster_name: "ndfs"$/m)
+    assert.match(yaml, /- seeds: "10\.0\.0\.2:7000,10\.0\.0\.3:7000"/)
     assert.match(yaml, /^auto_bootstrap: true$/m)
+    assert.match(yaml, /^authenticator: PasswordAuthenticator$/m)
     assert.equal(rack, 'dc=dc1\nrack=b1\n')
   } finally {
     await rm(dir, { recursive: true })

@@ -1,17 +1,16 @@
-/** `ndfs cassandra config`: where the Cassandra beside a node stands, by what the cluster knows of its nodes. */
+/**
+ * `ndfs cassandra config`: the Cassandra on the machine of a node, by that node's own configuration. The first servers run before there is a cluster that
+ * could be asked.
+ */
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { NdfsError } from '../base/errors.ts'
 import { hostAndPort } from '../base/networks.ts'
-import type { ClusterStatus, NodeInfo } from '../management/management.ts'
 import { type CassandraPlace, cassandraRack, cassandraYaml } from '../medusa/cassandra-config.ts'
 import type { Files } from '../platform/platform.ts'
-
-export type ClusterNodes = Pick<ClusterStatus, 'cluster'> & {
-  readonly nodes: readonly Pick<NodeInfo, 'id' | 'block' | 'addresses'>[]
-}
+import { type ConfigFile, readConfigFile } from './config-file/config-file.ts'
 
 export interface PlaceWishes {
-  readonly datacenter: string
   /** Everything it keeps. Absolute. */
   readonly folder: string
   /** It is one of the first servers, which have nobody to take rows over from. */
@@ -21,71 +20,59 @@ export interface PlaceWishes {
 const seedsMax = 3
 
 /**
- * Seeds are nodes of distinct blocks, as far as there are. A server never takes its share of rows over where it is a seed itself: so it is one
- * only where it is one of the first.
- * @throws {NdfsError} NOT_FOUND: there is no such node. REFUSED: nodes share a machine.
+ * Its name is the keyspace's, so that all of one cluster have one name; its seeds are the first of `medusa.cassandra.contactPoints`. A server never takes
+ * its share of rows over where it is a seed itself: so it is one only where it is one of the first.
+ * @throws {NdfsError} REFUSED: the configuration names no Cassandra, or not so that it can be told which of them is this machine's.
  */
 export function cassandraPlaceOf(
-  { cluster, nodes }: ClusterNodes,
-  node: string,
-  { datacenter, folder, first }: PlaceWishes,
+  { block, listen, medusa: { cassandra } }: Pick<ConfigFile, 'block' | 'listen' | 'medusa'>,
+  { folder, first }: PlaceWishes,
 ): CassandraPlace {
-  const own = nodes.find(({ id }) => id === node)
-  if (own === undefined)
-    throw new NdfsError('NOT_FOUND', `There is no node ${node}. \`ndfs node list\` shows those that are`, {
-      node,
-    })
-  for (const [index, one] of nodes.entries()) {
-    const other = nodes.slice(0, index).find((before) => hostOf(before) === hostOf(one))
-    if (other !== undefined)
-      throw new NdfsError(
-        'REFUSED',
-        `Cannot place a Cassandra beside ${node}: ${other.id} and ${one.id} share the address ${hostOf(one)}, and each server needs a machine of its own`,
-        { nodes: [other.id, one.id], address: hostOf(one) },
-      )
-  }
-  const seeds = inDistinctBlocks(nodes)
-    .filter(({ id }) => first || id !== node)
-    .slice(0, seedsMax)
+  if (cassandra === undefined)
+    throw refused('the configuration has no medusa.cassandra: the metadata lies in a store')
+  const { contactPoints, port = 9042, datacenter, keyspace = 'ndfs', user } = cassandra
+  const address = hostAndPort(listen.peer).host
+  const unclear = [address, ...contactPoints].find((host) => isIP(host) === 0)
+  if (unclear !== undefined)
+    throw refused(
+      `${unclear} may be this machine or another. Write IP addresses in listen.peer and medusa.cassandra.contactPoints`,
+    )
+  if (first && !contactPoints.includes(address))
+    throw refused(
+      `medusa.cassandra.contactPoints doesn't name ${address}, and the first servers are among them. Leave --first out where others have rows already`,
+    )
+  const seeds = contactPoints.filter((host) => first || host !== address).slice(0, seedsMax)
+  if (seeds.length === 0)
+    throw refused(`medusa.cassandra.contactPoints names no server but ${address}, and it is to join others`)
   return {
-    cluster: `ndfs-${cluster}`,
-    address: hostOf(own),
-    seeds: seeds.map(hostOf).map((host) => (host.includes(':') ? `[${host}]` : host)),
-    datacenter,
-    rack: own.block,
-    folder,
+    cluster: keyspace,
+    ...{ address, port, datacenter, rack: block, folder },
+    seeds: seeds.map((host) => (host.includes(':') ? `[${host}]` : host)),
+    password: user !== undefined,
     joins: !first,
   }
 }
 
-/** The first of each block, then the second of each, …; the same for whoever asks. */
-function inDistinctBlocks(nodes: ClusterNodes['nodes']): ClusterNodes['nodes'] {
-  const sorted = nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1))
-  const turnOf = (at: number): number =>
-    sorted.slice(0, at).filter(({ block }) => block === sorted[at].block).length
-  return sorted
-    .map((node, at) => ({ node, turn: turnOf(at) }))
-    .sort((a, b) => a.turn - b.turn)
-    .map(({ node }) => node)
-}
+const refused = (reason: string): NdfsError =>
+  new NdfsError('REFUSED', `Cannot configure a Cassandra: ${reason}.`)
 
-const hostOf = ({ addresses }: Pick<NodeInfo, 'addresses'>): string => hostAndPort(addresses.peer).host
+/** Others may read them: the server runs as a user of its own. */
+const mode = 0o644
 
 /** Writes both files in `out`, which it makes; resolves to their paths. @throws As `cassandraPlaceOf`. */
 export async function writeCassandraConfig(
-  cluster: ClusterNodes,
-  node: string,
+  file: string,
   wishes: PlaceWishes,
   out: string,
   files: Files,
 ): Promise<readonly string[]> {
-  const place = cassandraPlaceOf(cluster, node, wishes)
+  const place = cassandraPlaceOf(await readConfigFile(files, file), wishes)
   const contents = {
     'cassandra.yaml': cassandraYaml(place),
     'cassandra-rackdc.properties': cassandraRack(place),
   }
   await files.makeDirectory(out)
   for (const [name, content] of Object.entries(contents))
-    await files.replaceWhole(join(out, name), Buffer.from(content))
+    await files.replaceWhole(join(out, name), Buffer.from(content), mode)
   return Object.keys(contents).map((name) => join(out, name))
 }

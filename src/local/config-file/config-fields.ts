@@ -114,7 +114,7 @@ const medusa = section(
         {
           contactPoints: needed(list(host, serversMax, 'a list of hosts, such as [10.0.0.1, 10.0.0.2]')),
           port: optional(text('a port, such as 9042', port)),
-          datacenter: needed(name('the name of a data center, such as dc1')),
+          datacenter: needed(text('letters, digits, _ and -, such as dc1', matching(/^[\w-]{1,63}$/))),
           keyspace: optional(
             text('small letters, digits and _, such as ndfs', matching(/^[a-z][a-z0-9_]{0,47}$/)),
           ),
