@@ -78,7 +78,7 @@ chroot root /bin/sh -ec '${script}'
 `
 
 test(
-  'installing, removing and purging leave alone what guests have stored',
+  'installing, removing and purging leave alone what guests have stored, and the key to it',
   { skip: skipRoot, timeout: 180_000 },
   async () => {
     mkdirSync(join(folder, 'layer'), { recursive: true })
@@ -90,6 +90,10 @@ test(
     install -d -o ndfs /srv/ndfs/flash0 && touch /srv/ndfs/flash0/stored
     dpkg -r ndfs >>/tmp/log 2>&1
     ls /etc/ndfs /var/lib/ndfs /srv/ndfs/flash0
+    dpkg -P ndfs >>/tmp/log 2>&1
+    ls /etc/ndfs /var/lib/ndfs /srv/ndfs/flash0
+    dpkg -i /tmp/ndfs.deb >/tmp/log 2>&1
+    touch /var/lib/ndfs/removed
     dpkg -P ndfs >>/tmp/log 2>&1
     ls -d /etc/ndfs || ls /var/lib/ndfs /srv/ndfs/flash0
   `)
@@ -112,11 +116,21 @@ stored
 
 /var/lib/ndfs:
 member.json
+/etc/ndfs:
+cluster.key
+ndfs.yaml
+
 /srv/ndfs/flash0:
 stored
 
 /var/lib/ndfs:
 member.json
+/srv/ndfs/flash0:
+stored
+
+/var/lib/ndfs:
+member.json
+removed
 `,
     )
   },
