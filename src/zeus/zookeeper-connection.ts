@@ -47,6 +47,8 @@ export class Attempt {
 export const callMs = 5_000
 /** Calls that may be under way: as many as ZooKeeper takes before it lets its clients wait. */
 const callsMax = 1_000
+/** Where a server (3.5 and later) names those that decide together with it; empty where it decides alone. */
+const ensemble = '/zookeeper/config'
 const closedMessage = 'this node has closed Zeus'
 /** Two thirds of the timeout: a third is left to be heard by another server. */
 const silenceMs = (sessionTimeoutMs * 2) / 3
@@ -237,8 +239,14 @@ export class ZooKeeperConnection {
   }
 
   async #prepareNow(client: ZooKeeperClient): Promise<void> {
-    const { layout, platform, onReady } = this.#options
+    const { layout, platform, servers, onReady } = this.#options
     try {
+      if (servers.length > 1 && (await client.get(ensemble))?.data.length === 0) {
+        if (this.#client !== client) return
+        this.#refused = standsAlone(servers)
+        platform.log.error(this.#refused.message)
+        return
+      }
       await client.watch(layout.keys)
       if ((await client.get(layout.floor)) === undefined) await this.#layOut(client)
     } catch (error) {
@@ -360,6 +368,13 @@ export class ZooKeeperConnection {
       : new NdfsError('UNAVAILABLE', `Cannot ${what}: ${why}`)
   }
 }
+
+/** Each of such servers has a Zeus of its own: nodes that went to different ones would be two clusters that have the same disks. */
+const standsAlone = (servers: readonly string[]): NdfsError =>
+  new NdfsError(
+    'UNAVAILABLE',
+    `Cannot use ZooKeeper: of ${servers.join(', ')} one stands alone, and asks no other before it answers. Name all of them in each one's zoo.cfg (server.1=…), and restart it`,
+  )
 
 function refused(what: string, { message, trouble }: ZooKeeperError): NdfsError {
   return trouble === 'no-auth'

@@ -520,3 +520,20 @@ test('figures: what a call takes, and how soon others hear of a change', async (
     figure(`ZooKeeper, 96 at a time by three nodes, a second: ${gets} gets, ${sets} sets, ${claims} claims`)
   })
 })
+
+test('servers that each stand alone are no Zeus: nodes would meet at none of them', async () => {
+  const alone = [23950, 23955].map(
+    (basePort) =>
+      new Engines({ dir: join(dir, `alone-${basePort}`), zooKeepers: 1, cassandras: 0, basePort }),
+  )
+  try {
+    for (const one of alone) await one.start()
+    const together = alone.flatMap(({ zooKeeperAddresses }) => zooKeeperAddresses)
+    await withClients(async (client) => {
+      await assert.rejects(client({ servers: together }).set('a', 1), /stands alone/)
+      assert.equal(await client({ servers: together.slice(0, 1) }).set('a', 1), 1)
+    })
+  } finally {
+    for (const one of alone) await one.end()
+  }
+})
