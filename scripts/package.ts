@@ -1,5 +1,6 @@
 /**
- * `npm run package [-- --out DIR]`: a Debian package of one node, as `dist-packages/ndfs_VERSION_ARCHITECTURE.deb`.
+ * `npm run package [-- --out DIR] [--version VERSION]`: a Debian package of one node, as `dist-packages/ndfs_VERSION_ARCHITECTURE.deb`. With another version
+ * than package.json's, dpkg and the program itself name that: a next release of the same code, for tests of upgrades.
  *
  *   /usr/lib/ndfs/dist, package.json     the program, compiled
  *   /usr/lib/ndfs/node_modules           what it needs, as package-lock.json pins it
@@ -58,10 +59,11 @@ interface Lock {
 }
 const json = <T>(path: string): T => JSON.parse(readFileSync(path, 'utf8')) as T
 
-function build(out: string): string {
+function build(out: string, wished: string | undefined): string {
   const architecture = architectures[process.arch]
   if (architecture === undefined) throw new Error(`There is no package for ${process.arch}.`)
-  const { version } = json<PackageFile>(join(root, 'package.json'))
+  const manifest = json<PackageFile>(join(root, 'package.json'))
+  const version = wished ?? manifest.version
   const seconds = Number(git('log', '-1', '--format=%ct'))
   const stage = mkdtempSync(join(tmpdir(), 'ndfs-package-'))
   try {
@@ -74,6 +76,11 @@ function build(out: string): string {
     }
     const read = (name: string): string => readFileSync(deploy(name), 'utf8')
     stageProgram(stage)
+    // Where the program has its version from, and where Node.js looks.
+    for (const file of ['package.json', 'dist/src/base/version.js']) {
+      const path = join(stage, 'usr/lib/ndfs', file)
+      writeFileSync(path, readFileSync(path, 'utf8').replace(manifest.version, version))
+    }
     const bundled = stagePackages(stage)
     put('usr/bin/ndfs', read('ndfs.sh'), 0o755)
     put('lib/systemd/system/ndfs.service', read('ndfs.service'))
@@ -206,5 +213,7 @@ function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = 
   execFileSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, ...env } })
 }
 
-const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'dist-packages') } } })
-console.log(build(resolve(values.out)))
+const { values } = parseArgs({
+  options: { out: { type: 'string', default: join(root, 'dist-packages') }, version: { type: 'string' } },
+})
+console.log(build(resolve(values.out), values.version))

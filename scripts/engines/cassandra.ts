@@ -5,23 +5,23 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, globSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { cassandraRack, cassandraYaml, type CassandraPlace } from '../../src/medusa/cassandra-config.ts'
 import { apt, isInstalled } from '../install-test-tools.ts'
 import { JavaServer } from './java-server.ts'
 
 export const cassandraVersion = '5.0.9'
 const pom = join(import.meta.dirname, 'cassandra-pom.xml')
-const logging = `-Dlogback.configurationFile=${join(import.meta.dirname, 'logback.xml')}`
+export const cassandraLogging = join(import.meta.dirname, 'logback.xml')
 const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
-const jars = join(cache, 'ndfs', `cassandra-${cassandraVersion}`)
+export const cassandraJars = join(cache, 'ndfs', `cassandra-${cassandraVersion}`)
 
 /** Why there is none; undefined where there is. */
 export function withoutCassandra(): string | undefined {
   if (!isInstalled('java')) return "Java is not installed (Debian's package openjdk-17-jre-headless)"
-  return existsSync(jars)
+  return existsSync(cassandraJars)
     ? undefined
-    : `Cassandra ${cassandraVersion} is not in ${jars} (node scripts/engines.ts install)`
+    : `Cassandra ${cassandraVersion} is not in ${cassandraJars} (node scripts/engines.ts install)`
 }
 
 /** Its jars, some 66 MB, into the user's cache. Interrupted, it is done again. */
@@ -32,17 +32,19 @@ export function installCassandra(say: (line: string) => void): void {
     apt('update')
     apt('install', '-y', '--no-install-recommends', 'maven', 'openjdk-17-jre-headless')
   }
-  if (existsSync(jars)) return
-  say(`Fetching Apache Cassandra ${cassandraVersion} from Maven Central into ${jars}`)
-  mkdirSync(dirname(jars), { recursive: true })
-  const folder = mkdtempSync(join(dirname(jars), 'fetching-'))
+  if (existsSync(cassandraJars)) return
+  say(`Fetching Apache Cassandra ${cassandraVersion} from Maven Central into ${cassandraJars}`)
+  mkdirSync(dirname(cassandraJars), { recursive: true })
+  const folder = mkdtempSync(join(dirname(cassandraJars), 'fetching-'))
   const goal = ['dependency:copy-dependencies', `-DoutputDirectory=${folder}`, '-DincludeScope=runtime']
   const { status } = spawnSync('mvn', ['-q', '-B', '-f', pom, ...goal], {
     stdio: ['ignore', 'inherit', 'inherit'],
   })
-  if (status === 0) renameSync(folder, jars)
+  if (status === 0) renameSync(folder, cassandraJars)
   else rmSync(folder, { recursive: true, force: true })
 }
+
+const loggingBy = (file: string): string => `-Dlogback.configurationFile=${file}`
 
 /** What Java 17 has to let it see, as Cassandra's own jvm17-server.options has it. */
 const exported = [
@@ -101,23 +103,55 @@ export function cassandraServer(options: CassandraOptions): JavaServer {
     address: { host: place.address, port: place.port ?? 9042 },
     ...(within === undefined ? {} : { within }),
     ...(detached === undefined ? {} : { detached }),
-    arguments: [
-      ...[`-Xms${heapMiB}m`, `-Xmx${heapMiB}m`, '-XX:+UseSerialGC', '-XX:+ExitOnOutOfMemoryError'],
-      ...['-Djdk.attach.allowAttachSelf=true', ...modules, logging],
-      `-javaagent:${globSync(join(jars, 'jamm-*.jar'))[0]}`,
-      ...[`-Dcassandra.storagedir=${join(dir, 'data')}`, `-Dcassandra.jmx.local.port=${jmxPort}`],
-      ...['-Dcassandra-foreground=yes', ...properties],
-      ...['-cp', `${conf}:${jars}/*`, 'org.apache.cassandra.service.CassandraDaemon'],
-    ],
+    arguments: cassandraArguments({
+      ...{ jars: cassandraJars, logging: cassandraLogging, conf, data: join(dir, 'data') },
+      ...{ heapMiB, jmxPort, properties },
+    }),
   })
 }
+
+export interface CassandraProcess {
+  /** Where `cassandraJars` are seen, and `cassandraLogging`. */
+  readonly jars: string
+  readonly logging: string
+  /** Where its configuration lies. */
+  readonly conf: string
+  readonly data: string
+  readonly heapMiB: number
+  readonly jmxPort: number
+  readonly properties?: readonly string[]
+}
+
+/** Java's. */
+export const cassandraArguments = ({
+  jars,
+  logging,
+  conf,
+  data,
+  heapMiB,
+  jmxPort,
+  properties = [],
+}: CassandraProcess): readonly string[] => [
+  ...[`-Xms${heapMiB}m`, `-Xmx${heapMiB}m`, '-XX:+UseSerialGC', '-XX:+ExitOnOutOfMemoryError'],
+  ...['-Djdk.attach.allowAttachSelf=true', ...modules, loggingBy(logging)],
+  `-javaagent:${jars}/${basename(globSync(join(cassandraJars, 'jamm-*.jar'))[0])}`,
+  ...[`-Dcassandra.storagedir=${data}`, `-Dcassandra.jmx.local.port=${jmxPort}`],
+  ...['-Dcassandra-foreground=yes', ...properties],
+  ...['-cp', `${conf}:${jars}/*`, 'org.apache.cassandra.service.CassandraDaemon'],
+]
 
 /** Cassandra's own tool: repairs, removals, what each server thinks of the others. */
 export function nodetool(
   { jmxPort, within = [] }: Pick<CassandraOptions, 'jmxPort' | 'within'>,
   ...args: string[]
 ): string {
-  const tool = [logging, '-Dlevel=ERROR', '-cp', `${jars}/*`, 'org.apache.cassandra.tools.NodeTool']
+  const tool = [
+    loggingBy(cassandraLogging),
+    '-Dlevel=ERROR',
+    '-cp',
+    `${cassandraJars}/*`,
+    'org.apache.cassandra.tools.NodeTool',
+  ]
   const [program, ...rest] = [...within, 'java', ...modules, ...tool]
   const { status, stdout, stderr } = spawnSync(
     program,
