@@ -22,9 +22,13 @@ export function whyNotHere(...commands: string[]): string | undefined {
   return status === 0 ? undefined : `it can not have namespaces of its own: ${stderr.trim()}`
 }
 
-/** Resolves to its exit code. */
-export function runInside(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const child = spawn('unshare', [...namespaces, process.execPath, ...args], {
+/** Resolves to its exit code. `more`: namespaces beside these, in `unshare`'s words. */
+export function runInside(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  more: readonly string[] = [],
+): Promise<number> {
+  const child = spawn('unshare', [...namespaces, ...more, process.execPath, ...args], {
     stdio: ['pipe', 'inherit', 'inherit'],
     env,
   })
