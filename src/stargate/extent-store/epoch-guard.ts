@@ -1,5 +1,5 @@
 /**
- * Whose requests may make and unlink files of a vDisk's groups on this node: nobody's under a lower epoch than the
+ * Whose requests may make, finish and unlink files of a vDisk's groups on this node: nobody's under a lower epoch than the
  * highest seen (I4).
  *
  * What a former owner sent may arrive long after a later one has given its group up and unlinked the copies: made anew,

@@ -281,6 +281,21 @@ test('finish may be repeated, by a later owner too, and mends a torn trailer', a
   assert.deepEqual(await readBack(world, access, pages), pages)
 })
 
+test('an owner that was taken over finishes no group that the later one has finished (I4)', async (t) => {
+  const world = await worldOf(t, 2)
+  const access = accessTo(world)
+  const pages = pagesOf(4)
+  await world.store.write(access, groupPage(0), [pages], 'guest')
+  const trailer = trailerFor(pages)
+  const standing = { drained: 8 as Sequence, through: 9 as Sequence, sizeBytes: 4096, modifiedAt: 0 }
+  const later = { ...trailer, standing }
+  await world.store.finish({ ...access, epoch: 3 as Epoch }, later)
+  const path = pathOf(world, access, 0)
+  const whole = await readFile(path)
+  await assert.rejects(world.store.finish(access, trailer), (error) => hasCode(error, 'FENCED'))
+  assert.ok((await readFile(path)).equals(whole))
+})
+
 test('R27: a group is touched only as what its row says', async (t) => {
   const world = await worldOf(t, 1)
   const access = accessTo(world)

@@ -138,8 +138,10 @@ export class LocalExtents {
    * Writes the trailer of a copy whose `pages` pages all lie there. A drain that was cut short is run again, so a
    * trailer may be there already, perhaps torn: the same one is left alone, so that a crash now doesn't tear it.
    */
-  finish(copy: CopyRef, group: GroupId, pages: number, trailer: Buffer): Promise<void> {
-    return this.#during(copy, ({ disk, files }) => {
+  finish(copy: CopyRef, group: GroupId, epoch: Epoch, pages: number, trailer: Buffer): Promise<void> {
+    return this.#during(copy, async ({ disk, files }) => {
+      // A later owner may have finished it, with a trailer that says more.
+      await this.#assertCurrent(partsOfGroupId(group).vdisk, epoch)
       const open = files.acquire(groupFileName(group, copy.number))
       return this.#use(disk, files, open, 'write to', async (opened) => {
         opened.finished = true

@@ -142,12 +142,13 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   async finish(access: GroupAccess, trailer: Trailer): Promise<void> {
     assertAccess(access)
-    const { group } = access
+    const { group, epoch } = access
     const count = trailer.checksums.length
     await this.#onAllCopies(access, async (copy) => {
       const bytes = this.#encodeTrailer(group, copy.number, trailer)
-      if (this.#isHere(copy)) return this.#local.finish(copy, group, count, bytes)
-      await this.#call(copy, 'extents.finish', { copy, group, at: groupPage(0), count }, undefined, [], bytes)
+      if (this.#isHere(copy)) return this.#local.finish(copy, group, epoch, count, bytes)
+      const head = { copy, group, epoch, at: groupPage(0), count }
+      await this.#call(copy, 'extents.finish', head, undefined, [], bytes)
     })
   }
 
@@ -458,9 +459,9 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #acceptFinish(request: PeerRequest): Promise<readonly Uint8Array[]> {
-    const { copy, group, count, trailer } = this.#decode(request)
+    const { copy, group, epoch, count, trailer } = this.#decode(request)
     this.#checkTrailer(group, copy, trailer)
-    if (trailer !== undefined) await this.#local.finish(copy, group, count, trailer)
+    if (trailer !== undefined) await this.#local.finish(copy, group, epoch, count, trailer)
     return []
   }
 

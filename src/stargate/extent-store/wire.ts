@@ -32,7 +32,7 @@ export interface ExtentRequest {
   readonly at: GroupPage
   readonly count: number
   readonly pagesMax: number
-  /** Of the owner that asks; of what makes or unlinks a file only. */
+  /** Of the owner that asks; of what makes, finishes or unlinks a file only. */
   readonly epoch: Epoch
   readonly checksums: Uint32Array
   /** `count` pages, or none. */
