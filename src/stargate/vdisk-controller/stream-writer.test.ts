@@ -63,6 +63,23 @@ test('writes of a stream are gathered while groups are on their way: the others 
   await done
 })
 
+test('a group is full where the next write does not fit, whatever the size of writes', async () => {
+  const { writer, groups } = writerOf()
+  const bytes = 1.25 * MiB
+  const done = Promise.all(
+    [0, 1, 2, 3, 4, 5, 6, 7, 8].map((i) => writer.write(i * bytes, payloadOf(bytes), wanted)),
+  )
+  await turn()
+  assert.deepEqual(sizes(groups), [1.25, 3.75, 3.75])
+  for (let i = 0; i < 4; i++) {
+    await turn()
+    groups[i].settle()
+  }
+  await turn()
+  await done
+  assert.deepEqual(sizes(groups), [1.25, 3.75, 3.75, 2.5])
+})
+
 test('a payload may be used again once its record is acknowledged, and not before', async () => {
   const { writer, groups, records } = writerOf()
   const payload = payloadOf(2 * MiB)

@@ -26,11 +26,6 @@ const spareMin = 4
 
 /** Groups that are written at once. */
 const groupsAtOnceMax = 4
-/**
- * Bytes that must wait before another group is begun beside one. A group costs some ten syncs and changes of metadata, however full it is;
- * so as long as one is on its way writes that wait are gathered, for as long as it takes, to fill another.
- */
-const bytesToBeginBeside = groupBytesMax
 
 /** Attempts on other disks before the write goes through the log instead. */
 const attemptsMax = 2
@@ -93,7 +88,7 @@ export class StreamWriter {
 
   #pump(): void {
     while (this.#writing < groupsAtOnceMax) {
-      const run = this.#takeRun(this.#writing === 0 ? 1 : bytesToBeginBeside)
+      const run = this.#takeRun(this.#writing > 0)
       if (run === undefined) return
       this.#writing++
       this.#writeRun(run)
@@ -109,22 +104,27 @@ export class StreamWriter {
     }
   }
 
-  /** The oldest waiting write and those that follow it without a gap, as far as one group goes; undefined where that is too little. */
-  #takeRun(bytesMin: number): Waiting[] | undefined {
+  /**
+   * The oldest waiting write and those that follow it without a gap, as far as one group goes. A group costs some ten syncs and changes of metadata,
+   * however full it is: so beside another it is begun only when it is full, and else what waits is gathered; undefined then.
+   */
+  #takeRun(onlyFull: boolean): Waiting[] | undefined {
     if (this.#waiting.length === 0) return undefined
     const rest = [...this.#waiting]
     const run = [rest.shift()!]
     let end = run[0].offset + run[0].payload.length
     let bytes = run[0].payload.length
-    for (;;) {
+    let isFull = false
+    while (!isFull) {
       const next = rest.findIndex((write) => write.offset === end)
-      if (next < 0 || bytes + rest[next].payload.length > groupBytesMax) break
+      isFull = bytes + (rest[next]?.payload.length ?? 1) > groupBytesMax
+      if (next < 0 || isFull) break
       const [write] = rest.splice(next, 1)
       run.push(write)
       end += write.payload.length
       bytes += write.payload.length
     }
-    if (bytes < bytesMin) return undefined
+    if (onlyFull && !isFull) return undefined
     this.#waiting = rest
     return run
   }
