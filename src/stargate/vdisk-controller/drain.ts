@@ -428,7 +428,7 @@ export interface PageToWrite {
 
 /**
  * Writes a new group whole: index row, files with trailers on all copies, group row. Afterwards the map may name it. It is pinned,
- * and in `packed`, from before its first byte. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
+ * from before its first byte; in `packed` it is when it is whole. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
  * The first of `ahead` is taken, where there is one: they were registered for this.
  */
 export async function writeGroup(
@@ -445,9 +445,9 @@ export async function writeGroup(
   for (let attempt = 1; ; attempt++) {
     const placed = ahead.shift() ?? (await register(context, [pages.length * pageBytes]))[0]
     const { group, placement } = placed
-    const tier = tierOf(extents, placement.disks)
     const access = { group: group.id, vdisk: row.vdisk, epoch: row.epoch, copies: group.copies }
     try {
+      const tier = tierOf(extents, placement.disks)
       await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)
       await index.complete(group.id, {
         layer: row.state.layer,

@@ -122,7 +122,7 @@ export class GroupIndex {
     return registered
   }
 
-  /** Nobody can have completed the group: it was registered under this ownership, which has not begun to. */
+  /** Nobody under this ownership or an earlier one can have completed the group: it was registered here, and its completion was not begun. */
   isOpen(id: GroupId): boolean {
     return this.#open.has(id)
   }
@@ -285,6 +285,8 @@ export class GroupIndex {
     const planned = await this.#plannedOf(ids)
     for (const id of ids) {
       const seen = await this.#readRow(id)
+      // Without a row, and yet with copies: another owner has unlinked what it knew of. They are marked anew.
+      if (seen === undefined && planned.has(id)) continue
       if (seen !== undefined) {
         if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
         const left = (planned.get(id) ?? []).filter((copy) => !namesCopy(seen.row.copies, copy))
