@@ -262,6 +262,8 @@ class Walk {
     )
     await writing
     await this.#fio('rw=randwrite', 'verify_only=1')
+    const [first] = this.#options.machines
+    for (const line of ['ndfs upgrade status', 'ndfs upgrade finish']) await this.#type(first, line)
     say(`no error, ${passes} passes of fio verified, longest wait ${(longest / 1000).toFixed(1)} s`)
   }
 
