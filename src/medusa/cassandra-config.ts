@@ -72,7 +72,8 @@ seed_provider:
 endpoint_snitch: GossipingPropertyFileSnitch
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 num_tokens: 16
-allocate_tokens_for_local_replication_factor: 3
+# Not 3: where servers of two racks are there, a further one of them would not start.
+allocate_tokens_for_local_replication_factor: 1
 auto_bootstrap: ${joins}
 
 data_file_directories: [${text(`${folder}/data`)}]
