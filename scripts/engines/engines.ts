@@ -21,6 +21,10 @@ export interface EnginesOptions {
   /** How many of each; 0: none. */
   readonly zooKeepers?: number
   readonly cassandras?: number
+  /** Racks that the Cassandras stand in by turns; each in its own where not said. */
+  readonly racks?: number
+  /** One more joins later: the first servers don't forget it while it starts. */
+  readonly grows?: boolean
   /** Ports follow this one. */
   readonly basePort?: number
   /** Cassandra's clients prove who they are: user and password are `cassandra` at first. */
@@ -28,22 +32,28 @@ export interface EnginesOptions {
 }
 
 /** So that a cluster of its own comes up in seconds: nobody is to be waited for whom gossip doesn't know yet, and who missed a table asks at once. */
-const fromNothing = [
-  ...['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.ring_delay_ms=1000'],
-  '-Dcassandra.migration_delay_ms=500',
-]
+const fromNothing = ['-Dcassandra.skip_wait_for_gossip_to_settle=0', '-Dcassandra.migration_delay_ms=500']
+/** For so long servers hear of one another, and of who joins before that takes rows over: 30 s where nobody waits for it. */
+const ringDelay = (ms: number): string => `-Dcassandra.ring_delay_ms=${ms}`
+const [ringDelayMs, ringDelayToJoinMs] = [1000, 5000]
+/** A server that isn't among the seeds begins when they are there. */
+const seedsMax = 3
 
 export class Engines {
   readonly zooKeepers: readonly JavaServer[]
-  readonly cassandras: readonly JavaServer[]
   readonly zooKeeperAddresses: readonly string[]
-  readonly cassandraAddresses: readonly string[]
   readonly cassandraPort: number
-  readonly #jmxPort: number
+  readonly #cassandras: JavaServer[]
+  readonly #cassandraAddresses: string[]
+  readonly #options: EnginesOptions
+  readonly #basePort: number
   readonly #places: readonly EnginePlace[]
 
-  constructor({ dir, places = [], basePort = 21810, password = false, ...options }: EnginesOptions) {
+  constructor(options: EnginesOptions) {
+    const { dir, places = [], basePort = 21810 } = options
     const { zooKeepers = places.length || 3, cassandras = places.length || 3 } = options
+    this.#options = options
+    this.#basePort = basePort
     this.#places = places
     const members = Array.from({ length: zooKeepers }, (_, i): ZooKeeperMember => {
       const [clientPort, quorumPort, electionPort] = [basePort + i, basePort + 10 + i, basePort + 20 + i]
@@ -53,22 +63,38 @@ export class Engines {
     this.zooKeepers = members.map((_, index) =>
       zooKeeperServer({ dir: join(dir, `zookeeper-${index + 1}`), members, index, ...this.#within(index) }),
     )
-    this.cassandraAddresses = Array.from(
-      { length: cassandras },
-      (_, i) => places.at(i)?.address ?? `127.0.0.${i + 1}`,
-    )
     this.cassandraPort = basePort + 30
-    this.#jmxPort = basePort + 40
-    this.cassandras = this.cassandraAddresses.map((address, i) =>
-      cassandraServer({
-        dir: join(dir, `cassandra-${i + 1}`),
-        ...{ cluster: 'ndfs', address, seeds: this.cassandraAddresses, datacenter: 'dc1', rack: `b${i + 1}` },
-        ...{ port: this.cassandraPort, storagePort: basePort + 31, jmxPort: this.#jmxPort + i, password },
-        joins: false,
-        properties: fromNothing,
-        ...this.#within(i),
-      }),
-    )
+    this.#cassandraAddresses = Array.from({ length: cassandras }, (_, i) => this.#addressOf(i))
+    this.#cassandras = this.#cassandraAddresses.map((_, i) => this.#cassandra(i, false))
+  }
+
+  get cassandras(): readonly JavaServer[] {
+    return this.#cassandras
+  }
+
+  get cassandraAddresses(): readonly string[] {
+    return this.#cassandraAddresses
+  }
+
+  #addressOf(index: number): string {
+    return this.#places.at(index)?.address ?? `127.0.0.${index + 1}`
+  }
+
+  #cassandra(index: number, joins: boolean): JavaServer {
+    const { dir, racks = Infinity, grows = false, password = false } = this.#options
+    const delay = ringDelay(grows ? ringDelayToJoinMs : ringDelayMs)
+    return cassandraServer({
+      dir: join(dir, `cassandra-${index + 1}`),
+      ...{ cluster: 'ndfs', address: this.#addressOf(index), datacenter: 'dc1' },
+      ...{ rack: `b${(index % racks) + 1}`, seeds: this.#cassandraAddresses.slice(0, seedsMax) },
+      ...{ port: this.cassandraPort, storagePort: this.#basePort + 31, jmxPort: this.#jmxPortOf(index) },
+      ...{ password, joins, properties: joins ? [delay] : [...fromNothing, delay] },
+      ...this.#within(index),
+    })
+  }
+
+  #jmxPortOf(index: number): number {
+    return this.#basePort + 40 + index
   }
 
   #within(index: number): Partial<Pick<EnginePlace, 'within'>> {
@@ -78,9 +104,12 @@ export class Engines {
 
   /** Resolves when all serve and know of one another. */
   async start(): Promise<void> {
-    for (const server of [...this.zooKeepers, ...this.cassandras]) server.begin()
+    const [seeds, others] = [this.#cassandras.slice(0, seedsMax), this.#cassandras.slice(seedsMax)]
+    for (const server of [...this.zooKeepers, ...seeds]) server.begin()
     for (const server of this.zooKeepers) await server.serving(30)
-    for (const server of this.cassandras) await server.serving(120)
+    for (const server of seeds) await server.serving(120)
+    for (const server of others) server.begin()
+    for (const server of others) await server.serving(120)
     for (let tries = 1; !this.#areTogether(); tries++) {
       if (tries > 30)
         throw new Error(`The Cassandras don't find one another:\n${this.cassandras[0].lastLines()}`)
@@ -88,9 +117,18 @@ export class Engines {
     }
   }
 
+  /** One Cassandra more, at the place behind those that there are: resolves when it has taken its share of the rows over, and serves. */
+  async join(seconds: number): Promise<void> {
+    const server = this.#cassandra(this.#cassandras.length, true)
+    this.#cassandraAddresses.push(this.#addressOf(this.#cassandras.length))
+    this.#cassandras.push(server)
+    server.begin()
+    await server.serving(seconds)
+  }
+
   /** `nodetool` at one of the Cassandras, from 0. */
   nodetool(index: number, ...args: string[]): string {
-    return nodetool({ jmxPort: this.#jmxPort + index, ...this.#within(index) }, ...args)
+    return nodetool({ jmxPort: this.#jmxPortOf(index), ...this.#within(index) }, ...args)
   }
 
   #areTogether(): boolean {

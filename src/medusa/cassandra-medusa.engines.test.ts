@@ -16,7 +16,7 @@ import { cassandraMedusa, type CassandraMedusa, type CassandraMedusaOptions } fr
 import type { Change, Medusa, PartitionName, Row } from './medusa.ts'
 import { changeBytesMax, changeForCertain, newChangeId } from './medusa.ts'
 import { medusaContract } from './medusa-contract-suite.ts'
-import { wrongIn, type ChangeSeen, type VersionSeen } from './version-history-for-tests.ts'
+import { RecordedChanges, unlessItMayPass } from './recorded-changes-for-tests.ts'
 
 const { clock, chance, log } = testPlatform
 const keyspace = 'ndfs'
@@ -229,7 +229,7 @@ test('a server that comes back set wrongly stops the service, by name, until it 
 })
 
 test('C2, I4: while servers are killed, frozen and started again, changes of three clients stay one chain in each partition', async () => {
-  const history = new History(3)
+  const history = new RecordedChanges(3, clock, chance)
   const work = clients.map((medusa, i) => history.work(medusa, i))
   const [one, two, three] = engines.cassandras
   await clock.sleep(2000)
@@ -290,74 +290,6 @@ test('with two of three frozen, calls end in time and say that they are unknown;
   console.log(`figure: two of three thawed: changes go on after ${Math.round(clock.now() - since)} ms`)
 })
 
-/** Clients that change a few partitions, each change on what was read before it, and leave its id in a row of its version. */
-class History {
-  over = false
-  readonly #partitions: readonly PartitionName[]
-  readonly #changes = new Map<string, ChangeSeen[]>()
-  readonly #seen = new Map<string, VersionSeen[]>()
-
-  constructor(partitions: number) {
-    this.#partitions = Array.from({ length: partitions }, (_, i) => ({ table: 'vdisk', key: `chain ${i}` }))
-    for (const { key } of this.#partitions) {
-      this.#changes.set(key, [])
-      this.#seen.set(key, [])
-    }
-  }
-
-  async work(medusa: Medusa, number: number): Promise<void> {
-    for (let round = number; !this.over; round++) {
-      const partition = this.#partitions[round % this.#partitions.length]
-      await this.#step(medusa, partition)
-      await clock.sleep(20)
-    }
-  }
-
-  async #step(medusa: Medusa, partition: PartitionName): Promise<void> {
-    const [changes, seen] = [this.#changes.get(partition.key), this.#seen.get(partition.key)]
-    assert.ok(changes && seen)
-    let began = clock.now()
-    const read = await medusa.get(partition, []).catch(unlessItMayPass)
-    if (read === undefined) return
-    seen.push({ static: read.static, began, ended: clock.now() })
-    const { version } = read.static
-    const change = changeAt(version)
-    const named = { ...change, put: [row(keyOf(version + 1), change.id)] }
-    began = clock.now()
-    const result = await medusa.change(partition, named).catch(unlessItMayPass)
-    const ended = clock.now()
-    changes.push({ id: change.id, expected: version, outcome: result?.outcome ?? 'unknown', began, ended })
-    if (result?.outcome === 'conflict') seen.push({ static: result.static, began, ended })
-  }
-
-  async wrong(medusa: Medusa): Promise<readonly string[]> {
-    const wrong: string[] = []
-    for (const partition of this.#partitions) {
-      const began = clock.now()
-      const { static: at, rows } = await untilRead(medusa, partition)
-      const seen = [...(this.#seen.get(partition.key) ?? []), { static: at, began, ended: clock.now() }]
-      rows.forEach(({ key }, i) => assert.equal(key, keyOf(i + 1)))
-      assert.equal(rows.length, at.version)
-      const chain = rows.map(({ value }) => String(value))
-      wrong.push(...wrongIn(chain, this.#changes.get(partition.key) ?? [], seen))
-    }
-    return wrong
-  }
-
-  counts() {
-    const all = [...this.#changes.values()].flat().sort((a, b) => a.ended - b.ended)
-    const applied = all.filter(({ outcome }) => outcome === 'applied')
-    const gaps = applied.slice(1).map(({ ended }, i) => ended - applied[i].ended)
-    return {
-      applied: applied.length,
-      conflicts: all.filter(({ outcome }) => outcome === 'conflict').length,
-      unknown: all.filter(({ outcome }) => outcome === 'unknown').length,
-      reads: [...this.#seen.values()].flat().length,
-      longestMs: Math.max(...gaps),
-    }
-  }
-}
-
 /** One that signs itself: it is its own CA. */
 function certificateIn(
   folder: string,
@@ -373,12 +305,6 @@ function certificateIn(
   assert.equal(status, 0, stderr)
   writeFileSync(certificate, Buffer.concat([readFileSync(key), readFileSync(ca)]))
   return { certificate, ca }
-}
-
-const keyOf = (version: number): string => String(version).padStart(8, '0')
-
-function unlessItMayPass(error: unknown): undefined {
-  if (!hasCode(error, 'TIMED_OUT', 'UNAVAILABLE', 'PEER_UNREACHABLE')) throw error
 }
 
 const untilRead = (medusa: Medusa, partition: PartitionName) =>

@@ -4,7 +4,6 @@
  *
  * The first fault is one of Cassandra, the second one of ZooKeeper, the third one of a host.
  */
-import { Client, policies, types } from 'cassandra-driver'
 import type { Engines } from '../../scripts/engines/engines.ts'
 import type { JavaServer } from '../../scripts/engines/java-server.ts'
 import { zooKeeperMode } from '../../scripts/engines/zookeeper.ts'
@@ -12,6 +11,7 @@ import { SeededChance } from '../../sim/seeded-chance.ts'
 import type { Cluster } from './cluster.ts'
 import type { Namespaces } from './namespaces.ts'
 import { faultLastsMs, NodeFaults, ownerOr, ownersShare, type Faults } from './node-faults.ts'
+import { takesAllForUp } from './one-cassandra.ts'
 import { sleep, until } from './run.ts'
 
 const ofCassandra = ['Cassandra killed', 'Cassandra frozen'] as const
@@ -127,7 +127,7 @@ export class EngineFaults implements Faults {
     for (const address of cassandraAddresses)
       await until(
         `the Cassandra at ${address} takes all for up`,
-        () => takesAllForUp(address, cassandraPort),
+        () => takesAllForUp({ address, port: cassandraPort }),
         wellSeconds,
         500,
       )
@@ -144,32 +144,4 @@ async function frozen(server: JavaServer, ms: number): Promise<void> {
   server.signal('SIGSTOP')
   await sleep(ms)
   server.signal('SIGCONT')
-}
-
-/** Every server has a copy of this row, were there one: a server that takes one of them for down refuses to ask them all. */
-const ofAllCopies =
-  "SELECT status FROM system_distributed.view_build_status WHERE keyspace_name = 'none' AND view_name = 'none'"
-
-async function takesAllForUp(address: string, port: number): Promise<boolean> {
-  const client = new Client({
-    contactPoints: [address],
-    localDataCenter: 'dc1',
-    protocolOptions: { port },
-    socketOptions: { connectTimeout: 2000, readTimeout: 2500 },
-    policies: {
-      loadBalancing: new policies.loadBalancing.AllowListPolicy(
-        new policies.loadBalancing.DCAwareRoundRobinPolicy('dc1'),
-        [`${address}:${port}`],
-      ),
-    },
-  })
-  try {
-    await client.connect()
-    await client.execute(ofAllCopies, [], { consistency: types.consistencies.all })
-    return true
-  } catch {
-    return false
-  } finally {
-    await client.shutdown()
-  }
 }
