@@ -71,7 +71,8 @@ seed_provider:
 # dc and rack: cassandra-rackdc.properties. Racks are blocks.
 endpoint_snitch: GossipingPropertyFileSnitch
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
-num_tokens: 16
+# Few: when a server joins, what is under way is finished in each range of each table (docs/decisions/0018).
+num_tokens: 4
 # Not 3: where servers of two racks are there, a further one of them would not start.
 allocate_tokens_for_local_replication_factor: 1
 auto_bootstrap: ${joins}
