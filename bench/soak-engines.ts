@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util'
 import { describeChaos } from '../test/support/chaos.ts'
-import { chaosOnEngines } from '../test/support/engine-hosts.ts'
+import { blockLossOnEngines, chaosOnEngines } from '../test/support/engine-hosts.ts'
 import { machineAndCommit } from './machine.ts'
 
 const { values } = parseArgs({
@@ -12,6 +12,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     minutes: { type: 'string', default: '5' },
     vdisks: { type: 'string', default: '2' },
+    block: { type: 'boolean', default: false },
+    gib: { type: 'string', default: '1' },
   },
 })
 const [seed, minutes, vdisks] = [values.seed, values.minutes, values.vdisks].map(Number)
@@ -22,8 +24,12 @@ const say = (line: string): void =>
 console.log(machineAndCommit())
 console.log(`seed ${seed}`)
 const basePort = 29810
-const result = await chaosOnEngines(
-  { seed, ms: minutes * 60_000, fioVDisks: vdisks, fioMiB: 40, say },
-  basePort,
-)
-for (const line of describeChaos(result)) say(line)
+if (values.block)
+  await blockLossOnEngines({ seed, mib: Math.round(Number(values.gib) * 1024), loadMs: 10_000 }, basePort)
+else {
+  const result = await chaosOnEngines(
+    { seed, ms: minutes * 60_000, fioVDisks: vdisks, fioMiB: 40, say },
+    basePort,
+  )
+  for (const line of describeChaos(result)) say(line)
+}

@@ -9,7 +9,7 @@ import { until } from './support/run.ts'
 
 const MiB = 1024 * 1024
 
-test('a node and a disk are added to a cluster that runs, and used', { timeout: 300_000 }, () =>
+test('R9: a node and a disk are added to a cluster that runs, and used', { timeout: 300_000 }, () =>
   withCluster({ nodes: 2, up: ['--blocks', '1'] }, async (cluster) => {
     const vdisk = await cluster.createVDisk('256MiB')
     const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)

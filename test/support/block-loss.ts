@@ -4,10 +4,13 @@
  */
 import assert from 'node:assert/strict'
 import type { ClusterStatus, VDiskInfo } from '../../src/management/management.ts'
+import type { Engines } from '../../scripts/engines/engines.ts'
+import type { JavaServer } from '../../scripts/engines/java-server.ts'
 import type { Cluster } from './cluster.ts'
 import { Door } from './doors.ts'
 import { fio } from './fio.ts'
-import { askAny, ownerOf } from './health.ts'
+import { askAny, healed, ownerOf } from './health.ts'
+import type { Namespaces } from './namespaces.ts'
 import { RecordedWork, recordedWorkBytes } from './recorded-work.ts'
 import { figure, sleep, until } from './run.ts'
 import { servedEpochs, servedTwice } from './served-epochs.ts'
@@ -20,11 +23,18 @@ export interface BlockLossOptions {
   readonly mib: number
   /** Guests work so long before the block dies. */
   readonly loadMs: number
+  /** The rows are in engines, one of each beside each node as far as they go: they die with the block, and it comes back. */
+  readonly hosts?: { readonly engines: Engines; readonly namespaces: Namespaces }
 }
 
 const repairSecondsMax = 300
+/** A silent server of Cassandra costs each of its clients 2.5 s, and a leader of ZooKeeper is chosen anew. */
+const saidByEnginesSecondsMax = 30
 
-export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLossOptions): Promise<void> {
+export async function loseBlock(
+  cluster: Cluster,
+  { seed, mib, loadMs, hosts }: BlockLossOptions,
+): Promise<void> {
   const recorded = await cluster.createVDisk(String(recordedWorkBytes), 'recorded')
   const stored = await cluster.createVDisk(`${mib}MiB`, 'stored')
   const { socket } = await cluster.connect(recorded)
@@ -38,7 +48,7 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
   work.join(patient, 6)
 
   const blocks = new Map(cluster.nodes.map(({ id, block }) => [id, block]))
-  const truth = await TrueSurvival.open(cluster, blocks)
+  const truth = await TrueSurvival.open(cluster, blocks, hosts?.engines)
   const ids = (await cluster.json<VDiskInfo[]>('vdisk', 'list')).map(({ id }) => id)
   const watch = new StatusWatch(cluster, truth, ids)
   try {
@@ -49,8 +59,14 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
     longestMs = 0
     const diedAt = performance.now()
     watch.lost(dying)
-    await Promise.all(dying.map((node) => cluster.kill(node)))
-    await until('status says that copies are missing', () => watch.last?.level === 'one copy', 10, 20)
+    await Promise.all(dying.map((node) => killHost(cluster, node, hosts)))
+    const saidSeconds = hosts === undefined ? 10 : saidByEnginesSecondsMax
+    await until(
+      'status says that copies are missing',
+      () => watch.last?.level === 'one copy',
+      saidSeconds,
+      20,
+    )
     const saidMs = performance.now() - diedAt
     await until('all is on full copies again', () => isWhole(watch, diedAt), repairSecondsMax, 100)
     const repairedMs = performance.now() - diedAt
@@ -58,6 +74,7 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
       `${dying.join(' and ')} of six died: said after ${(saidMs / 1000).toFixed(1)} s, on full copies after ` +
         `${(repairedMs / 1000).toFixed(1)} s, longest stall ${(longestMs / 1000).toFixed(1)} s`,
     )
+    if (hosts !== undefined) await comeBack(cluster, dying, hosts, watch)
     await sleep(1000)
     await work.leave()
     watch.quiet()
@@ -66,7 +83,8 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
     assert.deepEqual(watch.lies, [])
     const { level, groups, where } = await truth.now(ids, new Set(watch.alive), false)
     assert.equal(level, 'block', where)
-    const status = await askAny<ClusterStatus>(cluster, 'status', dying)
+    const dead = dying.filter((node) => !watch.alive.has(node))
+    const status = await askAny<ClusterStatus>(cluster, 'status', dead)
     assert.equal(status?.survival.shortBytes, 0)
     // What holds status against the truth must see a lie: nodes that live are taken for dead.
     const left = [...blocks].filter(([node]) => watch.alive.has(node))
@@ -91,6 +109,43 @@ export async function loseBlock(cluster: Cluster, { seed, mib, loadMs }: BlockLo
   })
   const { writes, reads } = work.counts
   figure(`${writes} writes and ${reads} reads judged`)
+}
+
+type Hosts = NonNullable<BlockLossOptions['hosts']>
+
+/** As when its power goes: nobody is told, and no connection is reset. */
+async function killHost(cluster: Cluster, node: string, hosts: Hosts | undefined): Promise<void> {
+  hosts?.namespaces.cut(node)
+  await Promise.all([cluster.kill(node), ...enginesOf(node, hosts).map((engine) => engine.kill())])
+}
+
+async function comeBack(
+  cluster: Cluster,
+  nodes: readonly string[],
+  hosts: Hosts,
+  watch: StatusWatch,
+): Promise<void> {
+  const status = await askAny<ClusterStatus>(cluster, 'status', nodes)
+  const of = hosts.engines.cassandras.length
+  assert.match(status?.survival.missing.join() ?? '', new RegExp(`of ${of} servers of Cassandra`))
+  const began = performance.now()
+  for (const node of nodes) hosts.namespaces.mend(node)
+  for (const node of nodes) for (const engine of enginesOf(node, hosts)) engine.begin()
+  for (const node of nodes) await cluster.startNode(node)
+  await healed(cluster, repairSecondsMax)
+  watch.back(nodes)
+  figure(
+    `${nodes.join(' and ')} are back with their engines, all well after ${((performance.now() - began) / 1000).toFixed(1)} s`,
+  )
+}
+
+function enginesOf(node: string, hosts: Hosts | undefined): readonly JavaServer[] {
+  if (hosts === undefined) return []
+  const { engines, namespaces } = hosts
+  const at = namespaces.nodes.indexOf(node)
+  return [engines.cassandras.at(at), engines.zooKeepers[at] as JavaServer | undefined].filter(
+    (engine) => engine !== undefined,
+  )
 }
 
 function isWhole({ samples }: StatusWatch, since: number): boolean {

@@ -127,14 +127,18 @@ export class Cluster {
     )
   }
 
-  /** For `--engines`. Each cluster has a place of its own in them, and another one by any other `place`. */
+  /** Each cluster has a place of its own in engines: its keyspace, and another one by any other `place`. */
+  keyspace(place = ''): string {
+    return `ndfs_${basename(this.dir)}${place}`
+  }
+
+  /** For `--engines`. */
   enginesFile({ zooKeeperAddresses, cassandraAddresses, cassandraPort }: Engines, place = ''): string {
     const file = join(this.scratch, `engines${place}.json`)
-    const name = `${basename(this.dir)}${place}`
-    const zookeeper = { servers: zooKeeperAddresses, chroot: `/ndfs/${name}` }
+    const zookeeper = { servers: zooKeeperAddresses, chroot: `/ndfs/${basename(this.dir)}${place}` }
     const cassandra = {
       ...{ contactPoints: cassandraAddresses, port: cassandraPort },
-      ...{ datacenter: 'dc1', keyspace: `ndfs_${name}` },
+      ...{ datacenter: 'dc1', keyspace: this.keyspace(place) },
     }
     writeFileSync(file, JSON.stringify({ version: 1, zookeeper, cassandra }))
     return file

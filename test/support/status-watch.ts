@@ -49,6 +49,11 @@ export class StatusWatch {
     this.#lossAt = performance.now()
   }
 
+  /** Is called when these nodes serve again. */
+  back(nodes: readonly string[]): void {
+    for (const node of nodes) this.alive.add(node)
+  }
+
   get last(): StatusSample | undefined {
     return this.samples.at(-1)
   }

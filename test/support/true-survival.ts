@@ -10,6 +10,8 @@ import { join } from 'node:path'
 import type { DiskRef, GroupId, Incarnation, NodeId, VDiskId } from '../../src/base/ids.ts'
 import { readClusterKey, readStoreConfig } from '../../src/local/node-config.ts'
 import { storeNode } from '../../src/local/store/store-process.ts'
+import { cassandraMedusa, type CassandraMedusa } from '../../src/medusa/cassandra-medusa.ts'
+import type { Medusa } from '../../src/medusa/medusa.ts'
 import { StoreMedusa } from '../../src/medusa/store-medusa.ts'
 import { PeerNetwork } from '../../src/peer/peer-network.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -24,6 +26,7 @@ import {
   stateRowKey,
   vdiskPartition,
 } from '../../src/stargate/vdisk-controller/rows.ts'
+import type { Engines } from '../../scripts/engines/engines.ts'
 import type { Cluster } from './cluster.ts'
 
 /** From the worst to the best, as in the first line of status. */
@@ -44,11 +47,19 @@ export interface Truth {
 export class TrueSurvival {
   readonly #cluster: Cluster
   readonly #blockOf: ReadonlyMap<string, string>
-  readonly #peers: PeerNetwork
-  readonly #medusa: StoreMedusa
+  readonly #medusa: Medusa
+  readonly #close: () => Promise<void>
 
-  /** `blockOf`: where nodes are, as whoever asks knows it. */
-  static async open(cluster: Cluster, blockOf: ReadonlyMap<string, string>): Promise<TrueSurvival> {
+  /** `blockOf`: where nodes are, as whoever asks knows it. `engines`: they hold the rows, in place of the machine's store. */
+  static async open(
+    cluster: Cluster,
+    blockOf: ReadonlyMap<string, string>,
+    engines?: Engines,
+  ): Promise<TrueSurvival> {
+    if (engines !== undefined) {
+      const medusa = await engineMedusa(cluster, engines)
+      return new TrueSurvival(cluster, blockOf, medusa, () => medusa.close())
+    }
     const platform = nodePlatform({ level: 'silent' })
     const config = await readStoreConfig(platform.files, join(cluster.dir, 'store/store.json'))
     const peers = new PeerNetwork({
@@ -59,19 +70,27 @@ export class TrueSurvival {
       key: await readClusterKey(platform.files, config.cluster.keyFile),
     })
     peers.setAddress(storeNode, `unix:${config.socket}`)
-    return new TrueSurvival(cluster, blockOf, peers)
+    const medusa = new StoreMedusa(peers, storeNode)
+    return new TrueSurvival(cluster, blockOf, medusa, async () => {
+      await medusa.close()
+      await peers.close()
+    })
   }
 
-  private constructor(cluster: Cluster, blockOf: ReadonlyMap<string, string>, peers: PeerNetwork) {
+  private constructor(
+    cluster: Cluster,
+    blockOf: ReadonlyMap<string, string>,
+    medusa: Medusa,
+    close: () => Promise<void>,
+  ) {
     this.#cluster = cluster
     this.#blockOf = blockOf
-    this.#peers = peers
-    this.#medusa = new StoreMedusa(peers, storeNode)
+    this.#medusa = medusa
+    this.#close = close
   }
 
-  async close(): Promise<void> {
-    await this.#medusa.close()
-    await this.#peers.close()
+  close(): Promise<void> {
+    return this.#close()
   }
 
   /** `busy`: guests write, so that the open episode holds something. */
@@ -139,4 +158,16 @@ export class TrueSurvival {
     if (distinct(({ disk }) => disk) > 1) return 'disk'
     return copies.length > 0 ? 'one copy' : 'unreadable'
   }
+}
+
+/** A client of its own of the rows that the cluster has in engines. */
+function engineMedusa(
+  cluster: Cluster,
+  { cassandraAddresses, cassandraPort }: Engines,
+): Promise<CassandraMedusa> {
+  const { clock, log } = nodePlatform({ level: 'silent' })
+  return cassandraMedusa({
+    ...{ contactPoints: cassandraAddresses, port: cassandraPort, datacenter: 'dc1' },
+    ...{ keyspace: cluster.keyspace(), clock, log },
+  })
 }
