@@ -52,7 +52,7 @@ installZooKeeper(say)
 installCassandra(say)
 say(machineAndCommit())
 await withScratch(values.dir, async (root, signal) => {
-  const engines = new Engines({ dir: join(root, 'engines'), basePort: 33810 })
+  const engines = new Engines({ dir: join(root, 'engines'), basePort: 28810 })
   try {
     await engines.start()
     const targets = [new Ndfs(root), new Ndfs(root, { engines })]

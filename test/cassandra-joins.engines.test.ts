@@ -38,7 +38,7 @@ test(
     try {
       await withEngines(
         {
-          basePort: 37810,
+          basePort: 26810,
           places: placesIn(namespaces),
           zooKeepers: 3,
           cassandras: 3,

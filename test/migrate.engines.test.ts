@@ -15,7 +15,7 @@ test(
   'metadata moves to engines, killed on the way: every byte of vDisks and files is there, and the store is never used again',
   { timeout: 420_000 },
   () =>
-    withEngines({ basePort: 35810 }, (engines) =>
+    withEngines({ basePort: 24810 }, (engines) =>
       withCluster({}, async (cluster) => {
         const make = async (name: string, mib: number): Promise<Guest> =>
           new Guest(cluster, await cluster.createVDisk(`${mib}MiB`, name), mib * MiB)

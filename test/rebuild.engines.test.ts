@@ -24,7 +24,7 @@ test(
   "Cassandra's data is deleted, and rebuild-metadata brings back every byte of vDisks and files, also when it is killed on the way",
   { timeout: 420_000 },
   () =>
-    withEngines({ basePort: 35810 }, (engines) =>
+    withEngines({ basePort: 22810 }, (engines) =>
       withCluster({ engines }, async (cluster) => {
         const make = async (name: string, mib: number): Promise<Guest> =>
           new Guest(cluster, await cluster.createVDisk(`${mib}MiB`, name), mib * MiB)

@@ -25,7 +25,7 @@ export interface EnginesOptions {
   readonly racks?: number
   /** One more joins later: the first servers don't forget it while it starts. */
   readonly grows?: boolean
-  /** Ports follow this one. */
+  /** Ports follow this one; below 32768, where the system takes those of clients from. */
   readonly basePort?: number
   /** Cassandra's clients prove who they are: user and password are `cassandra` at first. */
   readonly password?: boolean
