@@ -150,7 +150,7 @@ async function openZooKeeper(
   const { zooKeeperZeus } = await import('./zeus/zookeeper-zeus.ts')
   const password = await passwordIn(passwordFile, platform.files)
   const access = { ...(user === undefined ? {} : { user }), ...(password === undefined ? {} : { password }) }
-  const zeus = await zooKeeperZeus({ servers, chroot, platform, ...access })
+  const zeus = zooKeeperZeus({ servers, chroot, platform, ...access })
   try {
     if (cluster !== undefined) await refuseWithout(cluster, zeus, config, platform)
     return zeus

@@ -114,7 +114,7 @@ export class Place {
   readonly #cluster: ClusterValue
   readonly #clock: Clock
   readonly #output: Output
-  #saidAt = 0
+  #saidAt = -Infinity
 
   constructor(engines: Engines, places: EnginesPlaces, cluster: ClusterValue, clock: Clock, output: Output) {
     this.#engines = engines

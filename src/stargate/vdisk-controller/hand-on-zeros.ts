@@ -1,11 +1,10 @@
 /**
  * What groups say of zeros is handed on before they are freed (zero-runs.ts): the last step before the first one of their deletion.
  */
-import type { GroupId } from '../../base/ids.ts'
 import { pageBytes, pagesPerVBlock, vDiskPage, type VDiskPage } from '../../base/units.ts'
 import type { Standing, ZeroRun } from '../extent-store/extent-store.ts'
 import { type DrainContext, writeGroup } from './drain.ts'
-import type { RegisteredGroup, SeenRow } from './group-index.ts'
+import type { RegisteredGroup } from './group-index.ts'
 import { bad, hole } from './map-row.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
@@ -97,15 +96,4 @@ async function bytesOf({ map, reader, row }: DrainContext, page: VDiskPage): Pro
   if (group === bad) return undefined
   if (group !== hole) await reader.fetch(row.vdisk, row.epoch, [{ group, at, target: bytes }])
   return bytes
-}
-
-/** What the groups' rows say of zeros, of those that were not handed on before. */
-export function zerosOf(
-  rows: ReadonlyMap<GroupId, SeenRow | undefined>,
-): ReadonlyMap<GroupId, readonly ZeroRun[]> {
-  const found = new Map<GroupId, readonly ZeroRun[]>()
-  for (const [id, seen] of rows)
-    // Marked as being deleted: whoever did that has handed them on.
-    if (seen?.row.state === 'whole' && seen.row.zeros !== undefined) found.set(id, seen.row.zeros)
-  return found
 }

@@ -12,7 +12,6 @@ import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import type { VBlock } from './map-row.ts'
 import type { Pace } from './pace.ts'
-import { zerosOf } from './hand-on-zeros.ts'
 import type { PageReader } from './page-reader.ts'
 import type { VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
@@ -197,6 +196,15 @@ export async function freeEverything(context: {
     }
   }
   return false
+}
+
+/** What the groups' rows say of zeros, of those that were not handed on before. */
+function zerosOf(rows: ReadonlyMap<GroupId, SeenRow | undefined>): ReadonlyMap<GroupId, readonly ZeroRun[]> {
+  const found = new Map<GroupId, readonly ZeroRun[]>()
+  for (const [id, seen] of rows)
+    // Marked as being deleted: whoever did that has handed them on.
+    if (seen?.row.state === 'whole' && seen.row.zeros !== undefined) found.set(id, seen.row.zeros)
+  return found
 }
 
 async function* inBatches(

@@ -11,6 +11,6 @@ test(
   async () => {
     const seed = Date.now() % 1_000_000
     figure(`seed ${seed}`)
-    await blockLossOnEngines({ seed, mib: 16, loadMs: 2000 }, 37810)
+    await blockLossOnEngines({ seed, mib: 16, loadMs: 2000 }, 30810)
   },
 )
