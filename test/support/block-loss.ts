@@ -131,9 +131,12 @@ async function comeBack(
   const began = performance.now()
   for (const node of nodes) hosts.namespaces.mend(node)
   for (const node of nodes) for (const engine of enginesOf(node, hosts)) engine.begin()
-  for (const node of nodes) await cluster.startNode(node)
+  for (const node of nodes) {
+    // It is given new copies as soon as it serves.
+    watch.back([node])
+    await cluster.startNode(node)
+  }
   await healed(cluster, repairSecondsMax)
-  watch.back(nodes)
   figure(
     `${nodes.join(' and ')} are back with their engines, all well after ${((performance.now() - began) / 1000).toFixed(1)} s`,
   )

@@ -49,7 +49,7 @@ export class StatusWatch {
     this.#lossAt = performance.now()
   }
 
-  /** Is called when these nodes serve again. */
+  /** Is called just before these nodes are started again. */
   back(nodes: readonly string[]): void {
     for (const node of nodes) this.alive.add(node)
   }
