@@ -60,12 +60,7 @@ export async function openZeus(
 
 export const openStores: OpenStores = async (config, platform, peers, cluster) => {
   const zeus = await openZeus(config, platform, peers, cluster)
-  try {
-    return { zeus, ...(await openMedusa(config, platform, peers, cluster)) }
-  } catch (error) {
-    await zeus.close()
-    throw error
-  }
+  return { zeus, ...(await orClosed(zeus, openMedusa(config, platform, peers, cluster))) }
 }
 
 /** After openZeus, which says where a store is, and refuses engines that hold another cluster, or none. */
@@ -101,8 +96,13 @@ export async function openEngines(
   cluster?: string,
 ): Promise<Engines> {
   const zeus = await openZooKeeper(zookeeper, platform, cluster)
+  return { zeus, medusa: await orClosed(zeus, openCassandra(cassandra, platform, cluster !== undefined)) }
+}
+
+/** What is opened beside Zeus, which is closed where that fails. */
+async function orClosed<T>(zeus: Zeus, opening: Promise<T>): Promise<T> {
   try {
-    return { zeus, medusa: await openCassandra(cassandra, platform, cluster !== undefined) }
+    return await opening
   } catch (error) {
     await zeus.close()
     throw error
@@ -151,13 +151,8 @@ async function openZooKeeper(
   const password = await passwordIn(passwordFile, platform.files)
   const access = { ...(user === undefined ? {} : { user }), ...(password === undefined ? {} : { password }) }
   const zeus = zooKeeperZeus({ servers, chroot, platform, ...access })
-  try {
-    if (cluster !== undefined) await refuseWithout(cluster, zeus, config, platform)
-    return zeus
-  } catch (error) {
-    await zeus.close()
-    throw error
-  }
+  if (cluster !== undefined) await orClosed(zeus, refuseWithout(cluster, zeus, config, platform))
+  return zeus
 }
 
 async function openCassandra(
