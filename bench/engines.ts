@@ -16,7 +16,7 @@ import { installZooKeeper } from '../scripts/engines/zookeeper.ts'
 import { processorSeconds } from '../test/support/processor-time.ts'
 import { median, type Sample } from './figures.ts'
 import { installPackages } from './install-packages.ts'
-import { imageMiB, type JobId, jobOf } from './jobs.ts'
+import { imageMiB, type JobId, jobOf, untilDrainsSeconds } from './jobs.ts'
 import { circumstances, machineAndCommit } from './machine.ts'
 import { Ndfs } from './ndfs.ts'
 import { keepResults } from './results.ts'
@@ -122,7 +122,7 @@ await withScratch(values.dir, async (root, signal) => {
 
 /** The warm-up's bytes too: the engines worked for both. */
 function writtenMiB({ job, rate }: Sample): number {
-  const unmeasured = job === 'sustained-write-d32' ? 20 : warmUpSeconds
+  const unmeasured = job === 'sustained-write-d32' ? untilDrainsSeconds : warmUpSeconds
   const measuredSeconds = job === 'sustained-write-d32' ? sustainedSeconds : seconds
   const bytes =
     job === 'sequential-write' ? imageMiB * 1024 * 1024 : rate * 4096 * (measuredSeconds + unmeasured)

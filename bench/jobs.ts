@@ -51,6 +51,8 @@ const sequential = (kind: string): readonly string[] => [
 const wholeImage = `size=${imageMiB}m`
 const workingSet = `size=${workingSetMiB}m`
 const requests: Unit = 'requests/s'
+/** What lies in the log is drained when it is so old, or there is much of it: what sustained jobs write until then does not count. */
+export const untilDrainsSeconds = 20
 
 export const jobs: readonly Job[] = [
   {
@@ -121,11 +123,10 @@ export const jobs: readonly Job[] = [
     options: [...random('randwrite', 32), wholeImage],
   },
   {
-    // What lies in the log is drained when it is twenty seconds old, or there is much of it: what is written until then does not count.
     id: 'sustained-write-d32',
     name: 'random write, d32, sustained',
     unit: requests,
-    options: [...random('randwrite', 32), wholeImage, 'ramp_time=20'],
+    options: [...random('randwrite', 32), wholeImage, `ramp_time=${untilDrainsSeconds}`],
   },
   {
     // fio's random offsets are multiples of 4 KiB, counted from here.
