@@ -97,7 +97,8 @@ export class JavaServer {
   }
 }
 
-function isTaken({ host, port }: { readonly host: string; readonly port: number }): Promise<boolean> {
+/** Whether somebody takes connections there, within a second. */
+export function isTaken({ host, port }: { readonly host: string; readonly port: number }): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port })
     const done = (taken: boolean) => () => {

@@ -1,8 +1,8 @@
 /** The walk through docs/operating.md. What a person does who reads it is a method of `Reader`; the document has the words. */
 import assert from 'node:assert/strict'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { basename, join } from 'node:path'
+import { isTaken } from '../../scripts/engines/java-server.ts'
 import { fio, mixedSizes } from '../support/fio.ts'
 import { Namespaces } from '../support/namespaces.ts'
 import { run, Service, until } from '../support/run.ts'
@@ -177,7 +177,7 @@ class Walk {
     const host = this.#address.get(machine)
     const serves = async (): Promise<boolean> => {
       await machine.run('systemctl is-active cassandra')
-      return isTaken(String(host), 9042)
+      return isTaken({ host: String(host), port: 9042 })
     }
     await until(`Cassandra serves on ${machine.name}`, serves, 300, 1000)
   }
@@ -354,14 +354,3 @@ const hashes = (machine: Machine): Promise<string> =>
   run('sh', ['-c', 'cd "$0" && find . -type f -print0 | sort -z | xargs -0 sha256sum', machine.disks], {
     seconds: 300,
   })
-
-function isTaken(host: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port })
-    const done = (taken: boolean) => () => {
-      socket.destroy()
-      resolve(taken)
-    }
-    socket.once('connect', done(true)).once('error', done(false)).setTimeout(1000, done(false))
-  })
-}
