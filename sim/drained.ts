@@ -3,9 +3,9 @@
  * disks: what `status` says of them is held against it. Of the code that is judged it uses the shapes of rows, and nothing else.
  */
 import type { DiskRef, NodeId } from '../src/base/ids.ts'
-import { decodeGroupRow, groupRowKey } from '../src/stargate/vdisk-controller/rows.ts'
+import { decodeGroupRow } from '../src/stargate/vdisk-controller/rows.ts'
 import type { Cluster } from './cluster.ts'
-import { vDiskStates } from './metadata-check.ts'
+import { rowsOf, vDiskStates } from './metadata-check.ts'
 
 /** One line for each thing that rows name on a disk of which `is` says yes. */
 export function findOnDisks(cluster: Cluster, is: (disk: DiskRef) => boolean): string[] {
@@ -14,16 +14,10 @@ export function findOnDisks(cluster: Cluster, is: (disk: DiskRef) => boolean): s
     for (const { id, end, replicas } of episodes)
       if (state === 'live' && (end === undefined || end > drained) && replicas.some(is))
         faults.push(`episode ${id} of ${name} lies on ${replicas.map(({ disk }) => disk).join(', ')}`)
-  const rows = cluster.database
-    .prepare<[string], { partition: string; value: Buffer }>(
-      `SELECT p.key AS partition, r.value AS value FROM medusa_partitions p
-       JOIN medusa_rows r ON r.partition = p.id WHERE p.table_name = 'group' AND r.key = ?`,
-    )
-    .all(groupRowKey)
-  for (const { partition, value } of rows) {
+  for (const { key, value } of rowsOf(cluster.database, 'group')) {
     const { state, copies } = decodeGroupRow(value)
     if (state === 'whole' && copies.some(is))
-      faults.push(`group ${partition} lies on ${copies.map(({ disk }) => disk).join(', ')}`)
+      faults.push(`group ${key} lies on ${copies.map(({ disk }) => disk).join(', ')}`)
   }
   return faults
 }

@@ -23,7 +23,6 @@ import {
   decodePlannedCopies,
   decodeVDiskState,
   type GroupRow,
-  groupRowKey,
   leftBehindRowKey,
   stateRowKey,
   type VDiskState,
@@ -58,10 +57,10 @@ export function vDiskStates(database: Database.Database): Map<VDiskId, VDiskStat
 export function groupsInIndex(database: Database.Database): Map<GroupId, GroupRow> {
   const inIndex = new Set(rowsOf(database, 'groups-of').map(({ key }) => key))
   const rows = new Map<GroupId, GroupRow>()
-  for (const { partition, key, value } of rowsOf(database, 'group')) {
-    if (key !== groupRowKey || !inIndex.has(partition)) continue
+  for (const { key, value } of rowsOf(database, 'group')) {
+    if (!inIndex.has(key)) continue
     const row = decodeGroupRow(value)
-    if (row.state === 'whole') rows.set(partition as GroupId, row)
+    if (row.state === 'whole') rows.set(key as GroupId, row)
   }
   return rows
 }
@@ -79,8 +78,7 @@ export function findMetadataFaults(cluster: Cluster, damage?: Damage): string[] 
 
   const states = vDiskStates(database)
   const rows = new Map<GroupId, GroupRow>()
-  for (const { partition, key, value } of rowsOf(database, 'group'))
-    if (key === groupRowKey) rows.set(partition as GroupId, decodeGroupRow(value))
+  for (const { key, value } of rowsOf(database, 'group')) rows.set(key as GroupId, decodeGroupRow(value))
   const index = new Map<GroupId, readonly CopyRef[]>()
   const leftBehind = new Map<VDiskId, readonly DiskRef[]>()
   for (const { partition, key, value } of rowsOf(database, 'groups-of'))

@@ -13,7 +13,7 @@ import {
   type VDiskId,
 } from '../src/base/ids.ts'
 import { PartitionRows } from '../src/stargate/vdisk-controller/partition-rows.ts'
-import { decodeGroupRow, groupRowKey } from '../src/stargate/vdisk-controller/rows.ts'
+import { decodeGroupRow } from '../src/stargate/vdisk-controller/rows.ts'
 import { isWhole } from './checkers/copy-files.ts'
 import type { Cluster } from './cluster.ts'
 import { vDiskStates } from './metadata-check.ts'
@@ -59,7 +59,7 @@ export function weakestNow(
     }
   }
   for (const group of groupsNamed(cluster, vdisks)) {
-    const value = rowsOf(cluster, 'group', group, groupRowKey)[0]?.value
+    const value = rowsOf(cluster, 'group', '%', group)[0]?.value
     const row = value === undefined ? undefined : decodeGroupRow(value)
     const copies = (row?.copies ?? []).filter(
       (copy) =>

@@ -11,13 +11,9 @@ import type { Clock, Log } from './platform/platform.ts'
 import type { NodeShares } from './node-shares.ts'
 import type { InodeId } from './stargate/namespace/namespace.ts'
 import type { CopyRef, ExtentStore } from './stargate/extent-store/extent-store.ts'
-import {
-  checkCopy,
-  type CheckedCopy,
-  namesNow,
-  readGroupRow,
-} from './stargate/vdisk-controller/copy-check.ts'
+import { checkCopy, type CheckedCopy, namesNow } from './stargate/vdisk-controller/copy-check.ts'
 import { walkBegins, walkCopies } from './stargate/vdisk-controller/copy-walk.ts'
+import { readGroupRow } from './stargate/vdisk-controller/group-rows.ts'
 import type { WrongCopies } from './wrong-copies.ts'
 import { fileScrubKey, type ScrubSettingValue, type Watch, type Zeus } from './zeus/zeus.ts'
 

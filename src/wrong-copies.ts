@@ -8,7 +8,8 @@ import type { ClusterView } from './cluster-view.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import type { Peers } from './peer/peer.ts'
 import type { CopyRef } from './stargate/extent-store/extent-store.ts'
-import { namesNow, readGroupRow } from './stargate/vdisk-controller/copy-check.ts'
+import { namesNow } from './stargate/vdisk-controller/copy-check.ts'
+import { readGroupRow } from './stargate/vdisk-controller/group-rows.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 
 export interface WrongCopiesOptions {

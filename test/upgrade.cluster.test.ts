@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { thisRelease } from '../src/base/formats.ts'
 import type { ClusterStatus, UpgradeInfo } from '../src/management/management.ts'
 import { type Cluster, ndfsProgram, withCluster } from './support/cluster.ts'
 import { Door } from './support/doors.ts'
@@ -107,19 +108,22 @@ const versionsOf = ({ nodes }: UpgradeInfo): string =>
 async function goTheWholeWay(cluster: Cluster, clients: Clients): Promise<void> {
   const nodes = new Nodes(cluster)
   const ours = ndfsProgram
-  const next = makeRelease(cluster.scratch, '0.2.0', 1, 2)
-  const third = makeRelease(cluster.scratch, '0.3.0', 2, 3)
-  const fourth = makeRelease(cluster.scratch, '0.4.0', 3, 4)
+  const now = thisRelease.newest
+  const raised = now + 1
+  const isRaised = new RegExp(`format is ${raised}`)
+  const next = makeRelease(cluster.scratch, '0.2.0', now, raised)
+  const third = makeRelease(cluster.scratch, '0.3.0', raised, raised + 1)
+  const fourth = makeRelease(cluster.scratch, '0.4.0', raised + 1, raised + 2)
   const upgrade = (): Promise<UpgradeInfo> => cluster.json<UpgradeInfo>('upgrade', 'status')
   const finish = (): Promise<Finished> => cluster.tryNdfs('upgrade', 'finish')
   const begun = await upgrade()
   const { version } = begun.nodes[0].release ?? {}
-  assert.deepEqual([begun.format, begun.finish], [1, { to: 1 }])
+  assert.deepEqual([begun.format, begun.finish], [now, { to: now }])
 
   await nodes.replace('n1', next)
   const mixed = await upgrade()
   assert.equal(versionsOf(mixed), `n1 0.2.0, n2 ${version}, n3 ${version}`)
-  assert.equal(mixed.format, 1)
+  assert.equal(mixed.format, now)
   assert.match(await cluster.ndfs('status'), /^NODE +BLOCK +STATE +VERSION/m)
   await clients.areAnswered()
   await nodes.replace('n2', next)
@@ -127,7 +131,10 @@ async function goTheWholeWay(cluster: Cluster, clients: Clients): Promise<void> 
   await nodes.replace('n1', ours)
   const early = await finish()
   assert.equal(early.code, 1)
-  assert.match(early.stderr, /n1 is of NDFS .*; n3 is of NDFS .*: no newer format than 1 is served there/)
+  assert.match(
+    early.stderr,
+    new RegExp(`n1 is of NDFS .*; n3 is of NDFS .*: no newer format than ${now} is served there`),
+  )
   await clients.areAnswered()
   await nodes.replace('n1', next)
 
@@ -137,32 +144,40 @@ async function goTheWholeWay(cluster: Cluster, clients: Clients): Promise<void> 
   assert.equal(early3.code, exitCode)
   assert.match(
     early3.stderr,
-    /n3: it is NDFS 0\.3\.0, which serves formats 2 to 3, .* is 1\. Install an older/,
+    new RegExp(
+      `n3: it is NDFS 0.3.0, which serves formats ${raised} to ${raised + 1}, .* is ${now}. Install an older`,
+    ),
   )
   await nodes.start('n3', next)
-  assert.equal((await upgrade()).format, 1)
+  assert.equal((await upgrade()).format, now)
   assert.doesNotMatch(await cluster.ndfs('status'), /VERSION/)
 
-  assert.match(await cluster.ndfs('upgrade', 'finish'), /format is 2/)
-  assert.match(await cluster.ndfs('upgrade', 'finish'), /format is 2/)
+  assert.match(await cluster.ndfs('upgrade', 'finish'), isRaised)
+  assert.match(await cluster.ndfs('upgrade', 'finish'), isRaised)
   await clients.areAnswered()
   await nodes.stop('n3')
   const old = await nodes.attempt('n3', ours)
   assert.equal(old.code, exitCode)
-  assert.match(old.stderr, /n3: it is NDFS .*, which serves format 1, .* is 2\. Install a newer/)
+  assert.match(
+    old.stderr,
+    new RegExp(`n3: it is NDFS .*, which serves format ${now}, .* is ${raised}. Install a newer`),
+  )
   const { problems } = await cluster.json<ClusterStatus>('status')
   assert.ok(
     problems.some((problem) => problem.startsWith('Cannot start n3: it is NDFS')),
     problems.join('\n'),
   )
   const started = await cluster.tryNdfs('node', 'start', 'n3')
-  assert.match(started.stderr, /Cannot start n3: n3 ended with exit code 5\. .*\n.*format is 2/)
+  assert.match(
+    started.stderr,
+    new RegExp(`Cannot start n3: n3 ended with exit code 5. .*\\n.*format is ${raised}`),
+  )
   const early4 = await nodes.attempt('n3', fourth)
   assert.equal(early4.code, exitCode)
-  assert.match(early4.stderr, /n3: it is NDFS 0\.4\.0, .* is 2\. Install an older/)
+  assert.match(early4.stderr, new RegExp(`n3: it is NDFS 0.4.0, .* is ${raised}. Install an older`))
   await nodes.start('n3', third)
   assert.equal(versionsOf(await upgrade()), 'n1 0.2.0, n2 0.2.0, n3 0.3.0')
-  assert.equal((await upgrade()).format, 2)
+  assert.equal((await upgrade()).format, raised)
   await clients.areAnswered()
 }
 

@@ -25,7 +25,6 @@ import {
   encodeVDiskState,
   type Episode,
   groupPartition,
-  groupRowKey,
   type GroupRow,
   groupsOfPartition,
   mapPartition,
@@ -111,7 +110,7 @@ export class MedusaStory {
   }
 
   group(group: GroupId, row: GroupRow, odd: { epoch?: number } = {}): string | undefined {
-    const put = [{ key: groupRowKey, value: encodeGroupRow(row) }]
+    const put = [{ key: group, value: encodeGroupRow(row) }]
     return this.change(groupPartition(group), { put }, odd)
   }
 

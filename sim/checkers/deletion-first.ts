@@ -20,14 +20,15 @@ export class DeletionFirst {
   }
 
   /** What is wrong with a change that is about to count. */
-  changed({ partition, change, group }: MadeChange, now: number): string | undefined {
-    if (partition.table === 'group' && change.drop === true) this.#markedAt.delete(partition.key as GroupId)
-    if (group?.after.state !== 'deleting') return undefined
-    const { id } = group
-    if (!this.#markedAt.has(id)) this.#markedAt.set(id, now)
-    const vdisk = this.#metadata.states.get(Number(id.split('-')[0]) as never)
-    if (vdisk?.state === 'live' && this.#metadata.isNamed(id))
-      return `group ${id} is being deleted, and the map names it`
+  changed({ groups }: MadeChange, now: number): string | undefined {
+    for (const { id, after } of groups) {
+      if (after === undefined) this.#markedAt.delete(id)
+      if (after?.state !== 'deleting') continue
+      if (!this.#markedAt.has(id)) this.#markedAt.set(id, now)
+      const vdisk = this.#metadata.states.get(Number(id.split('-')[0]) as never)
+      if (vdisk?.state === 'live' && this.#metadata.isNamed(id))
+        return `group ${id} is being deleted, and the map names it`
+    }
     return undefined
   }
 

@@ -25,7 +25,7 @@ import {
 } from '../../src/stargate/vdisk-controller/rows.ts'
 import type { SimDisk } from '../sim-disk.ts'
 import { copyFaultOn, holdsDisk, placeOfCopy } from './copy-files.ts'
-import type { MadeChange, MapRow, MetadataShadow } from './metadata-shadow.ts'
+import type { GroupChange, MadeChange, MapRow, MetadataShadow } from './metadata-shadow.ts'
 
 export class DurableFirst {
   readonly #metadata: MetadataShadow
@@ -38,13 +38,15 @@ export class DurableFirst {
 
   /** What is wrong with a change that is about to count. */
   changed(made: MadeChange): string | undefined {
-    return this.#groupFault(made) ?? this.#mapFault(made) ?? this.#drainedFault(made)
+    for (const group of made.groups) {
+      const fault = this.#groupFault(group, made.change.epoch)
+      if (fault !== undefined) return fault
+    }
+    return this.#mapFault(made) ?? this.#drainedFault(made)
   }
 
-  #groupFault({ group, change }: MadeChange): string | undefined {
-    if (group?.after.state !== 'whole') return undefined
-    const { id, before, after } = group
-    if (this.#isForgotten(id, change.epoch)) return undefined
+  #groupFault({ id, before, after }: GroupChange, epoch: Epoch): string | undefined {
+    if (after?.state !== 'whole' || this.#isForgotten(id, epoch)) return undefined
     for (const copy of after.copies) {
       const known = before?.copies.some((one) => sameDisk(one, copy) && one.number === copy.number)
       const fault = known === true ? undefined : this.#copyFault(id, copy, after)

@@ -19,7 +19,7 @@ import {
   decodeGroupRow,
   decodePlannedCopies,
   decodeVDiskState,
-  groupRowKey,
+  groupPartition,
   type GroupRow,
   leftBehindRowKey,
   stateRowKey,
@@ -39,10 +39,17 @@ export interface MadeChange {
     readonly before: VDiskState | undefined
     readonly after: VDiskState
   }
-  /** The row of a group, where the change puts it. */
-  readonly group?: { readonly id: GroupId; readonly before: GroupRow | undefined; readonly after: GroupRow }
+  /** The rows of groups that the change puts, and of those that it removes. */
+  readonly groups: readonly GroupChange[]
   /** The vBlocks that the change makes something else of, or writes down as they are. */
   readonly map: readonly MapRowChange[]
+}
+
+export interface GroupChange {
+  readonly id: GroupId
+  readonly before: GroupRow | undefined
+  /** Undefined: the row goes. */
+  readonly after: GroupRow | undefined
 }
 
 export interface MapRowChange {
@@ -89,34 +96,27 @@ export class MetadataShadow {
     const { table, key } = partition
     const put = change.put ?? []
     const before = this.static(partition)
-    const made = { partition, change, before, after, map: [] }
+    const made = { partition, change, before, after, groups: [], map: [] }
     if (table === 'vdisk') {
       const row = put.find((one) => one.key === stateRowKey)
       if (row === undefined) return made
       const vdisk = Number(key) as VDiskId
       return { ...made, state: { vdisk, before: this.states.get(vdisk), after: decodeVDiskState(row.value) } }
     }
-    if (table === 'group') {
-      const row = put.find((one) => one.key === groupRowKey)
-      if (row === undefined) return made
-      const id = key as GroupId
-      return { ...made, group: { id, before: this.groups.get(id), after: decodeGroupRow(row.value) } }
-    }
+    if (table === 'group') return { ...made, groups: this.#readGroups(key, change) }
     if (table !== 'map') return made
     return { ...made, map: this.#readMap(Number(key.split('.')[0]) as VDiskId, key, put) }
   }
 
   /** The change counts from now on. */
-  apply({ partition, change, after, state, group, map }: MadeChange): void {
+  apply({ partition, change, after, state, groups, map }: MadeChange): void {
     const { table, key } = partition
-    if (change.drop === true) {
-      this.#statics.delete(nameOf(partition))
-      if (table === 'group') this.groups.delete(key as GroupId)
-      return
-    }
-    this.#statics.set(nameOf(partition), after)
+    if (change.drop === true) this.#statics.delete(nameOf(partition))
+    else this.#statics.set(nameOf(partition), after)
     if (state !== undefined) this.states.set(state.vdisk, state.after)
-    if (group !== undefined) this.groups.set(group.id, group.after)
+    for (const { id, after: row } of groups)
+      if (row === undefined) this.groups.delete(id)
+      else this.groups.set(id, row)
     if (table === 'groups-of') {
       for (const row of change.delete ?? []) this.planned.delete(row as GroupId)
       for (const row of change.put ?? [])
@@ -124,6 +124,20 @@ export class MetadataShadow {
     }
     if (table !== 'map') return
     for (const row of map) this.#putMapRow(key, row.vBlock, row.after)
+  }
+
+  #readGroups(partitionKey: string, { put = [], delete: deleted = [], drop }: Change): GroupChange[] {
+    const removed = drop
+      ? [...this.groups.keys()].filter((id) => groupPartition(id).key === partitionKey)
+      : (deleted as GroupId[])
+    return [
+      ...removed.map((id) => ({ id, before: this.groups.get(id), after: undefined })),
+      ...put.map(({ key, value }) => ({
+        id: key as GroupId,
+        before: this.groups.get(key as GroupId),
+        after: decodeGroupRow(value),
+      })),
+    ]
   }
 
   /** What becomes of each vBlock: by its own row, or by a delta upon what it was. */

@@ -6,7 +6,10 @@ import type { DiskRef, VDiskId } from '../../src/base/ids.ts'
 import type { MadeChange, MetadataShadow } from './metadata-shadow.ts'
 
 /** What is wrong with a change that is about to count. */
-export function namedCopiesFault({ state, group }: MadeChange, metadata: MetadataShadow): string | undefined {
+export function namedCopiesFault(
+  { state, groups }: MadeChange,
+  metadata: MetadataShadow,
+): string | undefined {
   if (state !== undefined) {
     const { vdisk, before, after } = state
     const known = new Set(before?.episodes.map(({ id }) => id))
@@ -14,11 +17,14 @@ export function namedCopiesFault({ state, group }: MadeChange, metadata: Metadat
       if (!known.has(id) && nodesOf(replicas) < after.copies)
         return `the row of vDisk ${vdisk} names episode ${id} on ${nodesOf(replicas)} nodes, and ${after.copies} are asked for`
   }
-  if (group?.after.state !== 'whole' || group.before !== undefined) return undefined
-  const copies = metadata.states.get(Number(group.id.split('-')[0]) as VDiskId)?.copies ?? 1
-  const nodes = nodesOf(group.after.copies)
-  if (nodes >= copies) return undefined
-  return `the row of group ${group.id} names copies on ${nodes} nodes, and ${copies} are asked for`
+  for (const { id, before, after } of groups) {
+    if (after?.state !== 'whole' || before !== undefined) continue
+    const copies = metadata.states.get(Number(id.split('-')[0]) as VDiskId)?.copies ?? 1
+    const nodes = nodesOf(after.copies)
+    if (nodes < copies)
+      return `the row of group ${id} names copies on ${nodes} nodes, and ${copies} are asked for`
+  }
+  return undefined
 }
 
 const nodesOf = (disks: readonly DiskRef[]): number => new Set(disks.map(({ node }) => node)).size

@@ -24,11 +24,17 @@ export const dataMarks: readonly Mark[] = [
     'deltas were read': '¶; deltas = read\n',
   }),
   ...marks('stargate/vdisk-controller/group-index.ts', {
-    'a group was completed twice':
-      "if (result.outcome === 'conflict') {\n      ¶; const seen = await this.#readRow(id)",
+    'a group was completed twice': "[¶ where now !== row]; if (now?.state !== 'whole')",
     'a dead group could not be freed yet':
       '¶, this.#access.platform.log.debug(`group ${id} is not freed yet`',
-    'a group was freed': '¶, gone.push(id)',
+    'a group was freed': '¶; for (const id of gone) {\n        this.copies.forget',
+    'a partition of groups ended before it was full': '¶; this.#counter = this.#registered = counter',
+  }),
+  ...marks('stargate/vdisk-controller/group-rows.ts', {
+    'rows of several groups were one change':
+      '[¶ where put.size > 1]; if (put.size > 0) await partition.change(',
+    'a partition of groups was dropped': '¶; await partition.drop()',
+    'a row was read anew, as its partition had changed': '[¶ where unknown.size > 0]; if (unknown.size > 0)',
   }),
   ...marks('stargate/vdisk-controller/reclaim.ts', {
     'a scan of the map broke off': '¶; this.#counting = undefined',

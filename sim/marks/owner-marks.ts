@@ -37,8 +37,7 @@ export const ownerMarks: readonly Mark[] = [
     'a partition changed while it was raised':
       "if (result.outcome === 'applied') return new OwnedPartition(access, name, ownership, result.static); ¶",
     'a change met a later owner': 'throw ¶, fenced(this.name, this.#ownership.epoch, result.static.epoch)',
-    'a read of rows met a later owner':
-      'if (seen.epoch !== this.#ownership.epoch) throw ¶, fenced(this.name, this.#ownership.epoch, seen.epoch)',
+    'a read of rows met a later owner': 'throw ¶, fenced(this.name, this.#ownership.epoch, seen.epoch)',
     'a change was asked of an owner that is none':
       'if (!this.#ownership.alive || this.#unknown)\n      throw ¶, new NdfsError(',
   }),

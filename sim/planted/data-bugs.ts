@@ -161,11 +161,24 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/group-index.ts',
-        "if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return",
-        "if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return; await Promise.allSettled(copies.map((copy) => this.#extents.remove(id, copy)))",
+        'this.#open.delete(id)\n      const marked',
+        'for (const copy of one.row?.copies ?? []) await this.#extents.remove(id, copy).catch(() => undefined)\n      const marked',
       ),
     ],
     plan: failingDisks,
+  },
+  {
+    name: 'rows of others go with a dead group',
+    breaks: 'I3',
+    does: 'The partition of a dead group is dropped without a look at who else has a row in it.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/group-index.ts',
+        'areLast && this.#isFinished(beside.at(-1)!, registered)',
+        'areLast || true',
+      ),
+    ],
+    plan: streams,
   },
   {
     name: 'deleted without a grace',

@@ -69,7 +69,7 @@ export const repairBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         copyRepair,
-        'const row = await index.readFenced(group)\n',
+        'const { row } = await index.readFenced(group)\n',
         'const row = await index.read(group)\n',
       ),
     ],

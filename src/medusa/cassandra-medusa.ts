@@ -21,7 +21,17 @@ import {
 import { CassandraCopy } from './cassandra-copy.ts'
 import { firstKey, lastKey, nameOf, prepareKeyspace } from './cassandra-schema.ts'
 import { CassandraSettings } from './cassandra-settings.ts'
-import type { Change, ChangeResult, Medusa, Partition, PartitionName, Row, Static, Table } from './medusa.ts'
+import {
+  type Change,
+  type ChangeResult,
+  type Medusa,
+  neverChanged,
+  type Partition,
+  type PartitionName,
+  type Row,
+  type Static,
+  type Table,
+} from './medusa.ts'
 import type { PartOfPartition } from './medusa-requests.ts'
 import { checkChange, checkPartition } from './medusa-requests.ts'
 import { readWhole } from './whole-partition.ts'
@@ -45,8 +55,6 @@ const pageBytes = 2 * MiB
 const namedRowsMax = 1000
 /** Serial reads of one `getOfMany`, at once: more of them only wait in the servers. */
 const readsAtOnce = 32
-
-const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
 
 /**
  * Connects, holds the servers against what they must be, and makes the keyspace or brings it up to date.

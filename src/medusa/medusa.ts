@@ -34,6 +34,8 @@ export interface Static {
   readonly changeId: string
 }
 
+export const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
+
 export interface Row {
   readonly key: string
   readonly value: Buffer

@@ -9,7 +9,7 @@
 import type Database from 'better-sqlite3'
 import { assert } from '../base/assert.ts'
 import type { Epoch } from '../base/ids.ts'
-import type { PartitionName, Row, Static } from './medusa.ts'
+import { neverChanged, type PartitionName, type Row, type Static } from './medusa.ts'
 import type { MedusaAnswer, MedusaAsks, MedusaKind, PartOfPartition } from './medusa-requests.ts'
 import { answerBytesMax, checkChange, checkPartition } from './medusa-requests.ts'
 
@@ -37,8 +37,6 @@ interface StaticRow {
   readonly version: number
   readonly changeId: string
 }
-
-const neverChanged: Static = { epoch: 0 as Epoch, version: 0, changeId: '' }
 
 type Handlers = { [K in MedusaKind]: (asks: MedusaAsks<K>) => MedusaAnswer<K> }
 

@@ -16,12 +16,10 @@ import { StoreMedusa } from '../../src/medusa/store-medusa.ts'
 import { PeerNetwork } from '../../src/peer/peer-network.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { groupFileName } from '../../src/stargate/extent-store/group-file.ts'
+import { readGroupRow } from '../../src/stargate/vdisk-controller/group-rows.ts'
 import { PartitionRows } from '../../src/stargate/vdisk-controller/partition-rows.ts'
 import {
-  decodeGroupRow,
   decodeVDiskState,
-  groupPartition,
-  groupRowKey,
   mapPartition,
   stateRowKey,
   vdiskPartition,
@@ -139,8 +137,7 @@ export class TrueSurvival {
     group: GroupId,
     alive: ReadonlySet<string>,
   ): Promise<{ group: GroupId; copies: DiskRef[] }> {
-    const { rows } = await this.#medusa.get(groupPartition(group), [groupRowKey])
-    const copies = rows.length === 0 ? [] : decodeGroupRow(rows[0].value).copies
+    const copies = (await readGroupRow(this.#medusa, group))?.copies ?? []
     return {
       group,
       copies: copies.filter(

@@ -3,18 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { NodeId } from '../../../src/base/ids.ts'
 import type { Survival } from '../../../src/management/survival.ts'
-import { decodeGroupRow, groupRowKey } from '../../../src/stargate/vdisk-controller/rows.ts'
+import { decodeGroupRow } from '../../../src/stargate/vdisk-controller/rows.ts'
+import { rowsOf } from '../../metadata-check.ts'
 import { Orderly, orderlyPace } from './orderly-support.ts'
 import type { Scene } from './support.ts'
 
 /** Of whole groups: the nodes that each lies on. */
 function placements(scene: Scene): NodeId[][] {
-  return scene.cluster.database
-    .prepare<[string], { value: Buffer }>(
-      `SELECT r.value AS value FROM medusa_rows r JOIN medusa_partitions p ON p.id = r.partition
-       WHERE p.table_name = 'group' AND r.key = ?`,
-    )
-    .all(groupRowKey)
+  return rowsOf(scene.cluster.database, 'group')
     .map(({ value }) => decodeGroupRow(value))
     .filter(({ state }) => state === 'whole')
     .map(({ copies }) => copies.map(({ node }) => node))

@@ -19,7 +19,6 @@ import type { OpenVDisk } from '../../../src/stargate/io/io.ts'
 import {
   decodeGroupRow,
   type GroupRow,
-  groupRowKey,
   type VDiskState,
 } from '../../../src/stargate/vdisk-controller/rows.ts'
 import type {
@@ -30,7 +29,7 @@ import { decodeSuperblock, superblockName } from '../../../src/disk/superblock.t
 import { groupsFolder } from '../../../src/stargate/extent-store/group-file.ts'
 import { Cluster, type ClusterOptions, disksOfNode, pathOfDisk, type Tier } from '../../cluster.ts'
 import { Damage } from '../../faults/damage.ts'
-import { findMetadataFaults, vDiskStates } from '../../metadata-check.ts'
+import { findMetadataFaults, rowsOf, vDiskStates } from '../../metadata-check.ts'
 import {
   findSectorViolation,
   sectorBytes,
@@ -197,12 +196,8 @@ export class Scene {
   }
 
   #groupRows(vdisk: string): GroupRow[] {
-    return this.cluster.database
-      .prepare<[string, string], { value: Buffer }>(
-        `SELECT r.value FROM medusa_rows r JOIN medusa_partitions p ON p.id = r.partition
-         WHERE p.table_name = 'group' AND r.key = ? AND p.key LIKE ?`,
-      )
-      .all(groupRowKey, `${this.id(vdisk)}-%`)
+    return rowsOf(this.cluster.database, 'group')
+      .filter(({ key }) => key.startsWith(`${this.id(vdisk)}-`))
       .map(({ value }) => decodeGroupRow(value))
   }
 

@@ -107,6 +107,7 @@ async function withCluster<T>(file: string, work: (zeus: Zeus) => Promise<T>): P
   const store = await runStore({ platform, dir, mustExist: true, socketPath: socket, clusterId: id, key })
   try {
     return await withStores(config.stores, id, key, platform, async ({ zeus }) => {
+      await zeus.set('format', { format: thisRelease.newest, nodes: {} } satisfies FormatValue)
       const token = (await readFile(config.tokenFile, 'utf8')).trim()
       const secrets = { key: key.toString('hex'), token }
       const api = await serveHttpApi({

@@ -6,7 +6,7 @@ import type { Incarnation, LayerId, NodeId } from '../../base/ids.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { CopyRef, CopyVerdict } from '../extent-store/extent-store.ts'
 import { checkCopy } from './copy-check.ts'
-import { encodeGroupRow, groupRowKey, type GroupRow } from './rows.ts'
+import { encodeGroupRow, type GroupRow } from './rows.ts'
 
 const group = groupIdOf(1 as VDiskId, 1 as Epoch, 1)
 const copyOf = (number: number): CopyRef => ({
@@ -26,7 +26,7 @@ function checked(verdict: CopyVerdict, now: GroupRow | undefined) {
   const medusa: Pick<Medusa, 'get'> = {
     get: async () => {
       assert(isRead, 'the row that counts is read after the copy')
-      const rows = now === undefined ? [] : [{ key: groupRowKey, value: encodeGroupRow(now) }]
+      const rows = now === undefined ? [] : [{ key: group, value: encodeGroupRow(now) }]
       return { static: static_, rows }
     },
   }

@@ -7,7 +7,8 @@ import type { GroupId } from '../../base/ids.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { CopyFault, CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { namesCopy } from './group-copies.ts'
-import { decodeGroupRow, groupPartition, groupRowKey, type GroupRow } from './rows.ts'
+import { readGroupRow } from './group-rows.ts'
+import type { GroupRow } from './rows.ts'
 
 export interface CopyCheckContext {
   readonly medusa: Pick<Medusa, 'get'>
@@ -19,15 +20,6 @@ export type CheckedCopy =
   /** The row doesn't name it any more. */
   | { readonly state: 'moved on' }
   | { readonly state: 'wrong'; readonly fault: CopyFault; readonly reason: string }
-
-/** The group's row as it is now; undefined where it has none. */
-export async function readGroupRow(
-  medusa: Pick<Medusa, 'get'>,
-  group: GroupId,
-): Promise<GroupRow | undefined> {
-  const { rows } = await medusa.get(groupPartition(group), [groupRowKey])
-  return rows.length === 0 ? undefined : decodeGroupRow(rows[0].value)
-}
 
 export const namesNow = (row: GroupRow | undefined, copy: CopyRef): row is GroupRow =>
   row?.state === 'whole' && namesCopy(row.copies, copy)

@@ -15,7 +15,8 @@ import type { Chance, Log } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { namesCopy } from './group-copies.ts'
 import type { Leaving } from './leaving.ts'
-import type { GroupIndex, SeenRow } from './group-index.ts'
+import type { GroupIndex } from './group-index.ts'
+import type { SeenRow } from './group-rows.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import type { GroupTable } from './group-table.ts'
 import { type GroupRow, type PlannedCopy, standingOf } from './rows.ts'
@@ -55,6 +56,9 @@ export interface Target {
   readonly done: () => void
 }
 
+type SeenWhole = SeenRow & { readonly row: GroupRow }
+const isWhole = (seen: SeenRow): seen is SeenWhole => seen.row?.state === 'whole'
+
 /** The old copy is as good as the new one. */
 export const isMove = (cause: Cause): boolean => cause === 'leaving' || cause === 'misplaced'
 
@@ -93,8 +97,8 @@ export class CopyRepair {
     if (this.#context.isGone(copy)) return
     try {
       await this.#alone(group, async () => {
-        const seen = await this.#context.index.readToChange(group)
-        if (seen?.row.state !== 'whole' || !namesCopy(seen.row.copies, copy)) return
+        const seen = await this.#context.index.readFenced(group)
+        if (!isWhole(seen) || !namesCopy(seen.row.copies, copy)) return
         const done = (): void => undefined
         await this.#replace(group, seen, copy, { disk: copy, tier: seen.row.tier, done }, 'bad')
       })
@@ -136,8 +140,8 @@ export class CopyRepair {
     await this.#alone(group, async () => {
       // What an attempt before this one left goes first: there are never more than a few.
       if (index.copies.isUnsettled(groups.handleOf(group))) await this.#settle(group)
-      const seen = await index.readToChange(group)
-      if (seen?.row.state !== 'whole') return index.copies.forget(groups.handleOf(group))
+      const seen = await index.readFenced(group)
+      if (!isWhole(seen)) return index.copies.forget(groups.handleOf(group))
       const { copies } = seen.row
       const gone = copies.find(isGone)
       const leaving = copies.find(isLeaving)
@@ -151,7 +155,7 @@ export class CopyRepair {
 
   async #replaceElsewhere(
     group: GroupId,
-    seen: SeenRow,
+    seen: SeenWhole,
     old: CopyRef,
     what: Exclude<Cause, 'bad'>,
   ): Promise<void> {
@@ -186,7 +190,7 @@ export class CopyRepair {
     await done
   }
 
-  async #replace(group: GroupId, seen: SeenRow, old: CopyRef, target: Target, what: Cause): Promise<void> {
+  async #replace(group: GroupId, seen: SeenWhole, old: CopyRef, target: Target, what: Cause): Promise<void> {
     const { log, row: owned, index, extents, isGone, admit, repaired } = this.#context
     const { layer, extents: runs, checksums, copies } = seen.row
     const bytes = checksums.length * pageBytes
@@ -247,7 +251,7 @@ export class CopyRepair {
   /** As row and index say, read now: for whoever does not know what became of a repair. */
   async #settle(group: GroupId): Promise<void> {
     const { index, groups } = this.#context
-    const row = await index.readFenced(group)
+    const { row } = await index.readFenced(group)
     if (row?.state !== 'whole') return index.copies.forget(groups.handleOf(group))
     await this.#settleFrom(group, row, (await index.planned(group)) ?? [])
   }

@@ -49,6 +49,7 @@ import { blocksAmong, misplacedAmong } from './misplaced.ts'
 import type { LogEntry } from './vdisk-log.ts'
 import { type Pace, usualPace } from './pace.ts'
 import type { LogsOnDisks } from './rebuild.ts'
+import { decodeGroupRow, type GroupRow } from './rows.ts'
 import { VDiskHost } from './vdisk-host.ts'
 
 export const quietLog: Log = {
@@ -427,6 +428,12 @@ export class TestWorld {
 
   close(): void {
     this.#database.close()
+  }
+
+  /** The rows of all extent groups, decoded. */
+  groupRows(): Map<GroupId, GroupRow> {
+    const rows = [...this.table('group').values()].flatMap((partition) => [...partition])
+    return new Map(rows.map(([id, value]) => [id as GroupId, decodeGroupRow(value)]))
   }
 
   /** All rows of all partitions of one table, by partition. */

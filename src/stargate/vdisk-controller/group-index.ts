@@ -2,33 +2,40 @@
  * The rows of a vDisk's extent groups in Medusa, in the order that keeps I3 and I7:
  *
  *   index row (the copies planned) → files → group row `whole` → map
- *   group row `deleting` → grace → files gone → group row dropped → index row gone
+ *   group row `deleting` → grace → files gone → group row gone → index row gone
  *   a copy is bad or gone: index row (and the new copy) → its file → group row (and not the old one) → files that it doesn't name gone
  *
  * A row in the index without a group row is an *open* group, its owner's alone (M3).
  */
 import { assert } from '../../base/assert.ts'
+import { atOnce } from '../../base/at-once.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
-import { type CopyNumber, type DiskRef, groupIdOf, type GroupId, sameDisk } from '../../base/ids.ts'
+import {
+  type CopyNumber,
+  type DiskRef,
+  groupIdOf,
+  type GroupId,
+  partsOfGroupId,
+  sameDisk,
+} from '../../base/ids.ts'
 import type { Tier } from '../../disk/disk.ts'
-import { type Change, changeForCertain, newChangeId, type Row } from '../../medusa/medusa.ts'
+import type { Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { diskOf, GroupCopies, namesCopy } from './group-copies.ts'
 import type { GroupLedger } from './group-ledger.ts'
+import { byPartition, type Decide, GroupRows, readGroupRow, type SeenRow } from './group-rows.ts'
 import type { GroupTable } from './group-table.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import {
-  decodeGroupRow,
   decodeLeftBehind,
   decodePlannedCopies,
-  encodeGroupRow,
   encodeLeftBehind,
   encodePlannedCopies,
   groupKeysEnd,
   groupPartition,
-  groupRowKey,
   type GroupRow,
+  groupsBeside,
   groupsOfPartition,
   leftBehindRowKey,
   type PlannedCopy,
@@ -40,13 +47,6 @@ export interface RegisteredGroup {
   readonly id: GroupId
   readonly handle: GroupHandle
   readonly copies: readonly CopyRef[]
-}
-
-/** A row, and what a change of it is on condition of. */
-export interface SeenRow {
-  readonly row: GroupRow
-  readonly epoch: VDiskRow['epoch']
-  readonly version: number
 }
 
 /** A change of what the index says of one group, which waits for the one before. */
@@ -64,6 +64,7 @@ export class GroupIndex {
   readonly #groups: GroupTable
   readonly #extents: ExtentStore
   readonly #ledger: GroupLedger
+  readonly #rows: GroupRows
   /** Where the copies of whole groups lie. */
   readonly copies = new GroupCopies()
   /** A group has become whole, with these copies. */
@@ -73,6 +74,8 @@ export class GroupIndex {
   #left: readonly DiskRef[] | undefined
   #plans: Plan[] = []
   #counter = 0
+  /** Up to here registering was ended, well or not. */
+  #registered = 0
   /** Registered here, and their completion was not begun. */
   readonly #open = new Set<GroupId>()
 
@@ -88,12 +91,14 @@ export class GroupIndex {
     this.#row = row
     this.#groups = groups
     this.#extents = extents
+    this.#rows = new GroupRows(access, row)
   }
 
   /** Registers groups on these disks, durably, before their first byte is written. Each comes pinned: its user unpins it. */
   async register(placements: readonly (readonly DiskRef[])[]): Promise<RegisteredGroup[]> {
     const registered = placements.map((disks) => {
       const id = groupIdOf(this.#row.vdisk, this.#row.epoch, ++this.#counter)
+      if (groupPartition(id).key === id) this.#rows.begin(id)
       const copies = disks.map(({ node, disk, incarnation }, i) => ({
         node,
         disk,
@@ -102,6 +107,7 @@ export class GroupIndex {
       }))
       return { id, handle: this.#groups.handleOf(id), copies }
     })
+    const through = this.#counter
     // Before the row can be seen: whoever counts groups meanwhile must not take them for dead.
     for (const { handle } of registered) {
       this.#ledger.registered(handle)
@@ -117,6 +123,9 @@ export class GroupIndex {
     } catch (error) {
       for (const { handle } of registered) this.#ledger.unpin(handle)
       throw error
+    } finally {
+      // One after the other, as the index is changed.
+      this.#registered = through
     }
     for (const { id } of registered) this.#open.add(id)
     return registered
@@ -127,32 +136,25 @@ export class GroupIndex {
     return this.#open.has(id)
   }
 
-  /** The group is on stable media as the row says. Inserted once: version 0 → 1. */
+  /** The group is on stable media as the row says. Inserted once. */
   async complete(id: GroupId, row: GroupRow): Promise<void> {
-    this.#open.delete(id)
-    const result = await this.#change(id, undefined, {
-      put: [{ key: groupRowKey, value: encodeGroupRow(row) }],
-    })
-    // Whole already: this drain was begun before, by us or by an earlier owner whose record we drain again.
-    if (result.outcome === 'conflict') {
-      const seen = await this.#readRow(id)
-      // Or a later owner has found it dead: nothing under this epoch may name it (M3).
-      if (seen?.row.state !== 'whole')
-        throw new NdfsError(
-          'FENCED',
-          `Epoch ${this.#row.epoch} is over: group ${id} was given up by a later owner`,
-          {
-            epoch: this.#row.epoch,
-            group: id,
-          },
-        )
-      // Its copies may have been moved since: what the row says holds, not what the record said.
-      row = seen.row
-    }
+    // Whole already: this drain was begun before, by us or by an earlier owner whose record we drain again. Its copies may have been moved
+    // since: what the row says holds, not what the record said.
+    const now = await this.#rows.change(
+      id,
+      (there) => there ?? row,
+      () => (this.#open.delete(id) ? 'none' : undefined),
+    )
+    // Or it was found dead: nothing may name it (M3).
+    if (now?.state !== 'whole')
+      throw new NdfsError('FENCED', `Cannot complete group ${id}: it was given up, and is being deleted`, {
+        epoch: this.#row.epoch,
+        group: id,
+      })
     const handle = this.#groups.handleOf(id)
-    this.#groups.remember(handle, row)
-    this.copies.known(handle, row.copies)
-    this.onWhole(row.copies)
+    this.#groups.remember(handle, now)
+    this.copies.known(handle, now.copies)
+    this.onWhole(now.copies)
   }
 
   /** The copies that the index knows of, also those of repairs that came to nothing; undefined where it has no such group. */
@@ -161,6 +163,7 @@ export class GroupIndex {
   }
 
   async #plannedOf(ids: readonly GroupId[]): Promise<ReadonlyMap<string, readonly PlannedCopy[]>> {
+    if (ids.length === 0) return new Map()
     const partition = await this.#owned()
     const rows: readonly Row[] = await partition.read(ids)
     return new Map(rows.map(({ key, value }) => [key, decodePlannedCopies(value)]))
@@ -254,56 +257,54 @@ export class GroupIndex {
       yield { id: row.key as GroupId, copies: decodePlannedCopies(row.value) }
   }
 
-  /**
-   * The first step of deletion, on condition that the group's row is as it was seen, or that there was none. Nothing where no row names the
-   * group any more, or a late completion or a repair came in between: it is dead still, and is found again.
-   */
-  async markDeleting(id: GroupId, seen: SeenRow | undefined): Promise<void> {
-    const copies = seen?.row.copies ?? (await this.planned(id))
-    if (copies === undefined) return
-    if (seen?.row.state === 'deleting' && seen.epoch === this.#row.epoch) return
-    const row: GroupRow = seen?.row ?? {
-      layer: this.#row.state.layer,
-      tier: 'flash',
-      state: 'deleting',
-      copies,
-      extents: [],
-      checksums: new Uint32Array(0),
-    }
-    await this.#change(id, seen, {
-      put: [{ key: groupRowKey, value: encodeGroupRow({ ...row, state: 'deleting' }) }],
+  /** Rows of groups that are to be freed, as they stay until they are marked: nobody under an earlier epoch changes them any more, or puts one. */
+  rowsToFree(ids: Iterable<GroupId>): Promise<ReadonlyMap<GroupId, SeenRow>> {
+    return this.#rows.readToPut(ids)
+  }
+
+  /** The first step of deletion, of groups whose rows are as they were seen (`rowsToFree`). Nothing where no row names one any more. */
+  async markDeleting(seen: ReadonlyMap<GroupId, SeenRow>): Promise<void> {
+    const planned = await this.#plannedOf(
+      [...seen].flatMap(([id, { row }]) => (row === undefined ? [id] : [])),
+    )
+    const { layer } = this.#row.state
+    const none = { layer, tier: 'flash', extents: [], checksums: new Uint32Array(0) } as const
+    await atOnce([...seen], seen.size, async ([id, one]) => {
+      this.#open.delete(id)
+      const marked: Decide = (row) => {
+        if (row?.state === 'deleting') return row
+        const copies = row?.copies ?? planned.get(id)
+        return copies && { ...none, ...row, copies, state: 'deleting' }
+      }
+      await this.#rows.change(id, marked, () => one)
     })
   }
 
   /**
-   * The last steps, after the grace: reads again, serially, that the row still is as we marked it, unlinks exactly its copies,
-   * then drops the rows. False: a copy could not be reached; the rows stay and it is tried again later.
+   * The last steps, after the grace: reads again, serially, that the rows still are as we marked them, unlinks exactly their copies, then
+   * removes the rows. What has a copy that could not be reached is not in the answer: its rows stay, and it is tried again later.
    */
   async finishDeletion(ids: readonly GroupId[]): Promise<GroupId[]> {
     const gone: GroupId[] = []
-    // Also what repairs that came to nothing have left.
-    const planned = await this.#plannedOf(ids)
-    for (const id of ids) {
-      const seen = await this.#readRow(id)
-      // Without a row, and yet with copies: another owner has unlinked what it knew of. They are marked anew.
-      if (seen === undefined && planned.has(id)) continue
-      if (seen !== undefined) {
-        if (seen.row.state !== 'deleting' || seen.epoch !== this.#row.epoch) continue
-        const left = (planned.get(id) ?? []).filter((copy) => !namesCopy(seen.row.copies, copy))
-        const copies = [...seen.row.copies, ...left]
-        const removed = await Promise.allSettled(
-          copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
-        )
-        const failed = removed.find((result) => result.status === 'rejected')
-        if (failed !== undefined) {
-          this.#access.platform.log.debug(`group ${id} is not freed yet`, {
-            reason: messageOf(failed.reason),
-          })
-          continue
-        }
-        await this.#change(id, seen, { epoch: seen.epoch, drop: true })
+    const registered = this.#registered
+    const partitions = byPartition(ids)
+    // Also what repairs that came to nothing have left; and who else is in the partition.
+    const planned = await this.#plannedOf(partitions.flatMap(([one]) => groupsBeside(one)))
+    for (const some of partitions) {
+      const seen = await this.#rows.readToPut(some)
+      const unlinked: GroupId[] = []
+      for (const id of some) {
+        const row = seen.get(id)?.row
+        // Without a row, and yet with copies: another owner has unlinked what it knew of. They are marked anew.
+        if (row === undefined && !planned.has(id)) gone.push(id)
+        if (row?.state === 'deleting' && (await this.#unlink(id, row.copies, planned.get(id) ?? [])))
+          unlinked.push(id)
       }
-      gone.push(id)
+      if (unlinked.length === 0) continue
+      const beside = groupsBeside(some[0])
+      const areLast = beside.every((id) => !planned.has(id) || unlinked.includes(id))
+      await this.#rows.remove(unlinked, areLast && this.#isFinished(beside.at(-1)!, registered))
+      gone.push(...unlinked)
     }
     if (gone.length > 0) {
       const partition = await this.#owned()
@@ -314,6 +315,28 @@ export class GroupIndex {
       }
     }
     return gone
+  }
+
+  /** No group up to this one, the last of a partition, will be registered that was not when the index was read; `registered`: how far that was. */
+  #isFinished(last: GroupId, registered: number): boolean {
+    const { epoch, counter } = partsOfGroupId(last)
+    if (epoch < this.#row.epoch || counter <= registered) return true
+    if (this.#counter > registered) return false
+    // So that the partition goes, and doesn't stay behind without rows if this ownership ends here.
+    this.#counter = this.#registered = counter
+    return true
+  }
+
+  /** Every copy that its row or the index names; false where one can't be reached. */
+  async #unlink(id: GroupId, named: readonly CopyRef[], planned: readonly CopyRef[]): Promise<boolean> {
+    const copies = [...named, ...planned.filter((copy) => !namesCopy(named, copy))]
+    const removed = await Promise.allSettled(
+      copies.map((copy) => this.#extents.remove(id, copy, this.#row.epoch)),
+    )
+    const failed = removed.find((result) => result.status === 'rejected')
+    if (failed === undefined) return true
+    this.#access.platform.log.debug(`group ${id} is not freed yet`, { reason: messageOf(failed.reason) })
+    return false
   }
 
   /**
@@ -327,77 +350,43 @@ export class GroupIndex {
     rebuilt: CopyRef,
     tier: Tier,
   ): Promise<GroupRow | undefined> {
+    const copies = seen.row?.copies ?? []
     assert(
-      seen.row.state === 'whole' && namesCopy(seen.row.copies, old),
+      seen.row?.state === 'whole' && namesCopy(copies, old),
       () => `a copy of group ${id} is swapped that its row does not name`,
     )
-    const copies = seen.row.copies.map((copy) => (namesCopy([old], copy) ? rebuilt : copy))
+    const swapped = copies.map((copy) => (namesCopy([old], copy) ? rebuilt : copy))
     assert(
-      new Set(copies.map(({ node }) => node)).size === copies.length,
+      new Set(swapped.map(({ node }) => node)).size === swapped.length,
       () => `two copies of group ${id} on one node (I1)`,
     )
-    const row: GroupRow = {
-      ...seen.row,
-      copies,
-      // Copies come before tiers (I8).
-      ...(tier === seen.row.tier ? {} : { tier: 'hdd', mixed: true }),
-    }
-    const result = await this.#change(id, seen, { put: [{ key: groupRowKey, value: encodeGroupRow(row) }] })
-    if (result.outcome !== 'applied') return undefined
-    this.#groups.remember(this.#groups.handleOf(id), row)
-    return row
+    let isSwapped = false
+    const now = await this.#rows.change(
+      id,
+      (row) => {
+        isSwapped = row?.state === 'whole' && row.copies.every((copy) => namesCopy(copies, copy))
+        if (row === undefined || !isSwapped) return row
+        // Copies come before tiers (I8).
+        return { ...row, copies: swapped, ...(tier === row.tier ? {} : { tier: 'hdd', mixed: true }) }
+      },
+      () => seen,
+    )
+    if (now === undefined || !isSwapped) return undefined
+    this.#groups.remember(this.#groups.handleOf(id), now)
+    return now
   }
 
   /**
    * The group's row, which nobody under an earlier epoch changes any more: what is unlinked on its word was not named by a change that
    * is still on its way.
    */
-  async readFenced(id: GroupId): Promise<GroupRow | undefined> {
-    for (;;) {
-      const seen = await this.readToChange(id)
-      if (seen === undefined || seen.epoch === this.#row.epoch) return seen?.row
-      await this.#change(id, seen)
-    }
+  readFenced(id: GroupId): Promise<SeenRow> {
+    return this.#rows.readFenced(id)
   }
 
   /** The group's row, read now. */
-  async read(id: GroupId): Promise<GroupRow | undefined> {
-    return (await this.#readRow(id))?.row
-  }
-
-  /** For whoever is about to change it: a later owner, who has changed it already, must not be overruled (I4). */
-  async readToChange(id: GroupId): Promise<SeenRow | undefined> {
-    const seen = await this.#readRow(id)
-    if (seen !== undefined && seen.epoch > this.#row.epoch)
-      throw new NdfsError(
-        'FENCED',
-        `Epoch ${this.#row.epoch} is over: group ${id} has epoch ${seen.epoch} of a later owner`,
-        { epoch: this.#row.epoch, seen: seen.epoch, group: id },
-      )
-    return seen
-  }
-
-  /** On condition that its row is as it was seen, or that it has had none yet. */
-  #change(
-    id: GroupId,
-    seen: SeenRow | undefined,
-    change: Partial<Pick<Change, 'epoch' | 'put' | 'drop'>> = {},
-  ): ReturnType<typeof changeForCertain> {
-    const { medusa, platform } = this.#access
-    const { epoch, version } = seen ?? { epoch: 0 as VDiskRow['epoch'], version: 0 }
-    return changeForCertain(
-      medusa,
-      platform.clock,
-      groupPartition(id),
-      { id: newChangeId(platform.chance), expected: { epoch, version }, epoch: this.#row.epoch, ...change },
-      () => this.#row.alive,
-    )
-  }
-
-  async #readRow(id: GroupId): Promise<SeenRow | undefined> {
-    const seen = await this.#access.medusa.get(groupPartition(id), [groupRowKey])
-    if (seen.rows.length === 0) return undefined
-    return { row: decodeGroupRow(seen.rows[0].value), epoch: seen.static.epoch, version: seen.static.version }
+  read(id: GroupId): Promise<GroupRow | undefined> {
+    return readGroupRow(this.#access.medusa, id)
   }
 
   #owned(): Promise<OwnedPartition> {

@@ -9,7 +9,7 @@ import { MiB } from '../../base/units.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
-import { decodeGroupRow, groupPartition, groupRowKey } from './rows.ts'
+import { readGroupRow } from './group-rows.ts'
 
 /** Where a group lies and what its pages' checksums are: what a read needs. */
 export interface GroupPlace {
@@ -129,9 +129,8 @@ export class GroupTable {
 
   /** As Medusa has it now; undefined where the group has no row. */
   async placeNow(handle: GroupHandle): Promise<GroupPlace | undefined> {
-    const { rows } = await this.#medusa.get(groupPartition(this.idOf(handle)), [groupRowKey])
-    if (rows.length === 0) return undefined
-    const place = decodeGroupRow(rows[0].value)
+    const place = await readGroupRow(this.#medusa, this.idOf(handle))
+    if (place === undefined) return undefined
     this.remember(handle, place)
     return place
   }

@@ -380,7 +380,7 @@ test('a late completion of a group that a later owner has given up ends the earl
     checksums: new Uint32Array(0),
   } as const
   const b = await owner(2)
-  await world.clock.run(b.markDeleting(group.id, undefined))
+  await world.clock.run(b.rowsToFree([group.id]).then((seen) => b.markDeleting(seen)))
   await assert.rejects(world.clock.run(a.complete(group.id, whole)), (error) => hasCode(error, 'FENCED'))
   assert.equal((await world.clock.run(b.read(group.id)))?.state, 'deleting')
   // What an earlier owner completed in time is found whole, and may be completed again by whoever drains its record.
@@ -407,18 +407,18 @@ test('an owner that was taken over changes no group’s row that the later one h
   const whole = { layer: 1 as never, tier: 'flash', state: 'whole', copies, extents: [], checksums } as const
   await world.clock.run(a.complete(id, whole))
   const b = await owner(2)
-  assert.equal((await world.clock.run(b.readFenced(id)))?.state, 'whole')
+  const seen = await world.clock.run(b.readFenced(id))
+  assert.equal(seen.row?.state, 'whole')
   const rebuilt = { ...three, number: 7 as never }
   const fenced = (error: unknown) => hasCode(error, 'FENCED')
-  const seen = { row: whole, epoch: asEpoch(1), version: 1 }
-  assert.equal(await world.clock.run(a.swapCopy(id, seen, copies[1], rebuilt, 'flash')), undefined)
-  await assert.rejects(world.clock.run(a.readToChange(id)), fenced)
+  const old = { row: whole, version: 1 }
+  await assert.rejects(world.clock.run(a.swapCopy(id, old, copies[1], rebuilt, 'flash')), fenced)
   await assert.rejects(world.clock.run(a.readFenced(id)), fenced)
-  await world.clock.run(a.markDeleting(id, seen))
+  await assert.rejects(world.clock.run(a.rowsToFree([id])), fenced)
+  await assert.rejects(world.clock.run(a.markDeleting(new Map([[id, old]]))), fenced)
   const left = await world.clock.run(b.read(id))
   assert.deepEqual([left?.state, left?.copies], ['whole', copies])
-  const now = await world.clock.run(b.readToChange(id))
-  const swapped = await world.clock.run(b.swapCopy(id, now!, copies[1], rebuilt, 'flash'))
+  const swapped = await world.clock.run(b.swapCopy(id, seen, copies[1], rebuilt, 'flash'))
   assert.deepEqual(swapped?.copies, [copies[0], rebuilt])
 })
 

@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import type { GroupId, NodeId } from '../../base/ids.ts'
 import { GiB, KiB, MiB } from '../../base/units.ts'
 import { RepairCluster, vdisk } from './repair-cluster.test.ts'
-import { decodeGroupRow, groupRowKey } from './rows.ts'
 
 const replicas = (cluster: RepairCluster): string[] =>
   cluster.served.describe().episode?.replicas.map(({ node }) => node) ?? []
@@ -51,10 +50,12 @@ test('the log goes on elsewhere, at once and without an error; reads and writes 
 test('what lacks copies goes before what only has to move', async () => {
   const cluster = await RepairCluster.begin({ nodes: 6, copies: 3, groups: 12 })
   const order: ('endangered' | 'moves')[] = []
-  cluster.node.beforeChange = ({ table, key }, { put }) => {
-    if (table !== 'group' || put?.some((one) => one.key === groupRowKey) !== true) return
-    const { copies } = cluster.row(key as GroupId)
-    order.push(copies.some(({ node }) => cluster.disk(node).state === 'gone') ? 'endangered' : 'moves')
+  cluster.node.beforeChange = ({ table }, { put = [] }) => {
+    if (table !== 'group') return
+    for (const { key } of put) {
+      const { copies } = cluster.row(key as GroupId)
+      order.push(copies.some(({ node }) => cluster.disk(node).state === 'gone') ? 'endangered' : 'moves')
+    }
   }
   const [left, gone] = ['n2', 'n3', 'n4', 'n5', 'n6'].filter((node) => cluster.disk(node).files.size > 0)
   cluster.leave(left)
@@ -80,8 +81,7 @@ test('a row never names fewer good copies than before, whatever a move is interr
       if (calls === at) old.kill()
     }
     const whole = (): void => {
-      for (const rows of cluster.world.table('group').values()) {
-        const { copies, state } = decodeGroupRow(rows.get(groupRowKey)!)
+      for (const { copies, state } of cluster.world.groupRows().values()) {
         assert.equal(state, 'whole')
         assert.equal(new Set(copies.map(({ node }) => node)).size, 2)
       }

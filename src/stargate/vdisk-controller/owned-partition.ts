@@ -4,6 +4,8 @@
  *
  * So what the owner remembers of it can't change behind its back, and a late change of an earlier owner either was there when
  * it looked, or fails. A conflict means that a later owner has raised it: FENCED, and this ownership is over.
+ *
+ * One that has the epoch in its name is nobody else's from the start: it is not read, and its first change raises it.
  */
 import { assert } from '../../base/assert.ts'
 import { hasCode, NdfsError } from '../../base/errors.ts'
@@ -13,7 +15,9 @@ import {
   type Change,
   changeForCertain,
   type Medusa,
+  neverChanged,
   newChangeId,
+  type Partition,
   type PartitionName,
   type Row,
   type Static,
@@ -73,14 +77,24 @@ export class OwnedPartition {
     }
   }
 
+  /** A partition that nobody can have changed before this ownership, as it is named by its epoch. */
+  static begin(access: MedusaAccess, name: PartitionName, ownership: Ownership): OwnedPartition {
+    return new OwnedPartition(access, name, ownership, neverChanged)
+  }
+
   get version(): number {
     return this.#static.version
   }
 
   async read(keys: readonly string[]): Promise<readonly Row[]> {
+    return (await this.readAll(keys)).rows
+  }
+
+  /** Rows, all where none are named, with the version at which they were so. */
+  async readAll(keys?: readonly string[]): Promise<Partition> {
     const seen = await this.#access.medusa.get(this.name, keys)
     this.#assertMine(seen.static)
-    return seen.rows
+    return seen
   }
 
   /** All rows with `after` < key < `before`, in order, some at a time. */
@@ -96,7 +110,16 @@ export class OwnedPartition {
   }
 
   /** Durable when it resolves. Call it inside `serial` where it rests on something read before. */
-  async change(put: readonly Row[], remove: readonly string[] = []): Promise<void> {
+  change(put: readonly Row[], remove: readonly string[] = []): Promise<void> {
+    return this.#make({ put, delete: remove })
+  }
+
+  /** The partition goes, and with it its epoch: only where its name is never used again (medusa.ts). Nothing is to be asked of this afterwards. */
+  drop(): Promise<void> {
+    return this.#make({ drop: true })
+  }
+
+  async #make(what: Pick<Change, 'put' | 'delete' | 'drop'>): Promise<void> {
     if (!this.#ownership.alive || this.#unknown)
       throw new NdfsError(
         'NOT_OWNER',
@@ -107,10 +130,9 @@ export class OwnedPartition {
       )
     const change: Change = {
       id: newChangeId(this.#access.platform.chance),
-      expected: { epoch: this.#ownership.epoch, version: this.#static.version },
+      expected: { epoch: this.#static.epoch, version: this.#static.version },
       epoch: this.#ownership.epoch,
-      put,
-      delete: remove,
+      ...what,
     }
     const { medusa, platform } = this.#access
     const result = await changeForCertain(
@@ -124,17 +146,23 @@ export class OwnedPartition {
       throw error
     })
     if (result.outcome === 'conflict') {
+      // Versions fall only where it was dropped: by this change, or by a later owner. What came into its place since was on its way before,
+      // and nothing names it.
+      const wasDropped = result.static.version < change.expected.version
       assert(
-        result.static.epoch > this.#ownership.epoch,
+        wasDropped || result.static.epoch > this.#ownership.epoch,
         'only the owner changes its partitions under its epoch (F6)',
       )
+      if (what.drop && result.static.epoch <= this.#ownership.epoch) return
       throw fenced(this.name, this.#ownership.epoch, result.static.epoch)
     }
     this.#static = result.static
   }
 
   #assertMine(seen: Static): void {
-    if (seen.epoch !== this.#ownership.epoch) throw fenced(this.name, this.#ownership.epoch, seen.epoch)
+    // One that was begun has no epoch until its first change.
+    if (seen.epoch !== this.#ownership.epoch && seen.epoch !== this.#static.epoch)
+      throw fenced(this.name, this.#ownership.epoch, seen.epoch)
   }
 }
 

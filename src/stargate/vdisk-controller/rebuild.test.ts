@@ -14,7 +14,7 @@ import {
   rebuildVDisk,
   type VDiskOnDisks,
 } from './rebuild.ts'
-import { decodeGroupRow, decodePlannedCopies } from './rows.ts'
+import { decodeGroupRow, decodePlannedCopies, groupPartition } from './rows.ts'
 
 const vdisk = asVDisk(7)
 
@@ -135,7 +135,7 @@ test('a copy that nobody has is said to be on a disk that is not there; a damage
     lostDisk: () => lost,
   })
   const copiesOf = ({ group: id }: GroupOnDisks): string[] =>
-    decodeGroupRow(rows.get(`group/${id}`)!.get('row')!).copies.map(({ node }) => node)
+    decodeGroupRow(rows.get(`group/${groupPartition(id).key}`)!.get(id)!).copies.map(({ node }) => node)
   assert.deepEqual(copiesOf(damaged), ['n1', 'n2'])
   assert.deepEqual(copiesOf(single), ['n1', 'n3'])
   assert.deepEqual(leftAlone, [unreadable.group])

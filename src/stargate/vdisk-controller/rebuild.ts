@@ -34,7 +34,6 @@ import {
   encodeVDiskState,
   type Episode,
   groupPartition,
-  groupRowKey,
   groupsOfPartition,
   leftBehindRowKey,
   mapPartition,
@@ -183,20 +182,23 @@ export function rebuildVDisk(vdisk: VDiskId, found: VDiskOnDisks): RebuiltVDisk 
     )
 
   function* partitions(): Generator<RebuiltPartition> {
-    for (const { group, trailer, copies, named: namesCopies } of named) {
-      const tiers = new Set(copies.map(({ tier }) => tier))
-      const { extents, checksums, zeros } = trailer
-      const row = encodeGroupRow({
-        layer,
-        tier: tiers.has('hdd') ? 'hdd' : 'flash',
-        ...(tiers.size > 1 ? { mixed: true } : {}),
-        state: 'whole',
-        copies: namesCopies.map(refOf),
-        extents,
-        checksums,
-        ...(zeros.length > 0 ? { zeros } : {}),
+    for (const some of Map.groupBy(named, ({ group }) => groupPartition(group).key).values()) {
+      const rows = some.map(({ group, trailer, copies, named: namesCopies }): Row => {
+        const tiers = new Set(copies.map(({ tier }) => tier))
+        const { extents, checksums, zeros } = trailer
+        const value = encodeGroupRow({
+          layer,
+          tier: tiers.has('hdd') ? 'hdd' : 'flash',
+          ...(tiers.size > 1 ? { mixed: true } : {}),
+          state: 'whole',
+          copies: namesCopies.map(refOf),
+          extents,
+          checksums,
+          ...(zeros.length > 0 ? { zeros } : {}),
+        })
+        return { key: group, value }
       })
-      yield { name: groupPartition(group), epoch, changes: [[{ key: groupRowKey, value: row }]] }
+      yield { name: groupPartition(some[0].group), epoch, changes: inChanges(rows) }
     }
     const namedOf = new Map(named.map((one) => [one.group, one.named]))
     const unnamed: DiskRef[] = []

@@ -7,8 +7,9 @@ import type { GroupId } from '../../base/ids.ts'
 import type { Clock, Log, Platform } from '../../platform/platform.ts'
 import type { ZeroRun } from '../extent-store/extent-store.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
-import type { GroupIndex, SeenRow } from './group-index.ts'
+import type { GroupIndex } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
+import type { SeenRow } from './group-rows.ts'
 import type { GroupTable } from './group-table.ts'
 import type { VBlock } from './map-row.ts'
 import type { Pace } from './pace.ts'
@@ -112,13 +113,9 @@ export class Reclaimer {
 
   async #free(dead: readonly GroupHandle[]): Promise<number> {
     const { index, ledger, groups, reader, clock, freed } = this.#context
-    const rows = new Map<GroupId, SeenRow | undefined>()
-    for (const handle of dead) {
-      const id = groups.idOf(handle)
-      rows.set(id, await index.readToChange(id))
-    }
+    const rows = await index.rowsToFree(dead.map((handle) => groups.idOf(handle)))
     const ids = await this.#withoutZeros(rows)
-    for (const id of ids) await index.markDeleting(id, rows.get(id))
+    await index.markDeleting(new Map(ids.map((id) => [id, rows.get(id)!])))
     // Whoever found them in the map before they were marked has read what it wanted by now.
     await Promise.all([reader.settled(), clock.sleep(graceMs)])
     const gone = await index.finishDeletion(ids)
@@ -132,7 +129,7 @@ export class Reclaimer {
   }
 
   /** Those of which nothing is left to be said of zeros. Where that can't be handed on now, they stay, and the others go. */
-  async #withoutZeros(rows: ReadonlyMap<GroupId, SeenRow | undefined>): Promise<readonly GroupId[]> {
+  async #withoutZeros(rows: ReadonlyMap<GroupId, SeenRow>): Promise<readonly GroupId[]> {
     const { handOn, log } = this.#context
     const ids = [...rows.keys()]
     const zeros = zerosOf(rows)
@@ -173,7 +170,7 @@ export async function freeEverything(context: {
       // All of them, whatever becomes of the first ones: copies that can't be reached stand in nobody else's way.
       for await (const ids of inBatches(index.all(), groupsAtOnceMax)) {
         found += ids.length
-        for (const id of ids) await index.markDeleting(id, await index.readToChange(id))
+        await index.markDeleting(await index.rowsToFree(ids))
         await Promise.all([settled(), platform.clock.sleep(graceMs)])
         freed += (await index.finishDeletion(ids)).length
       }
@@ -199,11 +196,11 @@ export async function freeEverything(context: {
 }
 
 /** What the groups' rows say of zeros, of those that were not handed on before. */
-function zerosOf(rows: ReadonlyMap<GroupId, SeenRow | undefined>): ReadonlyMap<GroupId, readonly ZeroRun[]> {
+function zerosOf(rows: ReadonlyMap<GroupId, SeenRow>): ReadonlyMap<GroupId, readonly ZeroRun[]> {
   const found = new Map<GroupId, readonly ZeroRun[]>()
   for (const [id, seen] of rows)
     // Marked as being deleted: whoever did that has handed them on.
-    if (seen?.row.state === 'whole' && seen.row.zeros !== undefined) found.set(id, seen.row.zeros)
+    if (seen.row?.state === 'whole' && seen.row.zeros !== undefined) found.set(id, seen.row.zeros)
   return found
 }
 

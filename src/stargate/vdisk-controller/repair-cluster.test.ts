@@ -4,13 +4,7 @@ import type { DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { KiB, MiB, vDiskOffset } from '../../base/units.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
-import {
-  decodeGroupRow,
-  decodeLeftBehind,
-  decodePlannedCopies,
-  groupRowKey,
-  leftBehindRowKey,
-} from './rows.ts'
+import { decodeLeftBehind, decodePlannedCopies, leftBehindRowKey } from './rows.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
 export const vdisk = asVDisk(1)
@@ -84,11 +78,11 @@ export class RepairCluster {
   }
 
   get groups(): GroupId[] {
-    return [...this.world.table('group').keys()] as GroupId[]
+    return [...this.world.groupRows().keys()]
   }
 
   row(group: GroupId) {
-    return decodeGroupRow(this.world.table('group').get(group)!.get(groupRowKey)!)
+    return this.world.groupRows().get(group)!
   }
 
   nodesOf(group: GroupId): string[] {

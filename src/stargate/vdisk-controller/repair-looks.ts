@@ -1,13 +1,11 @@
 /** Repair as it looks from outside of an ownership: whether a vDisk needs an owner for it, and the sum of what several have to do. */
 import type { DiskRef, GroupId, VDiskId } from '../../base/ids.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
+import { readGroupRow } from './group-rows.ts'
 import {
-  decodeGroupRow,
   decodeLeftBehind,
   decodePlannedCopies,
   groupKeysEnd,
-  groupPartition,
-  groupRowKey,
   groupsOfPartition,
   leftBehindRowKey,
 } from './rows.ts'
@@ -61,10 +59,8 @@ async function isNamedBy(
   group: GroupId,
   isWork: (copies: readonly DiskRef[]) => boolean,
 ): Promise<boolean> {
-  const [row] = (await medusa.get(groupPartition(group), [groupRowKey])).rows
-  if (row === undefined) return false
-  const { state, copies } = decodeGroupRow(row.value)
-  return state === 'whole' && isWork(copies)
+  const row = await readGroupRow(medusa, group)
+  return row?.state === 'whole' && isWork(row.copies)
 }
 
 /** By copies asked for. */

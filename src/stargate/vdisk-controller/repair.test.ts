@@ -5,7 +5,6 @@ import type { GroupId } from '../../base/ids.ts'
 import { GiB, KiB, MiB } from '../../base/units.ts'
 import { TestNode } from './fixtures.test.ts'
 import { RepairCluster, vdisk } from './repair-cluster.test.ts'
-import { groupRowKey } from './rows.ts'
 
 test('copies on a node that is gone are made anew elsewhere, and unlinked there when it is back (I1 I7)', async () => {
   const cluster = await RepairCluster.begin({ groups: 5 })
@@ -76,11 +75,14 @@ test('where no disk has room repair waits, says so, keeps the vDisk, and goes on
 test('a second death in the middle of repair makes another list, the most endangered first', async () => {
   const cluster = await RepairCluster.begin({ nodes: 6, copies: 3, groups: 12 })
   const order: { group: GroupId; left: number }[] = []
-  cluster.node.beforeChange = ({ table, key }, { put }) => {
-    const row = put?.find((one) => one.key === groupRowKey)
-    if (table !== 'group' || row === undefined) return
-    const present = cluster.row(key as GroupId).copies.filter(({ node }) => cluster.disk(node).state === 'up')
-    order.push({ group: key as GroupId, left: present.length })
+  cluster.node.beforeChange = ({ table }, { put = [] }) => {
+    if (table !== 'group') return
+    for (const { key } of put) {
+      const present = cluster
+        .row(key as GroupId)
+        .copies.filter(({ node }) => cluster.disk(node).state === 'up')
+      order.push({ group: key as GroupId, left: present.length })
+    }
   }
   const others = ['n2', 'n3', 'n4', 'n5', 'n6'].filter((node) => cluster.disk(node).files.size > 0)
   cluster.disks('gone', others[0])

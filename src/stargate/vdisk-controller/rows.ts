@@ -4,7 +4,16 @@
  */
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { NdfsError } from '../../base/errors.ts'
-import type { DiskRef, EpisodeId, GroupId, LayerId, Sequence, VDiskId } from '../../base/ids.ts'
+import {
+  type DiskRef,
+  type EpisodeId,
+  type GroupId,
+  groupIdOf,
+  type LayerId,
+  partsOfGroupId,
+  type Sequence,
+  type VDiskId,
+} from '../../base/ids.ts'
 import type { PartitionName } from '../../medusa/medusa.ts'
 import type { CopyRef, Extent, Standing, ZeroRun } from '../extent-store/extent-store.ts'
 import type { Tier } from '../../disk/disk.ts'
@@ -65,7 +74,18 @@ export const standingOf = ({ drained, sizeBytes, modifiedAt = 0 }: VDiskState): 
 })
 
 export const vdiskPartition = (vdisk: VDiskId): PartitionName => ({ table: 'vdisk', key: String(vdisk) })
-export const groupPartition = (group: GroupId): PartitionName => ({ table: 'group', key: group })
+/** Groups whose rows share a partition: those that were registered one after the other. */
+const groupsPerPartition = 16
+/** It is named by the first of them, which has a counter of 1 and more; the keys of its rows are the groups' ids. */
+export function groupPartition(group: GroupId): PartitionName {
+  const { vdisk, epoch, counter } = partsOfGroupId(group)
+  return { table: 'group', key: groupIdOf(vdisk, epoch, counter - ((counter - 1) % groupsPerPartition)) }
+}
+/** All that share a partition with it, itself included. */
+export function groupsBeside(group: GroupId): readonly GroupId[] {
+  const { vdisk, epoch, counter } = partsOfGroupId(groupPartition(group).key as GroupId)
+  return Array.from({ length: groupsPerPartition }, (_, i) => groupIdOf(vdisk, epoch, counter + i))
+}
 export const groupsOfPartition = (vdisk: VDiskId): PartitionName => ({
   table: 'groups-of',
   key: String(vdisk),
@@ -76,7 +96,6 @@ export const mapPartition = (vdisk: VDiskId, layer: LayerId, gib: number): Parti
 })
 
 export const stateRowKey = 'state'
-export const groupRowKey = 'row'
 /** Above every group's key in the index of groups. */
 export const groupKeysEnd = '~'
 /** In the index of groups, behind all of them: disks that may hold copies which no group's row names. */

@@ -9,12 +9,10 @@ import { standings } from './copy-levels.ts'
 import { checkFiles } from './file-check.ts'
 import { asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
 import {
-  decodeGroupRow,
   decodePlannedCopies,
   encodeGroupRow,
   encodePlannedCopies,
   groupPartition,
-  groupRowKey,
   groupsOfPartition,
   mapPartition,
 } from './rows.ts'
@@ -115,11 +113,11 @@ class Cluster {
   }
 
   get groups(): GroupId[] {
-    return [...this.world.table('group').keys()] as GroupId[]
+    return [...this.world.groupRows().keys()]
   }
 
   row(group: GroupId) {
-    return decodeGroupRow(this.world.table('group').get(group)!.get(groupRowKey)!)
+    return this.world.groupRows().get(group)!
   }
 
   fileOf(group: GroupId, which = 0) {
@@ -191,7 +189,7 @@ test('a copy on a disk that is gone is missing, and of one that can not be reach
 test('a check finds a map that names what no row has, and rows of the map that are gone', async () => {
   const cluster = await Cluster.begin(2)
   const [first, second] = cluster.groups
-  cluster.world.losePartition(groupPartition(first))
+  cluster.world.loseRow(groupPartition(first), first)
   assert.deepEqual(kinds(await cluster.check()), ['dangling pointer'])
   cluster.world.loseRow(groupsOfPartition(vdisk), second)
   assert.deepEqual(kinds(await cluster.check()), ['dangling pointer', 'damaged metadata'])
@@ -207,7 +205,7 @@ test('a check finds copies on one node', async () => {
   const [group] = cluster.groups
   const row = cluster.row(group)
   const copies = [row.copies[0], { ...row.copies[0], number: row.copies[1].number }]
-  await cluster.putRow(groupPartition(group), groupRowKey, encodeGroupRow({ ...row, copies }))
+  await cluster.putRow(groupPartition(group), group, encodeGroupRow({ ...row, copies }))
   assert(kinds(await cluster.check()).includes('misplaced copies'))
 })
 

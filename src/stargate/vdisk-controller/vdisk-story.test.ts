@@ -10,7 +10,6 @@ import { namesCopy } from './group-copies.ts'
 import { PartitionRows } from './partition-rows.ts'
 import type { VDiskOnDisks } from './rebuild.ts'
 import { rebuild, savedRow } from './rebuild-fixture.test.ts'
-import { decodeGroupRow } from './rows.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
 const vdisk = asVDisk(1)
@@ -102,7 +101,7 @@ class Story {
   /** Nothing that the map in Medusa names is ever freed, but for copies that its row names no more (I7). */
   #assertUnnamed(group: GroupId, copy: CopyRef): void {
     if (!namedGroups(this.world).has(group)) return void this.freed++
-    const { state, copies } = decodeGroupRow(this.world.table('group').get(group)!.get('row')!)
+    const { state, copies } = this.world.groupRows().get(group)!
     assert.equal(state, 'whole', `group ${group} is freed while the map names it (I7)`)
     assert.ok(
       !namesCopy(copies, copy),
@@ -386,9 +385,9 @@ function assertNoOrphans(world: TestWorld): void {
     named,
     'the index',
   )
-  assert.deepEqual([...world.table('group').keys()].sort(), named, 'the rows of groups')
-  for (const id of named) {
-    const row = decodeGroupRow(world.table('group').get(id)!.get('row')!)
+  const rows = world.groupRows()
+  assert.deepEqual([...rows.keys()].sort(), named, 'the rows of groups')
+  for (const row of rows.values()) {
     assert.equal(row.state, 'whole')
     assert.equal(new Set(row.copies.map(({ node }) => node)).size, 2, 'copies on distinct nodes (I1)')
   }

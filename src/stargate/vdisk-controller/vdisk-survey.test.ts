@@ -10,13 +10,11 @@ import { BadCopies } from './bad-copies.ts'
 import { type CopyLevel, copyLevels, type DiskPicture, weaker } from './copy-levels.ts'
 import { asEpisode, asEpoch, asSequence, asVDisk, diskRef, TestNode, TestWorld } from './fixtures.test.ts'
 import {
-  decodeGroupRow,
   encodeGroupRow,
   encodePlannedCopies,
   encodeVDiskState,
   type Episode,
   groupPartition,
-  groupRowKey,
   groupsOfPartition,
   type GroupRow,
   stateRowKey,
@@ -100,7 +98,7 @@ class Rows {
       extents: [],
       checksums: new Uint32Array(pages),
     }
-    this.put(groupPartition(group), [{ key: groupRowKey, value: encodeGroupRow(row) }])
+    this.put(groupPartition(group), [{ key: group, value: encodeGroupRow(row) }])
   }
 
   group(counter: number, copies: readonly CopyRef[], pages = 10): void {
@@ -200,9 +198,8 @@ test('a bad copy that can’t be made good now is said', async () => {
   const disks = [...world.logs.values(), ...world.extents.values()]
   const picture: DiskPicture = { live: disks.map(({ ref, block }) => ({ ...ref, block })), failed: [] }
   const survey = () => run(node.host.survey(vdisk, questionOf(picture)))
-  const [[group, rows]] = [...world.table('group')]
-  const { copies } = decodeGroupRow(rows.get(groupRowKey)!)
-  const access = { vdisk, group: group as GroupId, epoch: served.epoch, copies }
+  const [[group, { copies }]] = [...world.groupRows()]
+  const access = { vdisk, group, epoch: served.epoch, copies }
   assert.equal((await survey()).weakest, 'block')
   world.extents.get(copies[1].node)!.state = 'gone'
   node.extents.onBadCopy(access, copies[1], 'rot')

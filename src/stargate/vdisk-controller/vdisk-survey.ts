@@ -18,7 +18,8 @@ import type { Clock } from '../../platform/platform.ts'
 import { BadCopies } from './bad-copies.ts'
 import { type CopySurvey, type DiskPicture, type Standing, standings, SurveySum } from './copy-levels.ts'
 import { type GroupSets, isAt, readGroupSets, tooBusy } from './group-sets.ts'
-import { decodeGroupRow, groupPartition, groupRowKey, groupsOfPartition, type VDiskState } from './rows.ts'
+import { readGroupRow } from './group-rows.ts'
+import { groupsOfPartition, type VDiskState } from './rows.ts'
 import { VDiskRow } from './vdisk-row.ts'
 import { undrainedBytesPerVDiskMax } from './write-gate.ts'
 
@@ -114,13 +115,12 @@ export class VDiskSurveys {
           sum.addHeld({ disk, groups: groups.length, bytes: groups.length * groupBytesMax, logs: 0 })
     }
     await atOnce(toRead, readsAtOnce, async ({ group, planned }) => {
-      const { rows } = await this.#medusa.get(groupPartition(group), [groupRowKey])
-      if (rows.length === 0) {
+      const row = await readGroupRow(this.#medusa, group)
+      if (row === undefined) {
         if (episodes.length > 0)
           for (const disk of planned) sum.addHeld({ disk, groups: 1, bytes: groupBytesMax, logs: 0 })
         return
       }
-      const row = decodeGroupRow(rows[0].value)
       if (row.state !== 'whole') return
       for (const disk of isAsked(row.copies))
         sum.addHeld({ disk, groups: 1, bytes: row.checksums.length * pageBytes, logs: 0 })
@@ -154,9 +154,8 @@ export class VDiskSurveys {
       if (rest > 0) sum.add(standing, rest * groupBytesMax, copies, true)
     }
     await atOnce(toRead, readsAtOnce, async ({ group, planned }) => {
-      const { rows } = await this.#medusa.get(groupPartition(group), [groupRowKey])
-      if (rows.length > 0) {
-        const row = decodeGroupRow(rows[0].value)
+      const row = await readGroupRow(this.#medusa, group)
+      if (row !== undefined) {
         const bytes = row.checksums.length * pageBytes
         const good = bad.goodOf(group, row.copies)
         if (row.state === 'whole') sum.add(question.standing(good), bytes, copies)
