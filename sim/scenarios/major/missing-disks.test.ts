@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DiskId, NodeId } from '../../../src/base/ids.ts'
-import { MiB } from '../../../src/base/units.ts'
+import { MiB, pageBytes } from '../../../src/base/units.ts'
 import type { DiskInfo } from '../../../src/management/management.ts'
 import { pathOfDisk, type Tier } from '../../cluster.ts'
+import { sectorBytes } from '../../sector-history.ts'
 import { problemsOf } from './orderly-support.ts'
 import { quickPace, Scene } from './support.ts'
 
 const writes = 48
 const sectorsOfWrite = 1024
+const sectorsPerPage = pageBytes / sectorBytes
 const hddOf = (node: NodeId): DiskId => `${node}-hdd-0` as DiskId
 
 /** More than flash has room for, so that groups lie on hdd; and a node beside their owner that has some there. */
@@ -67,8 +69,11 @@ test('I1: a node starts without a disk that is missing, and its copies are made 
 test('F9: what lies on missing disks alone is waited for, and never given up', async () => {
   const { scene, owner } = await filled(2)
   const { cluster } = scene
+  const onHdd = scene
+    .groupRows()
+    .find(({ state, copies }) => state === 'whole' && copies.every(({ disk }) => disk.includes('-hdd-')))
+  const at = onHdd!.extents[0].page * sectorsPerPage
   // Half a page: its drain has to read the other half.
-  const at = (writes - 1) * sectorsOfWrite
   await scene.done(scene.guest(owner).write(at + 1, 1))
   for (const node of cluster.names) {
     cluster.end(node, 'power cut')

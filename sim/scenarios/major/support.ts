@@ -176,14 +176,14 @@ export class Scene {
 
   /** Nodes that hold copies of the vDisk's extent groups, by their rows. */
   groupNodes(vdisk = 'v'): NodeId[] {
-    const nodes = this.#groupRows(vdisk).flatMap(({ copies }) => copies.map(({ node }) => node))
+    const nodes = this.groupRows(vdisk).flatMap(({ copies }) => copies.map(({ node }) => node))
     return [...new Set(nodes)].sort()
   }
 
   /** The one beside these that holds most copies; the last node where none does. */
   mainHolder(...beside: NodeId[]): NodeId {
     const counts = new Map<NodeId, number>()
-    for (const { copies } of this.#groupRows('v'))
+    for (const { copies } of this.groupRows('v'))
       for (const { node } of copies) if (!beside.includes(node)) counts.set(node, (counts.get(node) ?? 0) + 1)
     const none = [this.cluster.names.at(-1)!, 0] as [NodeId, number]
     return [...counts].reduce((a, b) => (b[1] > a[1] ? b : a), none)[0]
@@ -191,11 +191,11 @@ export class Scene {
 
   /** Disks that rows name which are not about to be deleted. */
   groupDisks(vdisk = 'v'): DiskId[] {
-    const whole = this.#groupRows(vdisk).filter(({ state }) => state === 'whole')
+    const whole = this.groupRows(vdisk).filter(({ state }) => state === 'whole')
     return [...new Set(whole.flatMap(({ copies }) => copies.map(({ disk }) => disk)))].sort()
   }
 
-  #groupRows(vdisk: string): GroupRow[] {
+  groupRows(vdisk = 'v'): GroupRow[] {
     return rowsOf(this.cluster.database, 'group')
       .filter(({ key }) => key.startsWith(`${this.id(vdisk)}-`))
       .map(({ value }) => decodeGroupRow(value))
