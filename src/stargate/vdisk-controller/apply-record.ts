@@ -3,6 +3,7 @@
  * function, so that they can't disagree.
  */
 import { assert } from '../../base/assert.ts'
+import { pageBytes } from '../../base/units.ts'
 import { decodeExtentPayload } from './extent-payload.ts'
 import type { GroupTable } from './group-table.ts'
 import type { LogIndex } from './log-index.ts'
@@ -36,8 +37,10 @@ export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry
       index.putZero(entry.sequence, entry.offset, entry.length)
       return sizeBytes
     case 'size':
-      // What is cut off reads as zeros if the vDisk ever grows again (M5).
-      if (entry.length < sizeBytes) index.putZero(entry.sequence, entry.length, sizeBytes - entry.length)
+      // What is cut off reads as zeros if the vDisk ever grows again (M5). The last page goes whole, also where the vDisk ended within it:
+      // the map must name nothing past the end, where nobody counts it (I7).
+      if (entry.length < sizeBytes)
+        index.putZero(entry.sequence, entry.length, pageEnd(sizeBytes) - entry.length)
       return entry.length
     case 'open':
       return sizeBytes
@@ -45,6 +48,8 @@ export function applyRecord(index: LogIndex, groups: GroupTable, entry: LogEntry
       return entry.kind satisfies never
   }
 }
+
+const pageEnd = (offset: number): number => Math.ceil(offset / pageBytes) * pageBytes
 
 /** When the vDisk was changed last, after the record: the first one of an episode tells nothing of it. */
 export const modifiedAfter = ({ kind, time }: LogEntry, modifiedAt: number): number =>
