@@ -522,5 +522,6 @@ function joined(logs: LogsOnDisks | undefined, log: LogOfVDisk, disk: DiskRef): 
     freed: Math.max(logs?.freed ?? 0, log.freed) as Sequence,
     episodes: [...(logs?.episodes ?? []), ...episodes],
     endBytes: Math.max(logs?.endBytes ?? 0, log.endBytes),
+    resized: Math.max(logs?.resized ?? 0, log.resized) as Sequence,
   }
 }

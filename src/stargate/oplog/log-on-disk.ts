@@ -12,6 +12,8 @@ export interface LogOfVDisk {
   readonly episodes: Map<EpisodeId, EpisodeInLog>
   /** The end of what the records have written, in bytes. */
   endBytes: number
+  /** The newest record that says a size; 0: none does. */
+  resized: Sequence
 }
 
 export interface EpisodeInLog {
@@ -42,7 +44,7 @@ export async function readLog(
   const of = (vdisk: VDiskId): LogOfVDisk => {
     let found = vdisks.get(vdisk)
     if (found === undefined) {
-      found = { epoch: 0 as Epoch, freed: 0 as Sequence, episodes: new Map(), endBytes: 0 }
+      found = { epoch: 0 as Epoch, freed: 0 as Sequence, episodes: new Map(), endBytes: 0, resized: 0 as Sequence }
       vdisks.set(vdisk, found)
     }
     return found
@@ -61,6 +63,7 @@ export async function readLog(
         if (header.sequence <= found.freed) return
         const end = header.kind === 'size' ? header.length : header.offset + header.length
         found.endBytes = Math.max(found.endBytes, end)
+        if (header.kind === 'size') found.resized = Math.max(found.resized, header.sequence) as Sequence
         const { episode: id, episodeFirst, sequence } = header
         const episode = found.episodes.get(id) ?? {
           episodeFirst,

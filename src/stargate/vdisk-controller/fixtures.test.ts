@@ -331,10 +331,12 @@ export class TestLogDisk {
   onDisk(vdisk: VDiskId): LogsOnDisks {
     const { epoch, episodes } = this.#vdisk(vdisk)
     let endBytes = 0
+    let resized = 0
     const found = [...episodes].flatMap(([id, { first, records }]): LogsOnDisks['episodes'][number][] => {
       if (records.length === 0) return []
       const headers = records.map((record) => headerAt(record, 0))
       endBytes = Math.max(endBytes, ...headers.map(({ offset, length }) => offset + length))
+      for (const { kind, sequence } of headers) if (kind === 'size') resized = Math.max(resized, sequence)
       const hasOpen = headers.some(({ kind }) => kind === 'open')
       const [{ episodeFirst }] = headers
       const last = (first + records.length - 1) as Sequence
@@ -345,6 +347,7 @@ export class TestLogDisk {
       freed: (this.freed.get(vdisk) ?? 0) as Sequence,
       episodes: found,
       endBytes,
+      resized: resized as Sequence,
     }
   }
 

@@ -36,6 +36,7 @@ export function logsOnDisks(world: TestWorld, vdisk: VDiskId): LogsOnDisks {
     epoch: Math.max(...logs.map(({ epoch }) => epoch)) as Epoch,
     freed: Math.max(...logs.map(({ freed }) => freed)) as Sequence,
     endBytes: Math.max(...logs.map(({ endBytes }) => endBytes)),
+    resized: Math.max(...logs.map(({ resized }) => resized)) as Sequence,
     episodes: logs.flatMap(({ episodes }) => episodes),
   }
 }

@@ -54,8 +54,8 @@ const episode = (id: number, first: number, from: number, last: number, hasOpen 
   ...{ id: asEpisode(id), disk: diskRef('n1'), episodeFirst: asSequence(first) },
   ...{ first: asSequence(from), last: asSequence(last), hasOpen },
 })
-const logs = (episodes: EpisodeOnDisk[], freed = 0): LogsOnDisks => ({
-  ...{ epoch: asEpoch(5), freed: asSequence(freed), episodes, endBytes: 0 },
+const logs = (episodes: EpisodeOnDisk[], freed = 0, resized = 0): LogsOnDisks => ({
+  ...{ epoch: asEpoch(5), freed: asSequence(freed), episodes, endBytes: 0, resized: asSequence(resized) },
 })
 
 test('of each page the newest fact is in the map, be it bytes or zeros (M11)', () => {
@@ -105,6 +105,24 @@ test('a later episode ends those before it, and an attempt that no row named cou
       [12289, 11, undefined],
     ],
   )
+})
+
+test('a size that the log has yet to say is not the size before it, though a drain that failed has said it (M5)', () => {
+  const standing = (through: number, pages: number) => ({
+    standing: {
+      drained: asSequence(5),
+      through: asSequence(through),
+      sizeBytes: pages * pageBytes,
+      modifiedAt: 1,
+    },
+  })
+  const groups = [
+    group(1, { extents: [extent(0, 1, 1)], ...standing(5, 100) }),
+    group(2, { extents: [extent(1, 1, 9)], ...standing(20, 10) }),
+  ]
+  const log = [episode(8193, 1, 6, 20)]
+  assert.equal(rebuilt({ groups, logs: logs(log, 5, 12) }).state.sizeBytes, 100 * pageBytes)
+  assert.equal(rebuilt({ groups, logs: logs(log, 5, 4) }).state.sizeBytes, 10 * pageBytes)
 })
 
 test('a log that lacks a stretch is replayed behind it, and that is said', () => {

@@ -83,6 +83,8 @@ export interface LogsOnDisks {
   readonly episodes: readonly EpisodeOnDisk[]
   /** The end of what their records wrote, in bytes. */
   readonly endBytes: number
+  /** The newest record that says a size; 0: none does. */
+  readonly resized: Sequence
 }
 
 export interface VDiskOnDisks {
@@ -148,7 +150,16 @@ export function rebuildVDisk(vdisk: VDiskId, found: VDiskOnDisks): RebuiltVDisk 
   const isNewer = newest !== undefined && newest.through >= (saved?.state.drained ?? 0)
   const said = isNewer ? newest : saved?.state
   if (said === undefined) notes.push('its size is not known: it ends behind the last page that was found')
-  const sizeBytes = said?.sizeBytes ?? endOf(trailers, found.logs)
+  // The log says what it is at its end. Where it has to, the row must not know that yet: what a record cuts off is zeroed only where the vDisk
+  // was larger before it (M5).
+  const isSaidLater = (found.logs?.resized ?? 0) > log.drained
+  const sizeBytes = isSaidLater
+    ? highest(
+        endOf(trailers, found.logs),
+        saved?.state.sizeBytes ?? 0,
+        ...standings.map((one) => one.sizeBytes),
+      )
+    : (said?.sizeBytes ?? endOf(trailers, found.logs))
   const modifiedAt = Math.max(newest?.modifiedAt ?? 0, saved?.state.modifiedAt ?? 0)
   const youngest = trailers.reduce<Trailer | undefined>(
     (best, one) => (best === undefined || newestOf(one) > newestOf(best) ? one : best),
