@@ -16,17 +16,7 @@ export const dataBugs: readonly PlantedBug[] = [
       patch(
         drain,
         "await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)",
-        "var writing = extents.write(access, groupPage(0), bytes, 'maintenance', trailer)",
-      ),
-      patch(
-        drain,
-        '      await index.complete(group.id, {\n        layer: row.state.layer,\n        tier,',
-        '      void writing.catch(() => undefined), await index.complete(group.id, {\n        layer: row.state.layer,\n        tier,',
-      ),
-      patch(
-        drain,
-        '    packed.push(group)\n    return { group',
-        '    packed.push(group), await writing\n    return { group',
+        "void extents.write(access, groupPage(0), bytes, 'maintenance', trailer).catch(() => undefined)",
       ),
     ],
   },

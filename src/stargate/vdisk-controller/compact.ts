@@ -9,8 +9,7 @@ import type { Sequence } from '../../base/ids.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { pageBytes, pagesPerGroupMax, pagesPerVBlock } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
-import { type DrainContext, writeGroup } from './drain.ts'
-import type { RegisteredGroup } from './group-index.ts'
+import { completeGroups, type DrainContext, type WrittenGroup, writeGroup } from './drain.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
 
@@ -70,13 +69,14 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
   }
   live.sort((a, b) => a.page - b.page)
   const entries: MapEntry[] = []
-  const packed: RegisteredGroup[] = []
+  const packed: WrittenGroup[] = []
   try {
     await pack(context, live, entries, packed)
+    await completeGroups(context, packed)
     if (entries.length > 0) await map.change(entries)
   } finally {
     // The map names them now; or it doesn't, and they are dead.
-    for (const group of packed) ledger.unpin(group.handle)
+    for (const { id } of packed) ledger.unpin(groups.handleOf(id))
   }
   return entries.length * pageBytes
 }
@@ -86,7 +86,7 @@ async function pack(
   context: DrainContext,
   live: readonly LivePage[],
   entries: MapEntry[],
-  packed: RegisteredGroup[],
+  packed: WrittenGroup[],
 ): Promise<void> {
   const { reader, row } = context
   for (let i = 0; i < live.length; i += pagesPerGroupMax) {

@@ -12,7 +12,7 @@ import { assert } from '../../base/assert.ts'
 import { atOnce } from '../../base/at-once.ts'
 import { checksumsOfPages } from '../../base/crc32c.ts'
 import { hasCode, messageOf, type NdfsErrorCode } from '../../base/errors.ts'
-import type { Sequence } from '../../base/ids.ts'
+import type { GroupId, Sequence } from '../../base/ids.ts'
 import { joined } from '../../base/joined.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
@@ -40,6 +40,7 @@ import type { GroupIndex, RegisteredGroup } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import { tierOf } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
+import type { GroupRow } from './rows.ts'
 import { coversPage, type Fragment, fragmentsOldestFirst, LogIndex } from './log-index.ts'
 import { bad, hole } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
@@ -58,8 +59,8 @@ export const drainPrefixBytesMax = 64 * 1024 * 1024
 
 /** Groups put together and written at once: memory is this many times 4 MiB. */
 const groupsAtOnceMax = 2
-/** Groups of streams completed at once: their syncs share commits of the file system's journal. */
-const completionsAtOnceMax = 8
+/** Groups of streams finished at once: their syncs share commits of the file system's journal. */
+const finishedAtOnceMax = 8
 
 /** Attempts on other disks before the drain gives up for now. */
 const attemptsMax = 3
@@ -132,13 +133,13 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
   const standing: Standing = { drained: state.drained, through: drained, sizeBytes, modifiedAt }
   const { pack, kept, holes, zeros: found } = await planDrain(context, coalesced, prefix)
   const zeros = zerosToTell(found, standing)
-  const packed: RegisteredGroup[] = []
+  const packed: WrittenGroup[] = []
   const entries: MapEntry[] = []
   try {
-    const { repacked, completed } = await completeExtents(context, kept, standing, entries)
+    const { repacked, finished } = await finishExtents(context, kept, standing, entries)
     const pages = [...pack, ...repacked].sort((a, b) => a.page - b.page)
     // One that was completed before says what was so then.
-    const saysSize = completed > 0 || sizeBytes === state.sizeBytes
+    const saysSize = finished.length > 0 || sizeBytes === state.sizeBytes
     const loads = loadsOf(pages, zeros, saysSize)
     for (const load of loads)
       if (load.pages.length === 0) {
@@ -148,6 +149,7 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
     const written = new Set(loads.flatMap((load) => load.pages.map(({ page }) => page)))
     entries.push(...holes.filter(({ page }) => !written.has(page)))
     await packPages(context, loads, standing, entries, packed)
+    await completeGroups(context, [...finished, ...packed])
 
     const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
     await row.update(
@@ -162,7 +164,7 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
     )
   } finally {
     // What the map doesn't name is dead from here on, also what a drain that failed wrote in vain.
-    for (const group of packed) ledger.unpin(group.handle)
+    for (const { id } of packed) ledger.unpin(groups.handleOf(id))
   }
 
   // The map as recorded names what it shall.
@@ -257,28 +259,25 @@ async function bearerOf(
 }
 
 /**
- * Completes the groups of streams: trailer on every copy, then the row. One that has lost a copy meanwhile is packed again on
- * full copies, from what is left of it (F11).
+ * Finishes the files of streams' groups: the trailer on every copy. One that has lost a copy meanwhile is packed again on full copies, from
+ * what is left of it (F11).
  */
-async function completeExtents(
+async function finishExtents(
   context: DrainContext,
   kept: readonly KeptExtent[],
   standing: Standing,
   entries: MapEntry[],
-): Promise<{ readonly repacked: PageToPack[]; readonly completed: number }> {
+): Promise<{ readonly repacked: PageToPack[]; readonly finished: WrittenGroup[] }> {
   const repacked: PageToPack[] = []
-  let completed = 0
-  await atOnce(kept, completionsAtOnceMax, async (extent) => {
+  const finished: WrittenGroup[] = []
+  await atOnce(kept, finishedAtOnceMax, async (extent) => {
     const { piece, sequence, pages } = extent
     const group = context.groups.handleOf(piece.group)
     const already = context.index.isOpen(piece.group) ? undefined : await context.index.read(piece.group)
     // Where that is not known yet, no copy has failed: the drain waits.
     const tier = tierOf(context.extents, piece.copies)
     try {
-      if (already === undefined) {
-        await completeExtent(context, extent, standing, tier)
-        completed++
-      }
+      if (already === undefined) finished.push(await finishExtent(context, extent, standing, tier))
       for (const { page, at } of pages) entries.push({ page, group, at })
     } catch (error) {
       if (!hasCode(error, ...copyFailed)) throw error
@@ -289,16 +288,16 @@ async function completeExtents(
         repacked.push({ page, sequence, plan: { base: group, at, paint: [] } })
     }
   })
-  return { repacked, completed }
+  return { repacked, finished }
 }
 
-async function completeExtent(
+async function finishExtent(
   context: DrainContext,
   { piece, sequence }: KeptExtent,
   standing: Standing,
   tier: Tier,
-): Promise<void> {
-  const { extents, index, row } = context
+): Promise<WrittenGroup> {
+  const { extents, row } = context
   const extent: Extent = {
     page: vDiskPage(piece.page),
     count: piece.checksums.length,
@@ -307,16 +306,19 @@ async function completeExtent(
   }
   const access = { group: piece.group, vdisk: row.vdisk, epoch: row.epoch, copies: piece.copies }
   await extents.finish(access, trailerOf(context, standing, [extent], piece.checksums))
-  await index.complete(piece.group, {
-    layer: row.state.layer,
-    tier,
-    // Where it was placed is known from its copies alone: groups are asked for on flash.
-    ...(tier === 'flash' ? {} : { mixed: true }),
-    state: 'whole',
-    copies: piece.copies,
-    extents: [extent],
-    checksums: piece.checksums,
-  })
+  return {
+    id: piece.group,
+    row: {
+      layer: row.state.layer,
+      tier,
+      // Where it was placed is known from its copies alone: groups are asked for on flash.
+      ...(tier === 'flash' ? {} : { mixed: true }),
+      state: 'whole',
+      copies: piece.copies,
+      extents: [extent],
+      checksums: piece.checksums,
+    },
+  }
 }
 
 /** Packs pages by address into new groups on full copies. */
@@ -325,7 +327,7 @@ async function packPages(
   loads: readonly Load[],
   standing: Standing,
   entries: MapEntry[],
-  packed: RegisteredGroup[],
+  packed: WrittenGroup[],
 ): Promise<void> {
   const full = loads.filter(({ pages: { length } }) => length > 0)
   const ahead = await register(
@@ -351,7 +353,7 @@ async function packGroup(
   { pages: chunk, zeros, isBorne }: Load,
   standing: Standing,
   entries: MapEntry[],
-  packed: RegisteredGroup[],
+  packed: WrittenGroup[],
   ahead: PlacedGroup[],
 ): Promise<void> {
   const { row, reader } = context
@@ -414,6 +416,12 @@ export interface GroupToWrite {
   readonly standing: Standing
 }
 
+/** A group whose files are on stable media, trailers included, and the row that is to say so. */
+export interface WrittenGroup {
+  readonly id: GroupId
+  readonly row: GroupRow
+}
+
 /** A group in the index, for which there is room. */
 interface PlacedGroup {
   readonly group: RegisteredGroup
@@ -426,18 +434,24 @@ export interface PageToWrite {
   readonly bytes: Buffer
 }
 
+/** Puts the rows of written groups: what was registered one after the other goes together. Afterwards the map may name them. */
+export const completeGroups = (
+  { index }: Pick<DrainContext, 'index'>,
+  written: readonly WrittenGroup[],
+): Promise<void> => atOnce(written, written.length, ({ id, row }) => index.complete(id, row))
+
 /**
- * Writes a new group whole: index row, files with trailers on all copies, group row. Afterwards the map may name it. It is pinned,
- * from before its first byte; in `packed` it is when it is whole. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
+ * Writes a new group: index row, files with trailers on all copies. It is pinned, from before its first byte; in `packed` it is when it is
+ * written, to be completed before the map names it. `firstTry`: the first attempt went well, and nobody uses the pages' memory any more.
  * The first of `ahead` is taken, where there is one: they were registered for this.
  */
 export async function writeGroup(
   context: DrainContext,
   { pages, zeros, standing }: GroupToWrite,
-  packed: RegisteredGroup[],
+  packed: WrittenGroup[],
   ahead: PlacedGroup[] = [],
 ): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
-  const { row, extents, index } = context
+  const { row, extents } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
   const bytes = joined(pages.map((one) => one.bytes))
   const checksums = checksumsOfPages(bytes)
@@ -449,25 +463,26 @@ export async function writeGroup(
     try {
       const tier = tierOf(extents, placement.disks)
       await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)
-      await index.complete(group.id, {
-        layer: row.state.layer,
-        tier,
-        ...(placement.mixed ? { mixed: true } : {}),
-        state: 'whole',
-        copies: group.copies,
-        extents: trailer.extents,
-        checksums,
-        ...(zeros.length > 0 ? { zeros } : {}),
+      packed.push({
+        id: group.id,
+        row: {
+          layer: row.state.layer,
+          tier,
+          ...(placement.mixed ? { mixed: true } : {}),
+          state: 'whole',
+          copies: group.copies,
+          extents: trailer.extents,
+          checksums,
+          ...(zeros.length > 0 ? { zeros } : {}),
+        },
       })
+      return { group, firstTry: attempt === 1 }
     } catch (error) {
       // What was placed beside it may have to do with the same disk.
       giveUp(context, [placed, ...ahead.splice(0)])
       if (!hasCode(error, ...copyFailed) || attempt === attemptsMax) throw error
       if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)
-      continue
     }
-    packed.push(group)
-    return { group, firstTry: attempt === 1 }
   }
 }
 

@@ -3,8 +3,7 @@
  */
 import { pageBytes, pagesPerVBlock, vDiskPage, type VDiskPage } from '../../base/units.ts'
 import type { Standing, ZeroRun } from '../extent-store/extent-store.ts'
-import { type DrainContext, writeGroup } from './drain.ts'
-import type { RegisteredGroup } from './group-index.ts'
+import { completeGroups, type DrainContext, type WrittenGroup, writeGroup } from './drain.ts'
 import { bad, hole } from './map-row.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
@@ -15,10 +14,10 @@ import { bearingPage, pastAllPages, united, zeroRunsPerGroupMax, zerosToTell } f
  * compaction may be under way: what the map names is what the row says is drained, or newer.
  */
 export async function handOn(context: DrainContext, zeros: readonly ZeroRun[]): Promise<void> {
-  const { row, map, ledger } = context
+  const { row, map, groups, ledger } = context
   const standing = standingOf(row.state)
   const runs = await stillZero(context, zeros, standing)
-  const packed: RegisteredGroup[] = []
+  const packed: WrittenGroup[] = []
   const entries: MapEntry[] = []
   try {
     for (let at = 0; at < runs.length; at += zeroRunsPerGroupMax) {
@@ -30,9 +29,10 @@ export async function handOn(context: DrainContext, zeros: readonly ZeroRun[]): 
       const { group } = await writeGroup(context, { pages, zeros: some, standing }, packed)
       entries.push({ page, group: group.handle, at: 0 })
     }
+    await completeGroups(context, packed)
     if (entries.length > 0) await map.change(entries)
   } finally {
-    for (const group of packed) ledger.unpin(group.handle)
+    for (const { id } of packed) ledger.unpin(groups.handleOf(id))
   }
 }
 
