@@ -29,7 +29,7 @@ test('a backup reads back entry by entry', async () => {
   const read: BackupEntry[] = []
   for await (const entry of readBackup(fileOf(whole))) read.push(entry)
   assert.equal(bytesOf(read).toString('hex'), whole.toString('hex'))
-  assert.equal(await wholeBackup(fileOf(whole), 'c1'), 1_700_000_000_000)
+  assert.deepEqual(await wholeBackup(fileOf(whole), 'c1'), { takenAt: 1_700_000_000_000, format: 1 })
   assert.equal(await wholeBackup(fileOf(whole), 'c2'), undefined, "another cluster's")
 })
 

@@ -13,12 +13,14 @@ import { decodeControl, encodeControl } from './base/control.ts'
 import { crc32c } from './base/crc32c.ts'
 import { NdfsError } from './base/errors.ts'
 import { MiB } from './base/units.ts'
+import { firstFormat, formatKey } from './cluster-format.ts'
 import type { Disk, DiskFile } from './disk/disk.ts'
 import type { PartitionName, Row } from './medusa/medusa.ts'
 import type { Epoch } from './base/ids.ts'
+import type { FormatValue } from './zeus/zeus.ts'
 
 export type BackupEntry =
-  | { readonly kind: 'begin'; readonly version: 1; readonly cluster: string; readonly takenAt: number }
+  | { readonly kind: 'begin'; readonly version: number; readonly cluster: string; readonly takenAt: number }
   /** A key of Zeus. */
   | { readonly kind: 'key'; readonly key: string; readonly value: unknown }
   /** Rows of a partition; of a large one several in a row. */
@@ -30,6 +32,8 @@ export type BackupEntry =
     }
   | { readonly kind: 'end'; readonly entries: number }
 
+/** In the first entry. */
+export const fileVersion = 1
 export const backupFolder = 'metadata'
 /** By its time in milliseconds since 1970, so that names sort as times do. */
 export const backupName = (takenAt: number): string =>
@@ -64,15 +68,31 @@ export async function* readBackup(file: DiskFile): AsyncGenerator<BackupEntry> {
   }
 }
 
-/** When the backup was taken, where it is whole and of this cluster; read to its end. */
-export async function wholeBackup(file: DiskFile, cluster: string): Promise<number | undefined> {
-  let takenAt: number | undefined
+export interface WholeBackup {
+  /** Milliseconds since 1970. */
+  readonly takenAt: number
+  /** The cluster's, then. */
+  readonly format: number
+}
+
+/**
+ * What a backup is of, where it is whole and of this cluster; read to its end.
+ *
+ * @throws {NdfsError} REFUSED: it is this cluster's, and its file is of a newer version than this release reads.
+ */
+export async function wholeBackup(file: DiskFile, cluster: string): Promise<WholeBackup | undefined> {
+  let found: WholeBackup | undefined
   try {
     for await (const entry of readBackup(file))
-      if (entry.kind === 'begin' && entry.cluster === cluster && entry.version === 1) takenAt = entry.takenAt
-    return takenAt
+      if (entry.kind === 'begin' && entry.cluster !== cluster) return undefined
+      else if (entry.kind === 'begin' && entry.version !== fileVersion)
+        throw otherVersion(file, entry.version)
+      else if (entry.kind === 'begin') found = { takenAt: entry.takenAt, format: firstFormat }
+      else if (entry.kind === 'key' && entry.key === formatKey && found !== undefined)
+        found = { ...found, format: (entry.value as FormatValue).format }
+    return found
   } catch (error) {
-    if (error instanceof NdfsError) return undefined
+    if (error instanceof NdfsError && error.code !== 'REFUSED') return undefined
     throw error
   }
 }
@@ -99,4 +119,11 @@ const notWhole = (file: DiskFile, at: number): NdfsError =>
       file: file.name,
       at,
     },
+  )
+
+const otherVersion = (file: DiskFile, version: number): NdfsError =>
+  new NdfsError(
+    'REFUSED',
+    `Cannot read the backup ${file.name}: it is of version ${version}, and this release reads version ${fileVersion}. Install a newer release`,
+    { file: file.name, version },
   )

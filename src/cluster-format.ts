@@ -25,7 +25,7 @@ import type { FormatValue, SettingValue, Zeus } from './zeus/zeus.ts'
 
 export const formatKey = 'format'
 /** Of clusters that were made before there was the key. */
-const firstFormat = 1
+export const firstFormat = 1
 /** Between attempts to reach Zeus. */
 const retryMs = 500
 

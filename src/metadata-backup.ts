@@ -14,7 +14,7 @@ import { decodeControl, encodeControl } from './base/control.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { NodeId, VDiskId } from './base/ids.ts'
 import { MiB } from './base/units.ts'
-import { backupName, backupsOn, type BackupEntry, encodeEntry } from './backup-file.ts'
+import { backupName, backupsOn, type BackupEntry, encodeEntry, fileVersion } from './backup-file.ts'
 import type { Disk, DiskFile } from './disk/disk.ts'
 import type { Medusa, PartitionName } from './medusa/medusa.ts'
 import type { Peers } from './peer/peer.ts'
@@ -270,7 +270,7 @@ export class MetadataBackups {
         if (entry.kind !== 'end') entries++
         if (bytes >= pieceBytes) await send(false)
       }
-      await add({ kind: 'begin', version: 1, cluster, takenAt })
+      await add({ kind: 'begin', version: fileVersion, cluster, takenAt })
       for await (const entry of entriesOf(zeus, medusa)) await add(entry)
       piece.push(...encodeEntry({ kind: 'end', entries }))
       await send(true)

@@ -1,7 +1,7 @@
 /**
  * `ndfs rebuild-metadata`: makes the store of this machine's cluster anew from what its nodes' disks hold (docs/decisions/0014).
  *
- *  1. Nothing of the cluster runs meanwhile. The disks are read, and changed nowhere.
+ *  1. Nothing of the cluster runs meanwhile. The disks are read, and changed nowhere. What this release can't read is refused before the rest.
  *  2. The new store is made in a folder of its own, synced, and then renamed: until then nothing has happened, and it may be begun anew.
  *     A store that is there is refused, unless it is empty; with `force` it is kept beside the new one.
  *  3. What can't be known for certain is said.
@@ -14,12 +14,14 @@ import { existsSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { type BackupEntry, backupsOn, readBackup, wholeBackup } from '../backup-file.ts'
+import { type BackupEntry, readBackup } from '../backup-file.ts'
 import { atOnce } from '../base/at-once.ts'
 import { decodeControl, encodeControl } from '../base/control.ts'
 import { messageOf, NdfsError } from '../base/errors.ts'
+import { thisRelease } from '../base/formats.ts'
 import type { DiskId, DiskRef, Epoch, GroupId, Incarnation, NodeId, Sequence, VDiskId } from '../base/ids.ts'
 import { partOfGroupId } from '../base/ids.ts'
+import { formatKey } from '../cluster-format.ts'
 import type { Disk } from '../disk/disk.ts'
 import { openDisk } from '../disk/folder-disk.ts'
 import { newChangeId, type PartitionName, type Row } from '../medusa/medusa.ts'
@@ -38,6 +40,8 @@ import {
   type VDiskOnDisks,
 } from '../stargate/vdisk-controller/rebuild.ts'
 import { decodeVDiskState, encodeVDiskState, stateRowKey } from '../stargate/vdisk-controller/rows.ts'
+import type { FormatValue } from '../zeus/zeus.ts'
+import { type BackupsOnDisks, readBackupsOnDisks } from './backups-on-disks.ts'
 import { type Cluster, existingCluster, type Layout, layoutOf, nodesThere } from './layout.ts'
 import type { Output } from './local.ts'
 import { openPlace, type Place } from './move/move-metadata.ts'
@@ -95,22 +99,23 @@ export async function rebuildMetadata(
     const disks = new OpenDisks()
     try {
       if (places === undefined) refuseStoreThere(layout, options)
+      await disks.open(layout, cluster.clusterId, platform)
+      if (disks.missing.length > 0 && !options.withoutDisks)
+        throw new NdfsError(
+          'REFUSED',
+          `Cannot read ${disks.missing.map(({ ref, why }) => `${ref.disk} (${why})`).join(', ')}. What only they hold would be missing: ` +
+            'bring them back, or rebuild with --without-disks.',
+        )
+      const backups = await readBackupsOnDisks(disks.disks, cluster.clusterId, thisRelease)
       // Engines refuse nodes from now on, until all of it is there.
       const made = { id: cluster.clusterId, createdAt: Date.parse(cluster.createdAt) }
       const place = places && (await openPlace(places, made, platform, output))
       try {
-        await disks.open(layout, cluster.clusterId, platform)
-        if (disks.missing.length > 0 && !options.withoutDisks)
-          throw new NdfsError(
-            'REFUSED',
-            `Cannot read ${disks.missing.map(({ ref, why }) => `${ref.disk} (${why})`).join(', ')}. What only they hold would be missing: ` +
-              'bring them back, or rebuild with --without-disks.',
-          )
         const work = join(layout.store.folder, 'rebuilding')
         await rm(work, { recursive: true, force: true })
         await mkdir(work, { recursive: true })
         const file = join(work, 'store.db')
-        const rebuild = new Rebuild(file, cluster.clusterId, disks, platform, output)
+        const rebuild = new Rebuild(file, cluster.clusterId, disks, backups, platform, output)
         const rebuilt = await rebuild.run()
         const kept =
           place === undefined
@@ -240,10 +245,12 @@ class Rebuild {
   readonly #database: Database.Database
   readonly #store: StoreBatches
   readonly #disks: OpenDisks
+  readonly #backups: BackupsOnDisks
   readonly #cluster: string
   readonly #platform: Platform
   readonly #output: Output
   readonly #notes: string[] = []
+  #savedFormat: FormatValue = { format: 0, nodes: {} }
   /** As the backup has them. */
   readonly #saved = new Map<VDiskId, NonNullable<VDiskOnDisks['saved']>>()
   /** Names of vDisks, by id, and what has each name. */
@@ -252,12 +259,20 @@ class Rebuild {
   readonly #containers = new Set<string>()
   #files = 0
 
-  constructor(file: string, cluster: string, disks: OpenDisks, platform: Platform, output: Output) {
+  constructor(
+    file: string,
+    cluster: string,
+    disks: OpenDisks,
+    backups: BackupsOnDisks,
+    platform: Platform,
+    output: Output,
+  ) {
     this.#database = openStoreDatabase(file, cluster)
     // Nothing rests on it before it is synced whole.
     this.#database.pragma('synchronous = OFF')
     this.#store = new StoreBatches(this.#database)
     this.#disks = disks
+    this.#backups = backups
     this.#cluster = cluster
     this.#platform = platform
     this.#output = output
@@ -309,32 +324,33 @@ class Rebuild {
   // ---- the backup ----
 
   async #readBackup(): Promise<number | undefined> {
-    const found: { disk: Disk; name: string }[] = []
-    for (const disk of this.#disks.disks) for (const name of await backupsOn(disk)) found.push({ disk, name })
-    found.sort((a, b) => (a.name < b.name ? 1 : -1))
-    for (const { disk, name } of found) {
-      const file = await disk.open(name)
-      try {
-        const takenAt = await wholeBackup(file, this.#cluster)
-        if (takenAt === undefined) {
-          this.#notes.push(
-            `the backup ${disk.path}/${name} is damaged, or was not finished: an older one is taken`,
-          )
-          continue
-        }
-        this.#output.line(
-          `The newest backup of the metadata is of ${new Date(takenAt).toISOString()}: ${disk.path}/${name}`,
-        )
-        for await (const entry of readBackup(file)) this.#takeIn(entry)
-        return takenAt
-      } finally {
-        await file.close()
-      }
+    const { newest, damaged, format } = this.#backups
+    for (const name of damaged)
+      this.#notes.push(`the backup ${name} is damaged, or was not finished: an older one is taken`)
+    if (newest === undefined) {
+      this.#notes.push(
+        'there is no backup of the metadata on any disk: names are those that extent groups bear, directories and small files are lost',
+      )
+      this.#setFormat(format)
+      return undefined
     }
-    this.#notes.push(
-      'there is no backup of the metadata on any disk: names are those that extent groups bear, directories and small files are lost',
+    const { disk, name, takenAt } = newest
+    this.#output.line(
+      `The newest backup of the metadata is of ${new Date(takenAt).toISOString()}: ${disk.path}/${name}`,
     )
-    return undefined
+    const file = await disk.open(name)
+    try {
+      for await (const entry of readBackup(file)) this.#takeIn(entry)
+    } finally {
+      await file.close()
+    }
+    this.#setFormat(format)
+    return takenAt
+  }
+
+  #setFormat(format: number): void {
+    const value: FormatValue = { ...this.#savedFormat, format }
+    this.#zeus('zeus.set', { key: formatKey, json: JSON.stringify(value), expected: 0 })
   }
 
   #lastPartition: string | undefined
@@ -342,6 +358,10 @@ class Rebuild {
   #takeIn(entry: BackupEntry): void {
     if (entry.kind === 'key') {
       const { key, value } = entry
+      if (key === formatKey) {
+        this.#savedFormat = value as FormatValue
+        return
+      }
       this.#zeus('zeus.set', { key, json: JSON.stringify(value), expected: 0 })
       if (key.startsWith('container/')) this.#containers.add(key.slice('container/'.length))
       if (!key.startsWith('vdisk/')) return
