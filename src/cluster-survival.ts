@@ -4,18 +4,19 @@ import type { VDiskId } from './base/ids.ts'
 import { type ClusterPicture, type ClusterSurvey, isUnknown, type Surveyed } from './cluster-survey.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Sample } from './management/management.ts'
-import { type MetadataCopy, survivalOf, type Survival } from './management/survival.ts'
+import { isOutlived, type MetadataLoss, survivalOf, type Survival } from './management/survival.ts'
+import type { Stores } from './open-stores.ts'
 import { copyLevels, standings, SurveySum } from './stargate/vdisk-controller/vdisk-controller.ts'
-import type { ContainerValue, Versioned, VDiskNameValue, Zeus } from './zeus/zeus.ts'
+import type { ContainerValue, NodeValue, Versioned, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
 /** As of now, of every vDisk that Zeus names. */
 export async function survivalOfCluster(
   survey: ClusterSurvey,
   zeus: Zeus,
-  copy: () => Promise<MetadataCopy>,
+  metadata: Pick<Stores, 'copy' | 'loss'>,
 ): Promise<Survival> {
   const [metadataCopy, picture, names, nodes, containers] = await Promise.all([
-    copy(),
+    metadata.copy(),
     survey.picture(),
     zeus.list('vdisk/'),
     zeus.list('node/'),
@@ -41,8 +42,14 @@ export async function survivalOfCluster(
     logNodes: picture.flashNodes.length,
     copiesMax: Math.max(0, ...copiesAskedFor(containers, names)),
     metadataCopy,
+    metadataLoss: metadata.loss(nodes.map(peerOf)),
   })
 }
+
+const peerOf = ({ key, value }: Versioned) => ({
+  id: key.slice('node/'.length),
+  peer: (value as NodeValue).peer,
+})
 
 export const copiesAskedFor = (containers: readonly Versioned[], names: readonly Versioned[]): number[] =>
   containers.flatMap(({ key, value }) =>
@@ -55,7 +62,12 @@ export const copiesAskedFor = (containers: readonly Versioned[], names: readonly
  * Of the vDisks that this node surveys for everybody: the least of all nodes is the cluster's, their sum its bytes. What can't be
  * surveyed survives nothing.
  */
-export async function survivalSamples(survey: ClusterSurvey, view: ClusterView): Promise<readonly Sample[]> {
+export async function survivalSamples(
+  survey: ClusterSurvey,
+  view: ClusterView,
+  zeus: Zeus,
+  metadata: Pick<Stores, 'loss'>,
+): Promise<readonly Sample[]> {
   const all = [...view.vdisks.values()].map(({ id }) => id)
   const sum = new SurveySum()
   let unknown = 0
@@ -64,12 +76,14 @@ export async function survivalSamples(survey: ClusterSurvey, view: ClusterView):
     else sum.addSurvey(surveyed)
   const { weakest, bytes, shortBytes, misplacedBytes } = sum.survey
   const reached = weakest === undefined ? copyLevels.length : copyLevels.indexOf(weakest)
+  const metadataLoss = await lossNow(zeus, metadata)
   const survives = (loss: 'disk' | 'node' | 'block'): Sample => ({
     name: 'survives',
-    help: '1 where all data that this node surveys is still there after the loss of one; 0 also where that is not known.',
+    help: '1 where all data that this node surveys is still there after the loss of one, and served; 0 also where that is not known.',
     kind: 'gauge',
     labels: { loss },
-    value: unknown === 0 && reached >= copyLevels.indexOf(loss) ? 1 : 0,
+    value:
+      unknown === 0 && reached >= copyLevels.indexOf(loss) && isOutlived(loss, metadataLoss.survives) ? 1 : 0,
   })
   const gauge = (name: string, help: string, value: number, labels?: Sample['labels']): Sample => ({
     name,
@@ -94,6 +108,15 @@ export async function survivalSamples(survey: ClusterSurvey, view: ClusterView):
     gauge('data_misplaced_bytes', 'Of it, what lies in fewer blocks than it could.', misplacedBytes),
     gauge('vdisks_unknown', 'vDisks that this node should have surveyed, and could not.', unknown),
   ]
+}
+
+async function lossNow(zeus: Zeus, metadata: Pick<Stores, 'loss'>): Promise<MetadataLoss> {
+  try {
+    return metadata.loss((await zeus.list('node/')).map(peerOf))
+  } catch (error) {
+    if (!(error instanceof NdfsError)) throw error
+    return { survives: 'nothing' }
+  }
 }
 
 async function partOf(

@@ -100,8 +100,7 @@ export interface NodeManagementOptions {
   readonly view: ClusterView
   readonly leaving: LeavingDisks
   readonly zeus: Zeus
-  readonly metadataCopy: Stores['copy']
-  readonly gossip?: Stores['gossip']
+  readonly metadata: Omit<Stores, 'zeus' | 'medusa'>
   readonly peers: Peers
   readonly controller: VDiskHost
   readonly router: VDiskRouter
@@ -522,7 +521,10 @@ export class NodeManagement implements ManagementTarget {
   // --- what the metadata is in -----------------------------------------------------------------------------------
 
   async showCassandra(): Promise<CassandraInfo> {
-    const { gossip, node } = this.#options
+    const {
+      metadata: { gossip },
+      node,
+    } = this.#options
     if (gossip === undefined)
       throw new NdfsError(
         'NOT_FOUND',
@@ -535,14 +537,14 @@ export class NodeManagement implements ManagementTarget {
   // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
-    const { clusterId, version, node, gossip } = this.#options
+    const { clusterId, version, node, metadata } = this.#options
     const [nodes, { format }, containers, vdisks, survival, heard] = await Promise.all([
       this.#nodes(),
       readFormat(this.#options.zeus),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
-      survivalOfCluster(this.#survey, this.#options.zeus, this.#options.metadataCopy),
-      gossip?.soon(),
+      survivalOfCluster(this.#survey, this.#options.zeus, metadata),
+      metadata.gossip?.soon(),
     ])
     const cassandra = heard && cassandraInfoOf(node, heard)
     const disks = this.#disksOf(nodes)
@@ -794,7 +796,12 @@ export class NodeManagement implements ManagementTarget {
       ...samples,
       ...this.#options.scrub.samples(),
       ...certificateSamples(this.#options.certificates()),
-      ...(await survivalSamples(this.#survey, this.#options.view)),
+      ...(await survivalSamples(
+        this.#survey,
+        this.#options.view,
+        this.#options.zeus,
+        this.#options.metadata,
+      )),
     ]
   }
 

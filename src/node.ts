@@ -160,7 +160,7 @@ export async function startNode(options: NodeOptions) {
   })
   const zeus = await openZeus(options.stores, here, peers, clusterId)
   format = await ClusterFormat.join({ zeus, node, release: thisRelease, clock, log })
-  const { copy: metadataCopy, gossip, ...stores } = await openMedusa(options.stores, here, peers, clusterId)
+  const { medusa: opened, ...metadata } = await openMedusa(options.stores, here, peers, clusterId)
 
   const { disks, missing } = await openDisks(
     here,
@@ -178,7 +178,7 @@ export async function startNode(options: NodeOptions) {
     )
   if (replicas.length === 0) throw withoutLog(node, missing)
 
-  const { medusa, changes } = countingChanges(stores.medusa)
+  const { medusa, changes } = countingChanges(opened)
   const view = new ClusterView(zeus)
   view.onFormat = (now) => format.heard(now)
   const leaving = new LeavingDisks(view.settings)
@@ -455,8 +455,7 @@ export async function startNode(options: NodeOptions) {
     view,
     leaving,
     zeus,
-    metadataCopy,
-    ...(gossip === undefined ? {} : { gossip }),
+    metadata,
     peers,
     controller,
     router,

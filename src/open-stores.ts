@@ -2,7 +2,7 @@
 import { NdfsError } from './base/errors.ts'
 import type { CassandraConfig, StoresConfig, ZooKeeperConfig } from './local/node-config.ts'
 import { storeNode } from './local/store/store-process.ts'
-import type { MetadataCopy } from './management/survival.ts'
+import type { MetadataCopy, MetadataLoss } from './management/survival.ts'
 import type { CassandraServer } from './medusa/cassandra-client.ts'
 import { CassandraRounds } from './medusa/cassandra-gossip.ts'
 import type { CassandraMedusa } from './medusa/cassandra-medusa.ts'
@@ -11,6 +11,7 @@ import { StoreMedusa } from './medusa/store-medusa.ts'
 import { metadataCopy } from './metadata-copy.ts'
 import type { Peers } from './peer/peer.ts'
 import type { Clock, Files, Log, Platform } from './platform/platform.ts'
+import { lossOfStore } from './store-loss.ts'
 import { StoreZeus } from './zeus/store-zeus.ts'
 import { clusterKey, type ClusterValue, type Zeus } from './zeus/zeus.ts'
 import type { ZooKeeperZeus } from './zeus/zookeeper-zeus.ts'
@@ -20,6 +21,8 @@ export interface Stores {
   readonly medusa: Medusa
   /** How the metadata's other copies stand, as the cluster's state tells it. */
   readonly copy: () => Promise<MetadataCopy>
+  /** Which loss the metadata outlives now, in a cluster of these nodes. */
+  readonly loss: (nodes: readonly { readonly id: string; readonly peer: string }[]) => MetadataLoss
   /** What Cassandra's servers tell one another, where they hold Medusa. */
   readonly gossip?: CassandraRounds
 }
@@ -75,12 +78,14 @@ export async function openMedusa(
       return {
         medusa: new StoreMedusa(peers, storeNode),
         copy: () => metadataCopy(peers),
+        loss: (nodes) => lossOfStore(config.address, nodes),
       }
     case 'engines': {
       const medusa = await openCassandra(config.cassandra, platform, cluster !== undefined)
       return {
         medusa,
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
+        loss: () => medusa.loss,
         gossip: new CassandraRounds(medusa.client, platform.clock),
       }
     }

@@ -91,7 +91,7 @@ class Story {
   /** Not better than the truth. */
   async check(when: string): Promise<void> {
     const before = this.truth()
-    const { sentence, level } = await this.said(this.pick(this.scene.cluster.serving()))
+    const { sentence, dataLevel: level } = await this.said(this.pick(this.scene.cluster.serving()))
     const after = this.truth()
     // What changed while it was asked may be in the answer, or not.
     const truth = Math.max(
@@ -105,7 +105,7 @@ class Story {
   }
 
   /** With all nodes there: but what was written while one block was left lies in that, and is said to be misplaced. */
-  isAsGoodAsItCanBe({ level, misplacedBytes, sentence }: Survival): void {
+  isAsGoodAsItCanBe({ dataLevel: level, misplacedBytes, sentence }: Survival): void {
     assert.ok(level === 'block' || (level === 'node' && misplacedBytes > 0), sentence)
   }
 
@@ -116,7 +116,7 @@ class Story {
       await this.check(when)
       const said = await this.said()
       const truth = this.truth()
-      if (said.level === truth?.level) return said
+      if (said.dataLevel === truth?.level) return said
       if (world.now > giveUpAt)
         assert.fail(`${when}: it says for ever "${said.sentence}", and it is ${JSON.stringify(truth)}`)
       await this.scene.wait(2_000)

@@ -94,6 +94,8 @@ export class MemoryTarget implements ManagementTarget {
       survival: {
         sentence: 'one copy of 1GiB left: vms/disk1; n2 is down',
         level: 'one copy',
+        dataLevel: 'one copy',
+        metadataLevel: 'block',
         missing: ['copies of 1GiB, which has fewer than asked for: n2 is gone'],
         bytes: { unreadable: 0, 'one copy': 1 * GiB, disk: 0, node: 0, block: 0 },
         atMost: [],

@@ -21,6 +21,7 @@ const facts = (vdisks: Record<string, CopySurvey>, more: Partial<SurvivalFacts> 
   logNodes: 4,
   copiesMax: 2,
   metadataCopy: { state: 'none' },
+  metadataLoss: { survives: 'block' },
   ...more,
 })
 const unknown = [{ vdisk: 'vms/d', reason: 'Medusa does not answer' }]
@@ -47,6 +48,37 @@ test('the metadata’s disk may be lost while its copy is in step, and at no oth
     assert.equal(survival.missing.length, 1)
     if (state === 'behind') assert.match(survival.missing[0], /the one in \/two is 4 s behind: it is slow$/)
   }
+})
+
+test('no loss is promised that the metadata would not outlive', () => {
+  const said = (
+    level: CopyLevel,
+    survives: 'block' | 'node' | 'disk' | 'nothing',
+    state: 'in step' | 'none',
+  ) =>
+    survivalOf(
+      facts(
+        { 'vms/a': holding(level) },
+        {
+          metadataCopy: { state },
+          metadataLoss: survives === 'block' ? { survives } : { survives, limit: 'two racks' },
+        },
+      ),
+    )
+  const two = said('block', 'node', 'in step')
+  assert.deepEqual([two.level, two.dataLevel, two.metadataLevel], ['node', 'block', 'node'])
+  assert.equal(two.sentence, 'survives a node, and the data alone a block: two racks')
+  assert.deepEqual(two.missing, ['servers of the metadata in more places: two racks'])
+  const down = said('block', 'nothing', 'in step')
+  assert.deepEqual([down.level, down.dataLevel], ['nothing', 'block'])
+  assert.equal(down.sentence, 'survives no loss, and the data alone a block: two racks')
+  assert.equal(said('node', 'node', 'in step').sentence, 'survives a node')
+  assert.equal(said('node', 'block', 'in step').level, 'node')
+  assert.equal(
+    said('block', 'disk', 'none').sentence,
+    "survives a disk, but not the loss of the metadata's disk, and the data alone a block: two racks",
+  )
+  assert.equal(said('one copy', 'nothing', 'in step').level, 'one copy')
 })
 
 test('what is in danger, or gone, is said with its size, where it is and why', () => {

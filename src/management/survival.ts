@@ -5,6 +5,8 @@
  *   one copy of N GiB left: …     the next loss may be one of data
  *   unknown for N vDisks: …       they could not be surveyed; never taken for well
  *   survives a disk | node | block
+ *   survives a node, and the data alone a block: …     the metadata would be lost, or not served
+ *   survives no loss, and the data alone a block: …    the same, of one server that is lost now
  *
  * The worst that is known stands first; what is unknown beside it is said behind it.
  */
@@ -50,23 +52,35 @@ export const metadataCopySchema = Type.Object(
 )
 export type MetadataCopy = Static<typeof metadataCopySchema>
 
+/** What of the machines that hold the metadata may be lost, and all of it can still be read and changed. */
+export interface MetadataLoss {
+  readonly survives: 'block' | 'node' | 'disk' | 'nothing'
+  /** What stands against more; absent with `block`. */
+  readonly limit?: string
+}
+
+const metadataLevel = Type.Union(
+  [Type.Literal('nothing'), Type.Literal('disk'), Type.Literal('node'), Type.Literal('block')],
+  {
+    description:
+      'What may be lost and the metadata can still be read and changed: `nothing`: one server more is too many. Of the one disk under a store it says nothing: `metadata` does.',
+  },
+)
+
+const dataLevel = Type.Union([level, Type.Literal('unknown')], {
+  description:
+    'That of the weakest data: what may be lost and it is still there. `one copy`: nothing; `unreadable`: it is not there now.',
+})
+
 export const survivalSchema = Type.Object(
   {
     sentence: Type.String({ description: 'What may be lost without loss of data: for people.' }),
-    level: Type.Union(
-      [
-        Type.Literal('unreadable'),
-        Type.Literal('one copy'),
-        Type.Literal('unknown'),
-        Type.Literal('disk'),
-        Type.Literal('node'),
-        Type.Literal('block'),
-      ],
-      {
-        description:
-          'That of the weakest data: what may be lost and it is still there. `one copy`: nothing; `unreadable`: it is not there now.',
-      },
-    ),
+    level: Type.Union([level, Type.Literal('unknown'), Type.Literal('nothing')], {
+      description:
+        'What may be lost and all data is still there, and served: the lesser of `dataLevel` and `metadataLevel`.',
+    }),
+    dataLevel,
+    metadataLevel,
     missing: Type.Array(Type.String(), { description: 'One sentence each: what is missing for more.' }),
     bytes: Type.Object(
       {
@@ -110,6 +124,7 @@ export interface SurvivalFacts {
   /** The most that a container with vDisks asks for. */
   readonly copiesMax: number
   readonly metadataCopy: MetadataCopy
+  readonly metadataLoss: MetadataLoss
 }
 
 const namesShown = 3
@@ -118,10 +133,13 @@ export function survivalOf(facts: SurvivalFacts): Survival {
   const sum = new SurveySum()
   for (const { survey } of facts.surveys) sum.addSurvey(survey)
   const { survey } = sum
-  const level = levelOf(survey.weakest, facts)
+  const dataLevel = levelOf(survey.weakest, facts)
+  const { survives } = facts.metadataLoss
   return {
-    sentence: sentenceOf(level, survey, facts),
-    level,
+    sentence: sentenceOf(dataLevel, survey, facts),
+    level: isWell(dataLevel) ? lesser(dataLevel, survives) : dataLevel,
+    dataLevel,
+    metadataLevel: survives,
     missing: missingOf(survey, facts),
     bytes: survey.bytes,
     atMost: [...survey.atMost],
@@ -136,13 +154,24 @@ export function survivalOf(facts: SurvivalFacts): Survival {
 const isCopied = ({ metadataCopy: { state } }: SurvivalFacts): boolean =>
   state === 'in step' || state === 'servers down'
 
+const losses = ['nothing', 'disk', 'node', 'block'] as const
+/** Whoever outlives the loss of a block outlives that of a node, and so on. */
+export const isOutlived = (loss: MetadataLoss['survives'], survives: MetadataLoss['survives']): boolean =>
+  losses.indexOf(loss) <= losses.indexOf(survives)
+
+type Loss = 'disk' | 'node' | 'block'
+const isWell = (level: Survival['dataLevel'] | undefined): level is Loss =>
+  level === 'disk' || level === 'node' || level === 'block'
+const lesser = (data: Loss, metadata: MetadataLoss['survives']): MetadataLoss['survives'] =>
+  isOutlived(data, metadata) ? data : metadata
+
 /** What is known to be in danger is said before what is unknown; what is unknown before what is well. */
-function levelOf(weakest: CopyLevel | undefined, { unknown, reach }: SurvivalFacts): Survival['level'] {
+function levelOf(weakest: CopyLevel | undefined, { unknown, reach }: SurvivalFacts): Survival['dataLevel'] {
   if (weakest === 'unreadable' || weakest === 'one copy') return weakest
   return unknown.length > 0 ? 'unknown' : (weakest ?? reach)
 }
 
-function sentenceOf(level: Survival['level'], survey: CopySurvey, facts: SurvivalFacts): string {
+function sentenceOf(level: Survival['dataLevel'], survey: CopySurvey, facts: SurvivalFacts): string {
   const { unknown } = facts
   const isEmpty = survey.weakest === undefined
   const unknownFor = `unknown for ${count(unknown.length, 'vDisk')}: ${someOf(unknown.map(({ vdisk }) => vdisk))}`
@@ -156,19 +185,25 @@ function sentenceOf(level: Survival['level'], survey: CopySurvey, facts: Surviva
       return [...parts, ...(unknown.length > 0 ? [unknownFor] : [])].join('; ')
     }
     case 'unknown': {
-      const rest = isEmpty ? [] : [`the rest survives a ${survey.weakest}`]
+      const rest = isWell(survey.weakest) ? [`the rest ${promised(survey.weakest, facts)}`] : []
       return [`${unknownFor}: ${unknown[0].reason}`, ...rest].join('; ')
     }
     case 'disk':
     case 'node':
     case 'block':
       return (
-        `survives a ${level}${isCopied(facts) ? '' : ", but not the loss of the metadata's disk"}` +
+        promised(level, facts, isCopied(facts) ? '' : ", but not the loss of the metadata's disk") +
         (isEmpty ? '; nothing is stored yet' : '')
       )
     default:
       return level satisfies never
   }
+}
+
+function promised(level: Loss, { metadataLoss: { survives, limit } }: SurvivalFacts, but = ''): string {
+  const both = lesser(level, survives)
+  const what = both === 'nothing' ? 'survives no loss' : `survives a ${both}`
+  return what + but + (both === level ? '' : `, and the data alone a ${level}: ${limit}`)
 }
 
 const sizeOf = (bytes: number, atMost: boolean): string => `${atMost ? 'at most ' : ''}${formatSize(bytes)}`
@@ -218,6 +253,9 @@ function missingOf(survey: CopySurvey, facts: SurvivalFacts): string[] {
         : `a node: while one more is down writes wait where ${copiesMax} copies are asked for`,
     )
   for (const { vdisk, reason } of unknown) missing.push(`knowledge of ${vdisk}: ${reason}`)
+  // While servers are down that comes first, and is said below.
+  if (facts.metadataLoss.limit !== undefined && facts.metadataCopy.state !== 'servers down')
+    missing.push(`servers of the metadata in more places: ${facts.metadataLoss.limit}`)
   if (facts.metadataCopy.state !== 'in step') missing.push(missingCopy(facts.metadataCopy))
   return missing
 }

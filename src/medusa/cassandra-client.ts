@@ -236,6 +236,14 @@ export class CassandraClient {
     return this.#hosts().map(serverOf)
   }
 
+  /** Copies of each row of a keyspace in the data center, as the driver has heard of it; 0 where it knows of none. */
+  copiesIn(keyspace: string): number {
+    // What the driver's types leave out.
+    const known = this.#client.metadata.keyspaces[keyspace] as
+      { readonly strategyOptions?: Readonly<Record<string, string>> } | undefined
+    return Number(known?.strategyOptions?.[this.#datacenter] ?? 0)
+  }
+
   /** Calls back whenever a server takes connections that did not. */
   onServerUp(callback: (server: CassandraServer) => void): void {
     const called = (host: Host): void => {

@@ -19,6 +19,7 @@ import {
   type Statement,
 } from './cassandra-client.ts'
 import { CassandraCopy } from './cassandra-copy.ts'
+import { type CassandraLoss, lossOf } from './cassandra-loss.ts'
 import { firstKey, lastKey, nameOf, prepareKeyspace } from './cassandra-schema.ts'
 import { CassandraSettings } from './cassandra-settings.ts'
 import {
@@ -87,6 +88,11 @@ export class CassandraMedusa implements Medusa {
   /** The way to the servers, for what is no row: their gossip. */
   get client(): CassandraClient {
     return this.#client
+  }
+
+  /** Which loss of servers its rows outlive, as things are now. */
+  get loss(): CassandraLoss {
+    return lossOf(this.#client.servers(), this.#client.copiesIn(this.#keyspace))
   }
 
   /** For who moves metadata here, while nobody serves from it. */

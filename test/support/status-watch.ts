@@ -14,7 +14,8 @@ const everyMs = 100
 
 export interface StatusSample {
   readonly at: number
-  readonly level: ClusterStatus['survival']['level']
+  /** Of the data: the truth is looked up of that. */
+  readonly level: ClusterStatus['survival']['dataLevel']
   readonly sentence: string
   readonly before: TrueLevel | undefined
   readonly after: TrueLevel | undefined
@@ -86,7 +87,7 @@ export class StatusWatch {
   }
 
   #hold(at: number, { survival, repair }: ClusterStatus, before: Truth, after: Truth): void {
-    const { level, sentence } = survival
+    const { dataLevel: level, sentence } = survival
     const sample = {
       ...{ at, level, sentence, before: before.level, after: after.level },
       repairing: repair !== undefined,
