@@ -94,14 +94,14 @@ export async function openMedusa(
   }
 }
 
-/** As `openStores` does. */
+/** As `openStores` does, of a cluster that is being made. `waiting` is called each second for as long as Cassandra can't be reached. */
 export async function openEngines(
   { zookeeper, cassandra }: EnginesPlaces,
   platform: Platform,
-  cluster?: string,
+  waiting?: (reason: string) => void,
 ): Promise<Engines> {
-  const zeus = await openZooKeeper(zookeeper, platform, cluster)
-  return { zeus, medusa: await orClosed(zeus, openCassandra(cassandra, platform, cluster !== undefined)) }
+  const zeus = await openZooKeeper(zookeeper, platform, undefined)
+  return { zeus, medusa: await orClosed(zeus, openCassandra(cassandra, platform, false, waiting)) }
 }
 
 /** What is opened beside Zeus, which is closed where that fails. */
@@ -124,7 +124,7 @@ async function refuseWithout(
   { servers, chroot }: ZooKeeperConfig,
   { clock, log }: Platform,
 ): Promise<void> {
-  const there = await untilReachable('ZooKeeper', clock, log, () => zeus.get(clusterKey))
+  const there = await untilReachable(clock, toLog('ZooKeeper', log), () => zeus.get(clusterKey))
   const found = (there?.value as ClusterValue | undefined)?.id
   if (found === cluster) return
   const where = `${chroot} of the ZooKeeper at ${servers.join(', ')}`
@@ -164,6 +164,7 @@ async function openCassandra(
   config: CassandraConfig,
   { files, clock, log }: Platform,
   mustExist: boolean,
+  waiting = toLog('Cassandra', log),
 ): Promise<CassandraMedusa> {
   const { passwordFile, caFile, ...access } = config
   const { cassandraMedusa } = await import('./medusa/cassandra-medusa.ts')
@@ -176,18 +177,27 @@ async function openCassandra(
       ...(password === undefined ? {} : { password }),
       ...(ca === undefined ? {} : { tls: { ca } }),
     })
-  return untilReachable('Cassandra', clock, log, open)
+  return untilReachable(clock, waiting, open)
 }
 
+const toLog =
+  (engine: string, log: Log) =>
+  (reason: string): void =>
+    log.warn(`${engine} cannot be reached yet`, { reason })
+
 /** Waits for an engine, however long it can't be reached; what a person has to mend rejects. */
-async function untilReachable<T>(engine: string, clock: Clock, log: Log, ask: () => Promise<T>): Promise<T> {
+async function untilReachable<T>(
+  clock: Clock,
+  waiting: (reason: string) => void,
+  ask: () => Promise<T>,
+): Promise<T> {
   for (;;)
     try {
       return await ask()
     } catch (error) {
       if (!(error instanceof NdfsError) || error.code === 'REFUSED' || error.code === 'UNAUTHORIZED')
         throw error
-      log.warn(`${engine} cannot be reached yet`, { reason: error.message })
+      waiting(error.message)
       await clock.sleep(retryMs)
     }
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -192,3 +193,36 @@ test('an up that cannot start says why and leaves nothing running', async () => 
   assert.match(error, /Cannot start n2: .*\n.*superblock/)
   assert.match(await done('down', '--dir', dir), /Nothing runs/)
 })
+
+for (const [how, listens] of [
+  ['are gone', false],
+  ['answer nothing', true],
+] as const)
+  test(`a first up on engines that ${how} says that it waits, ends at once at the order to, and can be given again`, async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    if (!listens) silent.close()
+    const engines = join(home, `engines-${port}.json`)
+    const places = {
+      zookeeper: { servers: [`127.0.0.1:${port}`], chroot: '/ndfs/none' },
+      cassandra: { contactPoints: ['127.0.0.1'], port, datacenter: 'dc1', keyspace: 'ndfs_none' },
+    }
+    await writeFile(engines, JSON.stringify({ version: 1, ...places }))
+    for (const _ of ['first', 'again']) {
+      const { child, ended, said } = start('up', '--dir', join(home, `e-${port}`), '--engines', engines)
+      await said('The metadata is to be on ZooKeeper')
+      if (!listens) await said('Waiting for Cassandra. Cannot reach')
+      const orderedAt = performance.now()
+      child.kill('SIGTERM')
+      const { code, error } = await ended
+      const tookMs = performance.now() - orderedAt
+      assert.equal(code, 1)
+      assert.match(
+        error,
+        /^error: Cannot make the cluster: stopped while ZooKeeper and Cassandra were waited for/,
+      )
+      assert.ok(tookMs < 2000, `it took ${tookMs} ms`)
+    }
+    silent.close()
+  })

@@ -85,7 +85,7 @@ export async function up(
       { ...options, dir },
       platform,
       formatClusterDisk(platform),
-      await storeMaker(options, platform, output),
+      await storeMaker(options, platform, output, stopped),
     )
     output.line(`${made ? 'Made' : 'Opened'} the cluster ${cluster.clusterId} in ${dir}.`)
     const nodes = await configure(cluster, layout, options, platform, output)
@@ -101,11 +101,16 @@ export async function up(
 }
 
 /** Where the metadata of a new cluster begins. */
-async function storeMaker({ engines }: UpOptions, platform: Platform, output: Output): Promise<MakeStore> {
+async function storeMaker(
+  { engines }: UpOptions,
+  platform: Platform,
+  output: Output,
+  stopped: AbortSignal,
+): Promise<MakeStore> {
   if (engines === undefined) return makeStoreFile
   const places = await enginesIn(platform.files, resolve(engines))
   const { makeOnEngines } = await import('./move/move-metadata.ts')
-  return (_, clusterId) => makeOnEngines(places, clusterId, platform, output)
+  return (_, clusterId) => makeOnEngines(places, clusterId, platform, output, stopped)
 }
 
 async function examine(dir: string, nodes: number, output: Output): Promise<void> {

@@ -27,6 +27,7 @@ import { type Engines, type EnginesPlaces, openEngines } from '../../open-stores
 import type { Clock, Platform } from '../../platform/platform.ts'
 import { clusterKey, type ClusterValue, type Owner, type Versioned } from '../../zeus/zeus.ts'
 import type { Output } from '../local.ts'
+import { whenAborted } from '../when-aborted.ts'
 import type { StoredMetadata, StoredPartition } from './stored-metadata.ts'
 
 export interface MovedMetadata {
@@ -64,7 +65,10 @@ export async function openPlace(
   platform: Platform,
   output: Output,
 ): Promise<Place> {
-  const place = new Place(await openEngines(places, platform), places, cluster, platform.clock, output)
+  const progress = new Progress(output, platform.clock)
+  const waiting = (reason: string): void => progress.say(`Waiting for Cassandra. ${firstLine(reason)}`)
+  const engines = await openEngines(places, platform, waiting)
+  const place = new Place(engines, places, cluster, platform.clock, progress)
   try {
     await place.take()
     return place
@@ -74,16 +78,38 @@ export async function openPlace(
   }
 }
 
-/** A new cluster on engines, which must be empty: with nothing in them they serve when it resolves. */
+/**
+ * A new cluster on engines, which must be empty: with nothing in them they serve when it resolves. It waits for engines that can't be reached
+ * until `stopped` is aborted, and rejects then at once: nothing counts on them yet.
+ */
 export async function makeOnEngines(
   places: EnginesPlaces,
   cluster: string,
   platform: Platform,
   output: Output,
+  stopped: AbortSignal,
 ): Promise<void> {
   const made = { id: cluster, createdAt: Math.round(platform.clock.wallTime()) }
-  const place = await openPlace(places, made, platform, output)
+  const { zookeeper, cassandra } = places
+  output.line(
+    `The metadata is to be on ZooKeeper at ${zookeeper.servers.join(', ')} and Cassandra at ${cassandra.contactPoints.join(', ')}.`,
+  )
+  const opening = openPlace(places, made, platform, output)
+  await Promise.race([opening, stoppedWaiting(stopped)]).catch((error: unknown) => {
+    // An attempt that is under way ends by itself, or with the process.
+    void opening.then((place) => place.close()).catch(() => undefined)
+    throw error
+  })
+  const place = await opening
   await place.makeItCount().finally(() => place.close())
+}
+
+async function stoppedWaiting(stopped: AbortSignal): Promise<never> {
+  await whenAborted(stopped)
+  throw new NdfsError(
+    'UNAVAILABLE',
+    'Cannot make the cluster: stopped while ZooKeeper and Cassandra were waited for. Nothing was made; start it again.',
+  )
 }
 
 /** Of a move whose `beforeItCounts` has run: the engines serve when it resolves. */
@@ -113,16 +139,21 @@ export class Place {
   readonly #places: EnginesPlaces
   readonly #cluster: ClusterValue
   readonly #clock: Clock
-  readonly #output: Output
-  #saidAt = -Infinity
+  readonly #progress: Progress
 
-  constructor(engines: Engines, places: EnginesPlaces, cluster: ClusterValue, clock: Clock, output: Output) {
+  constructor(
+    engines: Engines,
+    places: EnginesPlaces,
+    cluster: ClusterValue,
+    clock: Clock,
+    progress: Progress,
+  ) {
     this.#engines = engines
     this.#copy = engines.medusa.copy
     this.#places = places
     this.#cluster = cluster
     this.#clock = clock
-    this.#output = output
+    this.#progress = progress
   }
 
   async take(): Promise<void> {
@@ -184,9 +215,9 @@ export class Place {
         const put = () => this.#copy.put(partition.name, partition.static, rows)
         if ((await this.#patiently(put)) === 'written') written++
         done++
-        this.#say(`Copied ${done} of ${all} partitions.`)
+        this.#progress.say(`Copied ${done} of ${all} partitions.`)
       })
-    this.#output.line(`Copied ${all} partitions; ${all - written} of them were there.`)
+    this.#progress.line(`Copied ${all} partitions; ${all - written} of them were there.`)
   }
 
   /** What an earlier attempt has brought here, and is no more. */
@@ -213,7 +244,7 @@ export class Place {
         partitions++
         rows += wanted.rows
         bytes += wanted.bytes
-        this.#say(`Read back ${partitions} of ${all} partitions.`)
+        this.#progress.say(`Read back ${partitions} of ${all} partitions.`)
       })
     let there = 0
     for (const table of tables)
@@ -229,7 +260,7 @@ export class Place {
       )
     const keys = await this.#compareKeys(from)
     await this.#refuseSessions()
-    this.#output.line(
+    this.#progress.line(
       `Read back ${partitions} partitions with ${rows} rows (${bytes} bytes), and ${keys} keys: all are the same.`,
     )
     return { partitions, rows, bytes, keys }
@@ -262,7 +293,7 @@ export class Place {
       if (found !== undefined) await this.#patiently(() => zeus.delete(key.key))
       await this.#patiently(() => this.#putKey(key, from.epochFloor))
     })
-    this.#output.line(`Copied ${wanted.length} keys.`)
+    this.#progress.line(`Copied ${wanted.length} keys.`)
   }
 
   async #putKey({ key, value }: Versioned, epochFloor: number): Promise<void> {
@@ -350,17 +381,37 @@ export class Place {
       } catch (error) {
         const mayPass = hasCode(error, 'TIMED_OUT', 'PEER_UNREACHABLE', 'UNAVAILABLE')
         if (!mayPass || this.#clock.now() - since > patienceMs) throw error
+        this.#progress.say(`Trying again. ${firstLine(error.message)}`)
         await this.#clock.sleep(pauseMs)
       }
   }
+}
 
-  #say(text: string): void {
+/** What is said while work goes on: each few seconds a line of how far it is. */
+class Progress {
+  readonly #output: Output
+  readonly #clock: Clock
+  #saidAt = -Infinity
+
+  constructor(output: Output, clock: Clock) {
+    this.#output = output
+    this.#clock = clock
+  }
+
+  line(text: string): void {
+    this.#output.line(text)
+  }
+
+  say(text: string): void {
     const now = this.#clock.now()
     if (now - this.#saidAt < sayEveryMs) return
     this.#saidAt = now
     this.#output.line(text)
   }
 }
+
+/** Reasons of libraries have stacks behind them. */
+const firstLine = (text: string): string => text.split('\n')[0]
 
 /** A key as it should be: above the version that it had, and of an owner not below its epoch. */
 function isAsWanted(wanted: Versioned, found: Versioned, epochFloor: number): boolean {
