@@ -252,18 +252,26 @@ export const scrubTable = ({ nodes, ...sum }: ScrubInfo): string =>
     ),
   ].join('\n')
 
-export const cassandraText = ({ servers, views, problems, disagreements }: CassandraInfo): string =>
+export const cassandraText = ({
+  servers,
+  views,
+  problems,
+  disagreements,
+  repairsUnknown,
+}: CassandraInfo): string =>
   [
     table(
-      ['SERVER', 'RACK', 'STATE', 'BEATS/S', 'STARTED', 'SEEN BY'],
+      ['SERVER', 'RACK', 'STATE', 'BEATS/S', 'STARTED', 'REPAIRED', 'SEEN BY'],
       servers.map((server) => [
         ...[server.clients || server.address, server.rack, cassandraState(server)],
         ...[server.heartbeatsPerSecond?.toFixed(1) ?? '-', when(server.startedAt) ?? '-'],
+        when(server.repairedAt) ?? '-',
         `${server.seenBy} of ${views}`,
       ]),
       'No server of Cassandra gives its view.',
     ),
     ...[...problems, ...disagreements].map((sentence) => `! ${sentence}`),
+    ...(repairsUnknown === undefined ? [] : [`! when servers were repaired is not known: ${repairsUnknown}`]),
   ].join('\n')
 
 const cassandraState = ({ status, beats }: CassandraServerInfo): string =>

@@ -522,31 +522,33 @@ export class NodeManagement implements ManagementTarget {
 
   async showCassandra(): Promise<CassandraInfo> {
     const {
-      metadata: { gossip },
+      metadata: { gossip, repairs },
       node,
     } = this.#options
-    if (gossip === undefined)
+    if (gossip === undefined || repairs === undefined)
       throw new NdfsError(
         'NOT_FOUND',
         'There is no Cassandra to show: the metadata of this cluster is in a store of its own. `ndfs status` shows how it stands',
         {},
       )
-    return cassandraInfoOf(node, await gossip.now())
+    const [heard, repaired] = await Promise.all([gossip.now(), repairs.soon()])
+    return cassandraInfoOf(node, heard, repaired)
   }
 
   // --- how things stand ------------------------------------------------------------------------------------------
 
   async status(): Promise<ClusterStatus> {
     const { clusterId, version, node, metadata } = this.#options
-    const [nodes, { format }, containers, vdisks, survival, heard] = await Promise.all([
+    const [nodes, { format }, containers, vdisks, survival, heard, repaired] = await Promise.all([
       this.#nodes(),
       readFormat(this.#options.zeus),
       this.#options.zeus.list('container/'),
       this.listVDisks(),
       survivalOfCluster(this.#survey, this.#options.zeus, metadata),
       metadata.gossip?.soon(),
+      metadata.repairs?.soon(),
     ])
-    const cassandra = heard && cassandraInfoOf(node, heard)
+    const cassandra = heard && repaired && cassandraInfoOf(node, heard, repaired)
     const disks = this.#disksOf(nodes)
     const capacity = (tier: DiskInfo['tier']) => {
       const those = disks.filter((disk) => disk.tier === tier)

@@ -6,6 +6,7 @@ import type { MetadataCopy, MetadataLoss } from './management/survival.ts'
 import type { CassandraServer } from './medusa/cassandra-client.ts'
 import { CassandraRounds } from './medusa/cassandra-gossip.ts'
 import type { CassandraMedusa } from './medusa/cassandra-medusa.ts'
+import { CassandraRepairs } from './medusa/cassandra-repairs.ts'
 import type { Medusa } from './medusa/medusa.ts'
 import { StoreMedusa } from './medusa/store-medusa.ts'
 import { metadataCopy } from './metadata-copy.ts'
@@ -25,6 +26,8 @@ export interface Stores {
   readonly loss: (nodes: readonly { readonly id: string; readonly peer: string }[]) => MetadataLoss
   /** What Cassandra's servers tell one another, where they hold Medusa. */
   readonly gossip?: CassandraRounds
+  /** When their rows were last repaired. */
+  readonly repairs?: CassandraRepairs
 }
 
 /**
@@ -87,6 +90,7 @@ export async function openMedusa(
         copy: () => Promise.resolve(copiesIn(medusa.client.servers())),
         loss: () => medusa.loss,
         gossip: new CassandraRounds(medusa.client, platform.clock),
+        repairs: new CassandraRepairs(medusa.client, config.cassandra.keyspace, platform.clock),
       }
     }
     default:

@@ -1,7 +1,7 @@
-/** Status promises no loss that the rows in Cassandra would not outlive, whatever the data would. */
+/** Status promises no loss that the rows in Cassandra would not outlive, whatever the data would; and shows when those were repaired. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ClusterStatus } from '../src/management/management.ts'
+import type { CassandraInfo, ClusterStatus } from '../src/management/management.ts'
 import { withCluster } from './support/cluster.ts'
 import { withEngines } from './support/engines.ts'
 import { figure, until } from './support/run.ts'
@@ -22,6 +22,21 @@ test(
           'survives a node, and the data alone a block: 3 copies of each row of the metadata on 3 servers of Cassandra in 2 racks; nothing is stored yet',
         )
         assert.deepEqual([await survives('node'), await survives('block')], [1, 0])
+
+        // What is shown of repairs is what Cassandra itself notes.
+        for (const index of [0, 2]) engines.nodetool(index, 'repair', '-pr', cluster.keyspace())
+        const repairedBy = Date.now()
+        await cluster.down()
+        await cluster.up()
+        const shown = await cluster.json<CassandraInfo>('cassandra', 'status')
+        const ages = shown.servers.map(({ repairedAt }) => repairedAt && repairedBy - repairedAt)
+        figure(`repaired, ms before: ${ages.map(String).join(', ')}`)
+        assert.equal(shown.repairsUnknown, undefined)
+        assert.deepEqual(shown.problems, [])
+        assert.deepEqual(
+          ages.map((age) => age !== undefined && age > 0 && age < 120_000),
+          [true, false, true],
+        )
 
         await engines.cassandras[1].kill()
         await until('the loss is known', async () => (await survival()).level === 'nothing', 30)

@@ -23,6 +23,12 @@ export const cassandraServerSchema = Type.Object(
       Type.Boolean({ description: 'Its heartbeat moves; absent where that is not known.' }),
     ),
     seenBy: Type.Integer({ minimum: 0, description: 'As many views have it.' }),
+    repairedAt: Type.Optional(
+      Type.Integer({
+        description:
+          'Milliseconds since 1970: all rows of the token ranges that end at it were repaired then or later; absent where some never were in the last 30 days, or that is not known.',
+      }),
+    ),
     schema: Type.String({ description: "Its schema's version." }),
     release: Type.String(),
   },
@@ -39,8 +45,12 @@ export const cassandraInfoSchema = Type.Object(
       description: 'Servers that gave the node no view, by where clients reach them.',
     }),
     problems: Type.Array(Type.String(), {
-      description: 'One sentence for each server that is silent, or whose heartbeat stands still.',
+      description:
+        'One sentence for each server that is silent, or whose heartbeat stands still, or that was not repaired in time.',
     }),
+    repairsUnknown: Type.Optional(
+      Type.String({ description: 'Why it is not known when servers were repaired.' }),
+    ),
     disagreements: Type.Array(Type.String(), { description: 'One sentence each: where views differ.' }),
   },
   closed,
@@ -49,7 +59,10 @@ export type CassandraInfo = Static<typeof cassandraInfoSchema>
 
 /** What Medusa knows of it. */
 export interface CassandraTold extends Pick<CassandraInfo, 'views'> {
-  readonly servers: readonly (Omit<CassandraServerInfo, 'startedAt' | 'heartbeatsPerSecond' | 'beats'> & {
+  readonly servers: readonly (Omit<
+    CassandraServerInfo,
+    'startedAt' | 'heartbeatsPerSecond' | 'beats' | 'repairedAt'
+  > & {
     /** Seconds since 1970. */
     readonly generation: number
     readonly heartbeatsPerSecond: number | undefined
@@ -59,7 +72,19 @@ export interface CassandraTold extends Pick<CassandraInfo, 'views'> {
   readonly disagreements: readonly string[]
 }
 
-export function cassandraInfoOf(node: string, told: CassandraTold): CassandraInfo {
+/** When servers were repaired, by where clients reach them. */
+export interface RepairsTold {
+  readonly servers: readonly {
+    readonly server: string
+    readonly repairedAt?: number
+    readonly overdue: boolean
+  }[]
+  readonly unknown?: string
+}
+
+export function cassandraInfoOf(node: string, told: CassandraTold, repairs: RepairsTold): CassandraInfo {
+  const repairedAt = (clients: string): number | undefined =>
+    repairs.servers.find(({ server }) => server === clients)?.repairedAt
   return {
     node,
     views: told.views,
@@ -68,9 +93,11 @@ export function cassandraInfoOf(node: string, told: CassandraTold): CassandraInf
       startedAt: generation * 1000,
       ...(heartbeatsPerSecond === undefined ? {} : { heartbeatsPerSecond }),
       ...(beats === undefined ? {} : { beats }),
+      ...(repairedAt(server.clients) === undefined ? {} : { repairedAt: repairedAt(server.clients)! }),
     })),
     silent: [...told.silent],
-    problems: problemsOf(node, told),
+    problems: [...problemsOf(node, told), ...repairs.servers.flatMap(overdueSentence)],
+    ...(repairs.unknown === undefined ? {} : { repairsUnknown: repairs.unknown }),
     disagreements: [...told.disagreements],
   }
 }
@@ -93,5 +120,16 @@ function problemsOf(node: string, { servers, silent }: CassandraTold): string[] 
         ({ clients, address }) =>
           `the heartbeat of the Cassandra at ${clients || address} stands still: the others take it for dead. Look at its process, and \`nodetool statusgossip\``,
       ),
+  ]
+}
+
+const overdueSentence = ({ server, repairedAt, overdue }: RepairsTold['servers'][number]): string[] => {
+  if (!overdue) return []
+  const when =
+    repairedAt === undefined
+      ? 'were not repaired in the last 30 days'
+      : `were repaired last at ${new Date(repairedAt).toISOString()}`
+  return [
+    `the Cassandra at ${server} has rows that ${when}, longer ago than deleted ones are remembered: run \`nodetool repair -pr\` there each day`,
   ]
 }

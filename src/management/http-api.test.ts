@@ -170,6 +170,14 @@ test('the HTTP API shows how the servers of Cassandra see one another, and that 
     [true, true, false],
   )
   assert.match(problems.join(), /^the Cassandra at 10\.0\.0\.3:9042 does not answer n1 \(.*stands still/)
+  assert.deepEqual(
+    servers.map(({ repairedAt }) => repairedAt),
+    [1_700_000_000_000, undefined, undefined],
+  )
+  assert.match(
+    problems.join(),
+    /the Cassandra at 10\.0\.0\.2:9042 has rows that were not repaired in the last 30 days/,
+  )
   target.nextError = new NdfsError('NOT_FOUND', 'There is no Cassandra to show.')
   assert.equal((await ask('GET', '/api/v1/cassandra')).status, 404)
 })

@@ -321,12 +321,17 @@ export class MemoryTarget implements ManagementTarget {
       heartbeatsPerSecond: beats === 0 ? undefined : last === 3 ? 0 : 1,
       beats: beats === 0 ? undefined : last !== 3,
     })
-    return cassandraInfoOf('n1', {
+    const told = {
       views: 2,
       servers: [1, 2, 3].map(server),
       disagreements: ['10.0.0.2:9042 has schema s2 of 10.0.0.1:7000, others s1'],
       silent: [{ server: '10.0.0.3:9042', reason: 'it takes no connections' }],
-    })
+    }
+    const servers = [
+      { server: '10.0.0.1:9042', repairedAt: 1_700_000_000_000, overdue: false },
+      { server: '10.0.0.2:9042', overdue: true },
+    ]
+    return cassandraInfoOf('n1', told, { servers })
   }
 
   async showScrub(): Promise<ScrubInfo> {

@@ -55,6 +55,9 @@ const tableNames: Readonly<Record<Table, string>> = {
   lock: 'lock',
 }
 
+/** All that hold rows of Medusa, as Cassandra names them. */
+export const tablesOfRows: readonly string[] = Object.values(tableNames)
+
 const rowName = 'medusa'
 /** Nodes that start together meet at the schema's row some times. */
 const triesMax = 50
@@ -65,6 +68,9 @@ const keyspacePattern = /^[a-z][a-z0-9_]{0,40}$/
 
 export const nameOf = (keyspace: string, table: Table): string => `"${keyspace}"."${tableNames[table]}"`
 const schemaOf = (keyspace: string): string => `"${keyspace}"."schema"`
+/** `micros`: since 1970, when the keyspace was made. */
+export const madeAtQuery = (keyspace: string): string =>
+  `SELECT WRITETIME(seed) AS micros FROM ${schemaOf(keyspace)} WHERE name = '${rowName}'`
 
 /** Each raises the version by one, may be done again after it was done by half, and is never changed once it was released. */
 const migrations: readonly ((keyspace: string, seed: string) => readonly Definition[])[] = [
