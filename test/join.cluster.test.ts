@@ -1,81 +1,16 @@
 /** Three machines, each a folder with a configuration of its own, become one cluster: one makes it, two join. */
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { ClusterStatus } from '../src/management/management.ts'
-import { freePorts, ndfsProgram } from './support/cluster.ts'
+import { freePorts } from './support/cluster.ts'
+import { ConfiguredMachine } from './support/configured-machine.ts'
 import { NbdClient } from './support/nbd-client.ts'
-import { run, Service, tryRun, until } from './support/run.ts'
+import { until } from './support/run.ts'
 
 const MiB = 1024 * 1024
-
-class Machine {
-  readonly name: string
-  readonly file: string
-  readonly http: string
-  readonly nbd: string
-  readonly #env: NodeJS.ProcessEnv
-  readonly #services: Service[] = []
-
-  /** The first one holds the store. */
-  constructor(root: string, number: number, port: number) {
-    this.name = `n${number}`
-    const home = join(root, this.name)
-    const ip = `127.0.0.${number}`
-    this.http = `${ip}:${port}`
-    this.nbd = `${ip}:${port + 2}`
-    this.file = join(home, 'ndfs.yaml')
-    this.#env = { ...process.env, XDG_CONFIG_HOME: join(home, 'config') }
-    mkdirSync(join(home, 'flash0'), { recursive: true })
-    const store = `127.0.0.1:${port + 3}`
-    writeFileSync(
-      this.file,
-      `version: 1
-cluster: { keyFile: ${home}/cluster.key }
-node: ${this.name}
-block: b${number}
-dir: ${home}/node
-listen: { http: ${this.http}, peer: ${ip}:${port + 1}, nbd: ${this.nbd} }
-disks:
-  - { id: ${this.name}-flash-0, path: ${home}/flash0, tier: flash, capacity: 2GiB }
-cache: 64MiB
-zeus: { store: { address: ${store}${number === 1 ? `, dir: ${home}/store` : ''} } }
-medusa: { store: { address: ${store} } }
-`,
-    )
-  }
-
-  ndfs(...args: string[]): Promise<string> {
-    return run(process.execPath, [ndfsProgram, ...args], { env: this.#env })
-  }
-
-  tryNdfs(...args: string[]) {
-    return tryRun(process.execPath, [ndfsProgram, ...args], { env: this.#env })
-  }
-
-  showToken(file: string): void {
-    this.#env.NDFS_TOKEN = readFileSync(file, 'utf8').trim()
-  }
-
-  start(what: 'node' | 'store'): Service {
-    const service = new Service(process.execPath, [ndfsProgram, what, '--config', this.file], this.#env)
-    this.#services.push(service)
-    return service
-  }
-
-  async startNode(): Promise<void> {
-    await this.start('node').until('it serves', async () => {
-      const { code } = await this.tryNdfs('status', '--api', this.http)
-      return code === 0
-    })
-  }
-
-  async end(): Promise<void> {
-    for (const service of this.#services.reverse()) await service.stop()
-  }
-}
 
 test(
   'three machines become a cluster: what is written by one is read by another',
@@ -83,7 +18,7 @@ test(
   async () => {
     const root = mkdtempSync(join(tmpdir(), 'ndfs-join-'))
     const port = await freePorts(4)
-    const machines = [1, 2, 3].map((number) => new Machine(root, number, port))
+    const machines = [1, 2, 3].map((number) => new ConfiguredMachine(root, number, port))
     const [n1, n2, n3] = machines
     try {
       const refused = await n1.tryNdfs('node', '--config', n1.file)
@@ -133,6 +68,9 @@ test(
         status?.nodes.map(({ id, block, state }) => [id, block, state]),
         [1, 2, 3].map((number) => [`n${number}`, `b${number}`, 'up']),
       )
+      const { level, dataLevel, sentence } = status.survival
+      assert.deepEqual([level, dataLevel], ['disk', 'block'])
+      assert.match(sentence, /^survives a disk, .* the data alone a block: .* on the machine of n1$/)
     } finally {
       for (const machine of machines.toReversed()) await machine.end()
       rmSync(root, { recursive: true, force: true })
