@@ -16,7 +16,7 @@ import type { Peers } from './peer/peer.ts'
 import type { Clock, Log, Timer } from './platform/platform.ts'
 import type { ExtentStore } from './stargate/extent-store/extent-store.ts'
 import { checkFiles } from './stargate/vdisk-controller/file-check.ts'
-import { checkVDisk, type VDiskCheckContext } from './stargate/vdisk-controller/vdisk-check.ts'
+import { checkVDisk, countGroups, type VDiskCheckContext } from './stargate/vdisk-controller/vdisk-check.ts'
 import type { FileFinding, InodeId } from './stargate/namespace/namespace.ts'
 import { type DiskPicture, type Finding, standings } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
@@ -50,6 +50,8 @@ export interface CheckOrder {
 export interface CheckReport {
   readonly done: boolean
   readonly vdisks: number
+  /** `total`: of all vDisks of the part, as they were at its beginning; absent until they are counted. */
+  readonly groups: { readonly checked: number; readonly total?: number }
   readonly copies: number
   readonly bytes: number
   readonly files: { readonly files: number; readonly directories: number; readonly bytes: number }
@@ -121,6 +123,8 @@ class Part {
   readonly #repairs: Promise<void>[] = []
   readonly #repairing = new Limit(repairsAtOnce)
   #vdisks = 0
+  #groupsChecked = 0
+  #groupsTotal: number | undefined
   #copies = 0
   #bytes = 0
   #repaired = 0
@@ -138,7 +142,7 @@ class Part {
   }
 
   async run(): Promise<void> {
-    await Promise.all([this.#checkVDisks(), this.#checkDisks(), this.#checkFiles()])
+    await Promise.all([this.#countGroups(), this.#checkVDisks(), this.#checkDisks(), this.#checkFiles()])
     await Promise.all(this.#repairs)
     this.#done = true
   }
@@ -148,6 +152,10 @@ class Part {
     return {
       done: this.#done,
       vdisks: this.#vdisks,
+      groups: {
+        checked: this.#groupsChecked,
+        ...(this.#groupsTotal === undefined ? {} : { total: this.#groupsTotal }),
+      },
       copies: this.#copies,
       bytes: this.#bytes,
       files: this.#files,
@@ -172,6 +180,20 @@ class Part {
       this.stop()
       this.#forget()
     })
+  }
+
+  /** Beside the check, so that it is known how far that is: index rows are little of what is read. */
+  async #countGroups(): Promise<void> {
+    const { medusa } = this.#options
+    let total = 0
+    try {
+      for (const { id } of this.#order.vdisks)
+        total += await countGroups({ medusa, stopped: () => this.#stopped }, id)
+      this.#groupsTotal = total
+    } catch (error) {
+      // The check itself says what it can't read; how far it is stays unknown.
+      if (!(error instanceof NdfsError)) throw error
+    }
   }
 
   async #checkVDisks(): Promise<void> {
@@ -234,6 +256,7 @@ class Part {
         this.#copies++
         this.#bytes += bytes
       },
+      groupChecked: () => void this.#groupsChecked++,
       unfinished: (what) => this.#leaveUnfinished(what),
       stopped: () => this.#stopped,
     }

@@ -176,6 +176,9 @@ class Check {
     const reports = [...this.#parts.values()].flatMap(({ report }) => report ?? [])
     const sum = (of: (report: CheckReport) => number): number =>
       reports.reduce((total, report) => total + of(report), 0)
+    // A part of which nothing was heard yet has groups as well.
+    const isCounted =
+      reports.length === this.#parts.size && reports.every(({ groups }) => groups.total !== undefined)
     const counts: Partial<Record<WrongKind, number>> = {}
     for (const { counts: more } of reports)
       for (const [kind, count] of Object.entries(more) as [WrongKind, number][])
@@ -187,6 +190,10 @@ class Check {
       startedAt: this.#startedAt,
       ...(this.#endedAt === undefined ? {} : { endedAt: this.#endedAt }),
       vdisks: { total: this.#vdisks, checked: sum(({ vdisks }) => vdisks) },
+      groups: {
+        checked: sum(({ groups }) => groups.checked),
+        ...(isCounted ? { total: sum(({ groups }) => groups.total ?? 0) } : {}),
+      },
       copies: sum(({ copies }) => copies),
       bytes: sum(({ bytes }) => bytes),
       files: {

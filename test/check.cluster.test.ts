@@ -81,6 +81,10 @@ test(
       await test('with a node dead copies are missing, until they were made anew elsewhere', async () => {
         over = true
         await writing
+        await cluster.drain(busy)
+        const { groups } = JSON.parse((await cluster.tryNdfs('check', '--json')).stdout) as CheckInfo
+        assert.ok(groups.total !== undefined && groups.total >= 12, JSON.stringify(groups))
+        assert.ok(groups.checked >= 12, JSON.stringify(groups))
         await cluster.kill('n3')
         const short = await check(cluster)
         assert([0, 1].includes(short.code), short.lines.join('\n'))

@@ -68,6 +68,21 @@ export const checkInfoSchema = Type.Object(
     startedAt: Type.Integer({ description: 'Milliseconds since 1970.' }),
     endedAt: Type.Optional(Type.Integer({ description: 'Milliseconds since 1970.' })),
     vdisks: Type.Object({ total: count('To check.'), checked: count('So far.') }, closed),
+    groups: Type.Object(
+      {
+        total: Type.Optional(count('To check, as they were at the beginning; absent until all are counted.')),
+        checked: count('So far; more than `total` where new ones came.'),
+      },
+      { ...closed, description: 'Extent groups.' },
+    ),
+    percent: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 99,
+        description:
+          'Of all vDisks and extent groups, while it runs; absent before they are counted, and when it has ended.',
+      }),
+    ),
     copies: count('Copies of extent groups that were read, each held against its row.'),
     bytes: count('Read for that.'),
     files: Type.Object(
@@ -115,7 +130,7 @@ export type NewCheck = Static<typeof newCheckSchema>
 
 export type WrongKind = FindingKind | FileFindingKind
 
-export type CheckSoFar = Omit<CheckInfo, 'summary' | 'state' | 'counts'> & {
+export type CheckSoFar = Omit<CheckInfo, 'summary' | 'state' | 'counts' | 'percent'> & {
   readonly counts: Readonly<Partial<Record<WrongKind, number>>>
   readonly stopped: boolean
 }
@@ -163,13 +178,23 @@ export function checkInfoOf({ stopped, ...check }: CheckSoFar): CheckInfo {
           : check.unfinished.length > 0
             ? 'unfinished'
             : 'right'
-  const info = { ...check, counts, state } as const
+  const percent = state === 'running' ? percentOf(check) : undefined
+  const info = { ...check, counts, state, ...(percent === undefined ? {} : { percent }) } as const
   return { ...info, summary: summaryOf(info) }
+}
+
+/** Never all of it while it runs: what seemed left over is looked at once more at the end. */
+function percentOf({ vdisks, groups }: Pick<CheckSoFar, 'vdisks' | 'groups'>): number | undefined {
+  if (groups.total === undefined || groups.total + vdisks.total === 0) return undefined
+  const done = Math.min(groups.checked, groups.total) + vdisks.checked
+  return Math.min(99, Math.floor((100 * done) / (groups.total + vdisks.total)))
 }
 
 function summaryOf({
   state,
+  percent,
   vdisks,
+  groups,
   copies,
   bytes,
   files,
@@ -191,11 +216,16 @@ function summaryOf({
     ...(leftOver.vdisks > 0 ? [countOf(leftOver.vdisks, 'vDisk')] : []),
   ].join(' and ')
   const over = leftBehind === '' ? '' : `; left over, and no damage: ${leftBehind}`
+  const share = percent === undefined ? '' : `${percent} %: `
+  const checked = [
+    `${vdisks.checked} of ${countOf(vdisks.total, 'vDisk')}`,
+    ...(groups.total === undefined ? [] : [`${groups.checked} of ${countOf(groups.total, 'extent group')}`]),
+  ].join(' and ')
   const made = repaired > 0 ? `, ${repaired} made anew` : ''
   const left = unfinished.length > 0 ? `; not finished: ${unfinished[0]}` : ''
   switch (state) {
     case 'running':
-      return `${vdisks.checked} of ${countOf(vdisks.total, 'vDisk')} checked, ${read} read${found === '' ? '' : `; wrong so far: ${found}${made}`}`
+      return `${share}${checked} checked, ${read} read${found === '' ? '' : `; wrong so far: ${found}${made}`}`
     case 'right':
       return `all is right: ${read} read, of ${things}${over}`
     case 'wrong':

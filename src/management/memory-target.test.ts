@@ -259,7 +259,13 @@ export class MemoryTarget implements ManagementTarget {
     this.#check = {
       ...this.checkEnds,
       ...{ id: 'c4ec', node: 'n1', repair, startedAt: 1, endedAt: 2 },
-      ...{ vdisks: { total: 1, checked: 1 }, copies: 2, bytes: 8192, repaired: 0 },
+      ...{
+        vdisks: { total: 1, checked: 1 },
+        groups: { total: 1, checked: 1 },
+        copies: 2,
+        bytes: 8192,
+        repaired: 0,
+      },
       files: { files: 1, directories: 1, bytes: 5 },
       leftOver: { entries: 0, vdisks: 0, told: [] },
     }

@@ -16,7 +16,7 @@ import {
   groupsOfPartition,
   mapPartition,
 } from './rows.ts'
-import { checkVDisk } from './vdisk-check.ts'
+import { checkVDisk, countGroups } from './vdisk-check.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
 const vdisk = asVDisk(1)
@@ -30,6 +30,7 @@ class Cluster {
   readonly wrong: { readonly group: GroupId; readonly copy: CopyRef }[] = []
   readonly unfinished: string[] = []
   copiesRead = 0
+  groupsChecked = 0
   /** Called before each step that the check makes. */
   onStep: () => void = () => undefined
   served!: HostedVDisk
@@ -90,6 +91,7 @@ class Cluster {
         found: (finding) => found.push(finding),
         wrongCopy: (_, group, copy) => this.wrong.push({ group, copy }),
         copyRead: () => this.copiesRead++,
+        groupChecked: () => this.groupsChecked++,
         unfinished: (what) => this.unfinished.push(what),
         stopped: () => false,
       },
@@ -148,6 +150,9 @@ test('a check of a vDisk that is well reads every copy, and finds nothing', asyn
   const cluster = await Cluster.begin()
   assert.deepEqual(await cluster.check(), [])
   assert.equal(cluster.copiesRead, 2 * cluster.groups.length)
+  const counted = await cluster.run(countGroups({ medusa: cluster.node.medusa, stopped: () => false }, vdisk))
+  assert.ok(counted > 0)
+  assert.equal(cluster.groupsChecked, counted)
   assert.deepEqual(await cluster.files('n1'), [])
 })
 

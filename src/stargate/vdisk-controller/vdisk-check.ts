@@ -54,6 +54,8 @@ export interface VDiskCheckContext {
   /** A copy that is on a disk in service is wrong. */
   readonly wrongCopy: (vdisk: VDiskId, group: GroupId, copy: CopyRef, reason: string) => void
   readonly copyRead: (bytes: number) => void
+  /** One that the index has was looked at, and each of its copies. */
+  readonly groupChecked: () => void
   readonly unfinished: (what: string) => void
   readonly stopped: () => boolean
 }
@@ -84,6 +86,22 @@ interface Suspect {
 /** Rejects where Medusa can't be read: nothing is known then. */
 export async function checkVDisk(context: VDiskCheckContext, vdisk: VDiskId, name: string): Promise<void> {
   await new VDiskCheck(context, vdisk, name).run()
+}
+
+/** Groups in the vDisk's index now: what a check of it will come by. Rejects where Medusa can't be read. */
+export async function countGroups(
+  { medusa, stopped }: Pick<VDiskCheckContext, 'medusa' | 'stopped'>,
+  vdisk: VDiskId,
+): Promise<number> {
+  let count = 0
+  for (let after = ''; !stopped();) {
+    const options = { after, before: groupKeysEnd, limit: rowsAtOnce }
+    const { rows } = await medusa.scan(groupsOfPartition(vdisk), options)
+    count += rows.length
+    if (rows.length < rowsAtOnce) break
+    after = rows[rowsAtOnce - 1].key
+  }
+  return count
 }
 
 class VDiskCheck {
@@ -135,6 +153,7 @@ class VDiskCheck {
         const place = map.named.get(group)
         map.named.delete(group)
         await this.#checkGroup(state, group, decodePlannedCopies(value), place)
+        this.#context.groupChecked()
       })
       if (rows.length < rowsAtOnce || stopped()) return
       after = rows[rowsAtOnce - 1].key
