@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isAligned } from './aligned-memory.ts'
-import { giveBack, giveBackPages, overwriteWhatIsGivenBack, takeLarge, takePages } from './large-buffers.ts'
+import { giveBack, overwriteWhatIsGivenBack, takeLarge, takePages } from './large-buffers.ts'
 import { KiB, MiB } from './units.ts'
 
 test('what is given back is used again, once, whatever view of it is given', () => {
@@ -43,18 +43,18 @@ test('what is large begins on a page, fresh or used before', () => {
 
 test('pages begin on a page, and are used again by whoever takes as many, or nearly', () => {
   const three = takePages(12 * KiB)
-  assert.ok(isAligned(three))
-  assert.equal(three.length, 12 * KiB)
-  giveBackPages(three)
-  giveBackPages(three)
+  assert.ok(isAligned(three.bytes))
+  assert.equal(three.bytes.length, 12 * KiB)
+  three.giveBack()
+  three.giveBack()
   const four = takePages(16 * KiB)
-  giveBackPages(three)
+  three.giveBack()
   const others = takePages(16 * KiB)
-  assert.equal(four.byteOffset, three.byteOffset)
-  assert.notEqual(others.byteOffset, three.byteOffset)
+  assert.equal(four.bytes.byteOffset, three.bytes.byteOffset)
+  assert.notEqual(others.bytes.byteOffset, three.bytes.byteOffset)
   const large = takePages(1 * MiB)
-  giveBackPages(large)
-  assert.equal(takePages(1 * MiB).buffer, large.buffer)
+  large.giveBack()
+  assert.equal(takePages(1 * MiB).bytes.buffer, large.bytes.buffer)
 })
 
 test('what is given back too early is seen where that is asked for', () => {
@@ -64,6 +64,6 @@ test('what is given back too early is seen where that is asked for', () => {
   giveBack(buffer)
   assert.ok(buffer.every((byte) => byte === 0xdb))
   const pages = takePages(8 * KiB)
-  giveBackPages(pages)
-  assert.ok(pages.every((byte) => byte === 0xdb))
+  pages.giveBack()
+  assert.ok(pages.bytes.every((byte) => byte === 0xdb))
 })

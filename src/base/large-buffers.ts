@@ -73,23 +73,35 @@ export function dropKept(): void {
   keptPages.clear()
 }
 
-/** Views of less than that, of whole pages in number a power of two: by that number. */
+/** Views of less than that, of whole pages in number a power of two: by their length. */
 const keptPages = new Map<number, Buffer[]>()
-const lentPages = new WeakSet<Buffer>()
 /** What is kept of each number of pages, in bytes: of reads that are under way at once, and not more. */
 const keptPagesBytesMax = 4 * MiB
 
-/**
- * A buffer of so many whole pages, holding anything: as `takeLarge` for what is shorter too. Beginning on a page, it is read around the
- * page cache. Who gives it back gives this very buffer, no view of it, by `giveBackPages`.
- */
-export function takePages(bytes: number): Buffer {
-  if (isOverwritten || bytes >= largeBytesMin) return takeLarge(bytes)
+/** What `takePages` lends. (A WeakSet of what is lent, as above, cost a small read half a microsecond, most of it in the garbage collector.) */
+export class LentPages {
+  readonly bytes: Buffer
+  #memory: Buffer | undefined
+
+  constructor(memory: Buffer, bytes: number) {
+    this.bytes = memory.length === bytes ? memory : memory.subarray(0, bytes)
+    this.#memory = memory
+  }
+
+  /** Once: who gives it back twice gives nothing that another has by then. */
+  giveBack(): void {
+    const memory = this.#memory
+    if (memory === undefined) return
+    this.#memory = undefined
+    keepPages(memory)
+  }
+}
+
+/** So many whole pages, holding anything: as `takeLarge` for what is shorter too. Beginning on a page, they are read around the page cache. */
+export function takePages(bytes: number): LentPages {
+  if (isOverwritten || bytes >= largeBytesMin) return new LentPages(takeLarge(bytes), bytes)
   const size = keptSizeOf(bytes)
-  // A view of its own each time: who gives it back twice gives nothing that another has by then.
-  const buffer = (keptPages.get(size)?.pop() ?? freshPages(size)).subarray(0, bytes)
-  lentPages.add(buffer)
-  return buffer
+  return new LentPages(keptPages.get(size)?.pop() ?? freshPages(size), bytes)
 }
 
 /** So that one fits another's use. */
@@ -104,13 +116,11 @@ function freshPages(bytes: number): Buffer {
   return Buffer.allocUnsafeSlow(bytes)
 }
 
-export function giveBackPages(buffer: Buffer): void {
-  if (!lentPages.delete(buffer)) return giveBack(buffer)
-  const size = keptSizeOf(buffer.length)
-  const pages = Buffer.from(buffer.buffer, buffer.byteOffset, size)
-  const same = keptPages.get(size)
-  if (same === undefined) keptPages.set(size, [pages])
-  else if (same.length * size < keptPagesBytesMax) same.push(pages)
+function keepPages(memory: Buffer): void {
+  if (isOverwritten || memory.length >= largeBytesMin) return giveBack(memory)
+  const same = keptPages.get(memory.length)
+  if (same === undefined) keptPages.set(memory.length, [memory])
+  else if (same.length * memory.length < keptPagesBytesMax) same.push(memory)
 }
 
 /** For simulations and tests: all that is given back, however small, is overwritten, so that who uses it still has wrong bytes at once. */

@@ -10,7 +10,7 @@ import { assert } from '../../base/assert.ts'
 import { checksumsOfPages, noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import { giveBack, giveBackPages, takeLarge, takePages } from '../../base/large-buffers.ts'
+import { giveBack, takeLarge, takePages } from '../../base/large-buffers.ts'
 import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
@@ -179,9 +179,9 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
         `Cannot read extent group ${access.group} from disk ${copy.disk} of ${copy.node}: no answer in ${readPatienceMs} ms`,
         { disk: copy.disk, node: copy.node },
       )
-    await this.#patience.within(this.readCopy(access, copy, at, own), tooLate)
-    own.copy(target)
-    giveBackPages(own)
+    await this.#patience.within(this.readCopy(access, copy, at, own.bytes), tooLate)
+    own.bytes.copy(target)
+    own.giveBack()
   }
 
   #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
