@@ -675,13 +675,14 @@ test('garbage from a peer is refused and harms nothing', async (t) => {
 test('open files stay within their bound, and one in use is never closed', async (t) => {
   const world = await worldOf(t, 1)
   const files = new OpenFiles(world.disks[0], 4)
-  const names = Array.from({ length: 12 }, (_, i) => `groups/00/1-1-${i}.1`)
-  const held = files.create(names[0], 'groups/00', 2 * KiB, 'guest')
+  const groups = Array.from({ length: 12 }, (_, i) => groupIdOf(1 as VDiskId, 1 as Epoch, i))
+  const made = (group: GroupId) => files.create(group, 1 as CopyNumber, 2 * KiB, 'guest')
+  const held = made(groups[0])
   await (await held.opening).file.write([Buffer.from('held')], 0)
-  for (const name of names.slice(1)) {
-    const made = files.create(name, 'groups/00', 2 * KiB, 'guest')
-    await made.opening
-    files.release(made)
+  for (const group of groups.slice(1)) {
+    const open = made(group)
+    await open.opening
+    files.release(open)
     assert.ok(files.count <= 5)
   }
   const target = Buffer.alloc(4)

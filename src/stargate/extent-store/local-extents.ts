@@ -9,7 +9,14 @@
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { Limit } from '../../base/limit.ts'
-import { type DiskRef, type Epoch, type GroupId, partsOfGroupId, type VDiskId } from '../../base/ids.ts'
+import {
+  type DiskId,
+  type DiskRef,
+  type Epoch,
+  type GroupId,
+  partsOfGroupId,
+  type VDiskId,
+} from '../../base/ids.ts'
 import { pageBytes, type GroupPage } from '../../base/units.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
 import type { Files } from '../../platform/platform.ts'
@@ -38,7 +45,7 @@ interface LocalDisk {
 }
 
 export class LocalExtents {
-  readonly #disks = new Map<string, LocalDisk>()
+  readonly #disks = new Map<DiskId, LocalDisk>()
   readonly #epochs: EpochGuard
   readonly #files: Pick<Files, 'alignedBuffer'>
   #underWay = 0
@@ -49,7 +56,7 @@ export class LocalExtents {
     this.#epochs = new EpochGuard(epochOf)
     this.#files = files
     for (const disk of disks)
-      this.#disks.set(keyOf(disk.ref), {
+      this.#disks.set(disk.ref.disk, {
         ...{ disk, files: new OpenFiles(disk), folders: undefined },
         ...{ verifying: new Limit(1), verified: undefined },
       })
@@ -88,22 +95,24 @@ export class LocalExtents {
   ): Promise<void> {
     const { disk, files } = local
     const { vdisk } = partsOfGroupId(group)
-    const name = groupFileName(group, copy.number)
     const end = at + pages.reduce((sum, part) => sum + part.length, 0) / pageBytes
     let open: OpenFile
     if (at === 0) {
       // The name is known as one that is being created before anything is waited for: an unlinking that comes meanwhile
       // waits too, and doesn't answer that there is no such file while this would still make it.
       const may = this.#mayCreate(local, vdisk, epoch)
-      open = files.create(name, folderOf(group), groupFileBytes(pagesMax, trailer?.length), purpose, may)
+      open = files.create(group, copy.number, groupFileBytes(pagesMax, trailer?.length), purpose, may)
     } else {
       await this.#assertCurrent(vdisk, epoch)
-      open = files.acquire(name)
+      open = files.acquire(group, copy.number)
     }
     await this.#use(disk, files, open, 'write to', async (opened) => {
       const { file, finished } = opened
       if (finished)
-        throw new NdfsError('REFUSED', `Cannot write to ${name}: it is finished, and never changes again`)
+        throw new NdfsError(
+          'REFUSED',
+          `Cannot write to ${open.name}: it is finished, and never changes again`,
+        )
       opened.finished = trailer !== undefined
       await file.write(pages, at * pageBytes)
       if (trailer !== undefined) {
@@ -142,7 +151,7 @@ export class LocalExtents {
     return this.#during(copy, async ({ disk, files }) => {
       // A later owner may have finished it, with a trailer that says more.
       await this.#assertCurrent(partsOfGroupId(group).vdisk, epoch)
-      const open = files.acquire(groupFileName(group, copy.number))
+      const open = files.acquire(group, copy.number)
       return this.#use(disk, files, open, 'write to', async (opened) => {
         opened.finished = true
         const size = await opened.file.size()
@@ -160,18 +169,24 @@ export class LocalExtents {
   }
 
   /** Fills the target with pages from `at`, unverified: only the reader has their checksums. */
-  read(copy: CopyRef, group: GroupId, at: GroupPage, target: Uint8Array): Promise<void> {
-    return this.#during(copy, ({ disk, files }) => {
-      const open = files.acquire(groupFileName(group, copy.number))
-      return this.#use(disk, files, open, 'read', async ({ file }) => {
-        const bytes = await file.read(target, at * pageBytes)
-        if (bytes < target.length)
-          throw new NdfsError(
-            'DISK_FAILED',
-            `Cannot read ${target.length} bytes at page ${at} of ${open.name}: the file ends after ${bytes} of them`,
-          )
-      })
-    })
+  async read(copy: CopyRef, group: GroupId, at: GroupPage, target: Uint8Array): Promise<void> {
+    // As `#during` and `#use` have it, in one piece: guests read more often than all else is done here.
+    const { disk, files } = this.#begin(copy)
+    const open = files.acquire(group, copy.number)
+    try {
+      const { file } = await open.opening
+      const bytes = await file.read(target, at * pageBytes)
+      if (bytes < target.length)
+        throw new NdfsError(
+          'DISK_FAILED',
+          `Cannot read ${target.length} bytes at page ${at} of ${open.name}: the file ends after ${bytes} of them`,
+        )
+    } catch (error) {
+      throw failureOf(disk, 'read', open.name, error)
+    } finally {
+      files.release(open)
+      this.#end()
+    }
   }
 
   /**
@@ -213,7 +228,7 @@ export class LocalExtents {
       this.#epochs.raise(partsOfGroupId(group).vdisk, epoch)
       const name = groupFileName(group, copy.number)
       // One that is being created is there only then.
-      await files.forget(name)
+      await files.forget(group, copy.number)
       try {
         await disk.remove(name)
         await disk.syncNames(folderOf(group))
@@ -253,13 +268,22 @@ export class LocalExtents {
   }
 
   async #during<T>(ref: DiskRef, work: (local: LocalDisk) => Promise<T>): Promise<T> {
-    const local = this.#diskOf(ref)
-    this.#underWay++
+    const local = this.#begin(ref)
     try {
       return await work(local)
     } finally {
-      if (--this.#underWay === 0) this.#onIdle()
+      this.#end()
     }
+  }
+
+  #begin(ref: DiskRef): LocalDisk {
+    const local = this.#diskOf(ref)
+    this.#underWay++
+    return local
+  }
+
+  #end(): void {
+    if (--this.#underWay === 0) this.#onIdle()
   }
 
   async #namesIn(disk: Disk, path: string): Promise<string[]> {
@@ -273,13 +297,13 @@ export class LocalExtents {
   }
 
   #diskOf(ref: DiskRef): LocalDisk {
-    const local = this.#disks.get(keyOf(ref))
+    const local = this.#disks.get(ref.disk)
     if (this.#closed)
       throw new NdfsError('PEER_UNREACHABLE', `Cannot reach disk ${ref.disk}: ${ref.node} stops`, {
         node: ref.node,
         disk: ref.disk,
       })
-    if (local === undefined)
+    if (local?.disk.ref.incarnation !== ref.incarnation)
       throw new NdfsError(
         'PEER_UNREACHABLE',
         `Cannot reach disk ${ref.disk} (${ref.incarnation}): it is not in ${ref.node} now`,
@@ -304,8 +328,6 @@ export class LocalExtents {
     }
   }
 }
-
-const keyOf = (ref: DiskRef): string => `${ref.disk}/${ref.incarnation}`
 
 async function holds(file: DiskFile, bytes: Buffer, position: number): Promise<boolean> {
   const there = Buffer.alloc(bytes.length)

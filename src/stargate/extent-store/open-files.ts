@@ -12,8 +12,9 @@
  * hangs is over before anybody hears that there is no such file.
  */
 import { assert } from '../../base/assert.ts'
+import type { CopyNumber, GroupId } from '../../base/ids.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
-import { isFinished } from './group-file.ts'
+import { folderOf, groupFileName, isFinished } from './group-file.ts'
 
 /**
  * Enough for random reads over 4 GiB a disk without opening a file for each (an open costs as much as the read): an
@@ -22,6 +23,7 @@ import { isFinished } from './group-file.ts'
 const openFilesMax = 1024
 
 export interface OpenFile {
+  readonly key: string
   readonly name: string
   /** Rejects where the file could not be opened; `release` is due all the same. */
   readonly opening: Promise<OpenedFile>
@@ -40,7 +42,7 @@ export interface OpenedFile {
 export class OpenFiles {
   readonly #disk: Disk
   readonly #filesMax: number
-  /** In the order of last use. */
+  /** By copy, in the order of last use. */
   readonly #files = new Map<string, OpenFile>()
   /** Those that are being created, also the forgotten ones; they resolve when that has gone well or failed. */
   readonly #creating = new Map<string, Promise<void>>()
@@ -56,25 +58,32 @@ export class OpenFiles {
 
   /** Creates the file, exclusively, once it `may`: its name counts as being created from now on. */
   create(
-    name: string,
-    folder: string,
+    group: GroupId,
+    number: CopyNumber,
     bytes: number,
     purpose: SpacePurpose,
     may: Promise<void> = Promise.resolve(),
   ): OpenFile {
-    const opening = this.#create(name, folder, bytes, purpose, may)
-    this.#noteCreation(name, opening)
+    const key = keyOf(group, number)
+    const name = groupFileName(group, number)
+    const opening = this.#create(name, folderOf(group), bytes, purpose, may)
+    this.#noteCreation(key, opening)
     // A file that is open here exists: Disk.create will say so, and the open one stays as it is.
-    return this.#files.has(name) ? { name, opening, users: 1, forgotten: true } : this.#add(name, opening)
+    if (this.#files.has(key)) return { key, name, opening, users: 1, forgotten: true }
+    return this.#add(key, name, opening)
   }
 
   /** Opens the file where it isn't open. */
-  acquire(name: string): OpenFile {
-    const open = this.#files.get(name)
-    if (open === undefined) return this.#add(name, this.#open(name))
+  acquire(group: GroupId, number: CopyNumber): OpenFile {
+    const key = keyOf(group, number)
+    const open = this.#files.get(key)
+    if (open === undefined) {
+      const name = groupFileName(group, number)
+      return this.#add(key, name, this.#open(name))
+    }
     open.users++
-    this.#files.delete(name)
-    this.#files.set(name, open)
+    this.#files.delete(key)
+    this.#files.set(key, open)
     return open
   }
 
@@ -88,18 +97,21 @@ export class OpenFiles {
   }
 
   /** The file is about to be removed: nobody gets it any more. Resolves when it is not being created any more. */
-  async forget(name: string): Promise<void> {
-    const open = this.#files.get(name)
-    if (open !== undefined) {
-      this.#files.delete(name)
-      open.forgotten = true
-      if (open.users === 0) close(open)
-    }
-    await this.#creating.get(name)
+  async forget(group: GroupId, number: CopyNumber): Promise<void> {
+    const key = keyOf(group, number)
+    const open = this.#files.get(key)
+    if (open !== undefined) this.#forget(open)
+    await this.#creating.get(key)
   }
 
   close(): void {
-    for (const name of [...this.#files.keys()]) void this.forget(name)
+    for (const open of [...this.#files.values()]) this.#forget(open)
+  }
+
+  #forget(open: OpenFile): void {
+    this.#files.delete(open.key)
+    open.forgotten = true
+    if (open.users === 0) close(open)
   }
 
   async #create(
@@ -117,15 +129,15 @@ export class OpenFiles {
     return { file, finished: false, named }
   }
 
-  #noteCreation(name: string, opening: Promise<OpenedFile>): void {
+  #noteCreation(key: string, opening: Promise<OpenedFile>): void {
     const over = opening.then(
       () => undefined,
       () => undefined,
     )
-    const creating = Promise.all([this.#creating.get(name), over]).then(() => {
-      if (this.#creating.get(name) === creating) this.#creating.delete(name)
+    const creating = Promise.all([this.#creating.get(key), over]).then(() => {
+      if (this.#creating.get(key) === creating) this.#creating.delete(key)
     })
-    this.#creating.set(name, creating)
+    this.#creating.set(key, creating)
   }
 
   async #open(name: string): Promise<OpenedFile> {
@@ -133,12 +145,12 @@ export class OpenFiles {
     return orClose(file, async () => ({ file, finished: await isFinished(file), named: Promise.resolve() }))
   }
 
-  #add(name: string, opening: Promise<OpenedFile>): OpenFile {
-    const open: OpenFile = { name, opening, users: 1, forgotten: false }
-    this.#files.set(name, open)
+  #add(key: string, name: string, opening: Promise<OpenedFile>): OpenFile {
+    const open: OpenFile = { key, name, opening, users: 1, forgotten: false }
+    this.#files.set(key, open)
     opening.catch(() => {
       open.forgotten = true
-      if (this.#files.get(name) === open) this.#files.delete(name)
+      if (this.#files.get(key) === open) this.#files.delete(key)
     })
     return open
   }
@@ -147,11 +159,14 @@ export class OpenFiles {
     if (this.#files.size <= this.#filesMax) return
     for (const open of this.#files.values())
       if (open.users === 0) {
-        void this.forget(open.name)
+        this.#forget(open)
         if (this.#files.size <= this.#filesMax) return
       }
   }
 }
+
+/** Of a copy, on its disk. Not its file's name, which takes a checksum to make: every read asks for it. */
+const keyOf = (group: GroupId, number: CopyNumber): string => `${group}.${number}`
 
 /** Nothing hangs on a close: each write was synced by its own request before it was answered. */
 function close(open: OpenFile): void {
