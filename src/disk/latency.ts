@@ -65,15 +65,16 @@ export class LatencyMeter {
     }
   }
 
-  async measure<T>(bytes: number, operation: Promise<T>): Promise<T> {
+  /** The operation itself: who waits for it hears of its end after it was counted. */
+  measure<T>(bytes: number, operation: Promise<T>): Promise<T> {
     const startedAt = this.#clock.now()
     const id = this.#began()
-    try {
-      return await operation
-    } finally {
+    const over = (): void => {
       this.#ended(id)
       this.#add((this.#clock.now() - startedAt) / Math.max(1, bytes / sampleBytes))
     }
+    operation.then(over, over)
+    return operation
   }
 
   /** Nothing is told any more. */

@@ -251,16 +251,19 @@ class NodeFile implements File {
 const openAround = (fd: number, access: number): Promise<number> =>
   openFd(`/proc/self/fd/${fd}`, access | O_DIRECT)
 
-/** How many bytes there were. */
-async function readAll(fd: number, target: Uint8Array, position: number, direct: boolean): Promise<number> {
-  for (let have = 0; ;) {
-    const count = await call<number>((done) =>
-      fs.read(fd, target, have, target.length - have, position + have, done),
-    )
-    have += count
-    // From between pages another direct read would be misaligned.
-    if (count === 0 || have === target.length || (direct && count % pageBytes !== 0)) return have
-  }
+/** How many bytes there were. One promise, whatever number of calls it takes. */
+function readAll(fd: number, target: Uint8Array, position: number, direct: boolean): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const readFrom = (have: number): void =>
+      fs.read(fd, target, have, target.length - have, position + have, (error, count) => {
+        if (error) return reject(error)
+        const now = have + count
+        // From between pages another direct read would be misaligned.
+        if (count === 0 || now === target.length || (direct && count % pageBytes !== 0)) resolve(now)
+        else readFrom(now)
+      })
+    readFrom(0)
+  })
 }
 
 async function readAroundCache(

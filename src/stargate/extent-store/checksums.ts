@@ -8,11 +8,15 @@ export interface PageRun {
   readonly count: number
 }
 
+/** So many pages of the buffer. Itself, where it has no others: a view costs as much as copying a page. */
+export const pagesOf = (bytes: Buffer, first: number, count: number): Buffer =>
+  bytes.length === count * pageBytes ? bytes : bytes.subarray(first * pageBytes, (first + count) * pageBytes)
+
 /** The runs of those of `run`'s pages in `bytes` whose checksums are not the given ones. */
 export function badRuns(bytes: Buffer, run: PageRun, checksums: Uint32Array): PageRun[] {
   const bad: { first: number; count: number }[] = []
   for (let page = run.first; page < run.first + run.count; page++) {
-    if (crc32c(bytes.subarray(page * pageBytes, (page + 1) * pageBytes)) === checksums[page]) continue
+    if (crc32c(pagesOf(bytes, page, 1)) === checksums[page]) continue
     const last = bad.at(-1)
     if (last !== undefined && last.first + last.count === page) last.count++
     else bad.push({ first: page, count: 1 })

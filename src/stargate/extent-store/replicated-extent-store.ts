@@ -11,7 +11,7 @@ import { checksumsOfPages, noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { giveBack, takeLarge, takePages } from '../../base/large-buffers.ts'
-import { type Epoch, partsOfGroupId, sameDisk } from '../../base/ids.ts'
+import { type Epoch, partOfGroupId, sameDisk } from '../../base/ids.ts'
 import type { CopyNumber, DiskRef, GroupId, NodeId } from '../../base/ids.ts'
 import { groupPage, pageBytes, pagesPerGroupMax, type GroupPage } from '../../base/units.ts'
 import type { Disk, SpacePurpose, Tier } from '../../disk/disk.ts'
@@ -168,6 +168,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       badCopy: (of, copy, pages, reason) => this.badCopy(of, copy, pages, reason),
     }
     await this.#readFrom(copies, access, at, count, checksums, target, reader)
+    this.#pagesRead += count
   }
 
   /** Into memory of its own: what is given up may write there later. */
@@ -187,7 +188,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
     const { readLast = () => false } = this.#options
     const rank = (copy: CopyRef): number => (readLast(copy) ? 2 : this.#isHere(copy) ? 0 : 1)
-    return copies.length < 2 ? copies : [...copies].sort((a, b) => rank(a) - rank(b))
+    const isInOrder = copies.every((copy, i) => i === 0 || rank(copies[i - 1]) <= rank(copy))
+    return isInOrder ? copies : [...copies].sort((a, b) => rank(a) - rank(b))
   }
 
   async rebuildCopy(
@@ -251,6 +253,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     }
     const pages = takeLarge(all.count * pageBytes)
     const atOnce = await this.#readFrom(copies, access, groupPage(0), all.count, checksums, pages)
+    this.#pagesRead += all.count
     return { pages, atOnce }
   }
 
@@ -324,8 +327,13 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
 
   // What verified-read.ts asks for.
 
-  async readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
-    if (this.#isHere(copy)) return this.#local.read(copy, access.group, at, target)
+  readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
+    return this.#isHere(copy)
+      ? this.#local.read(copy, access.group, at, target)
+      : this.#readFromPeer(access, copy, at, target)
+  }
+
+  async #readFromPeer(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
     const answer = await this.#askPages(access, copy, at, target.length / pageBytes)
     answer.copy(target)
     giveBack(answer)
@@ -353,7 +361,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     this.onBadCopy(access, copy, reason)
   }
 
-  async #readFrom(
+  #readFrom(
     copies: readonly CopyRef[],
     access: GroupAccess,
     at: GroupPage,
@@ -365,9 +373,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     assertAccess(access)
     assert(count > 0 && at + count <= pagesPerGroupMax, 'a read past the end of a group')
     assert(checksums.length === count && target.length === count * pageBytes, 'a read of another length')
-    const atOnce = await readVerified(reader, access, copies, { at, count, checksums, target })
-    this.#pagesRead += count
-    return atOnce
+    return readVerified(reader, access, copies, { at, count, checksums, target })
   }
 
   async #writeCopy(copy: CopyRef, group: GroupId, write: CopyWrite): Promise<void> {
@@ -508,7 +514,7 @@ function unlessBug(error: unknown): undefined {
 function assertAccess(access: GroupAccess): void {
   assert(access.epoch >= 1, () => `group ${access.group} is touched without an epoch`)
   assert(
-    partsOfGroupId(access.group).vdisk === access.vdisk,
+    partOfGroupId(access.group, 0) === access.vdisk,
     () => `group ${access.group} is touched as one of vDisk ${access.vdisk}`,
   )
   assert(access.copies.length > 0, () => `group ${access.group} is touched without knowing its copies`)
@@ -517,7 +523,7 @@ function assertAccess(access: GroupAccess): void {
 /** A group's id holds the epoch that registered it; only that owner puts pages into it, once (I3, I4). */
 function assertWrittenInItsEpoch(access: GroupAccess): void {
   assert(
-    partsOfGroupId(access.group).epoch === access.epoch,
+    partOfGroupId(access.group, 1) === access.epoch,
     () => `group ${access.group} is written to under epoch ${access.epoch}`,
   )
 }

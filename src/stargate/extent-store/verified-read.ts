@@ -6,8 +6,8 @@
  * could not be asked is not bad: while there is one, nobody may conclude that the bytes are gone (F9).
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import { groupPage, pageBytes, type GroupPage } from '../../base/units.ts'
-import { badRuns, type PageRun } from './checksums.ts'
+import { groupPage, type GroupPage } from '../../base/units.ts'
+import { badRuns, pagesOf, type PageRun } from './checksums.ts'
 import type { CopyRef, GroupAccess } from './extent-store.ts'
 
 export interface CopyReader {
@@ -42,21 +42,35 @@ export async function readVerified(
   copies: readonly CopyRef[],
   wanted: WantedPages,
 ): Promise<boolean> {
-  let left: PageRun[] = [{ first: 0, count: wanted.count }]
+  const first = await readRuns(reader, access, copies[0], [{ first: 0, count: wanted.count }], wanted)
+  if (first.left.length === 0) return true
+  await readFromOthers(reader, access, copies, first, wanted)
+  return false
+}
+
+/** What the first copy did not give; apart from it, as that is hardly ever needed, and its locals cost every read. */
+async function readFromOthers(
+  reader: CopyReader,
+  access: GroupAccess,
+  copies: readonly CopyRef[],
+  first: Attempt,
+  wanted: WantedPages,
+): Promise<void> {
+  let { left } = first
   let missing = 0
   let unreachable: unknown
   const unreadable: { copy: CopyRef; runs: PageRun[] }[] = []
   for (const copy of copies) {
-    const attempt = await readRuns(reader, access, copy, left, wanted)
+    const attempt = copy === copies[0] ? first : await readRuns(reader, access, copy, left, wanted)
     left = attempt.left
-    if (left.length === 0) return copy === copies[0]
+    if (left.length === 0) return
     if (attempt.missing) missing++
     unreachable ??= attempt.unreachable
     if (attempt.unreadable.length > 0) unreadable.push({ copy, runs: attempt.unreadable })
   }
   for (const { copy, runs } of unreadable)
     left = await readSinglePages(reader, access, copy, runs, left, wanted)
-  if (left.length === 0) return false
+  if (left.length === 0) return
 
   const facts = { group: access.group, pages: left.map((run) => describe(wanted.at, run)), missing }
   if (unreachable !== undefined)
@@ -83,7 +97,8 @@ async function readRuns(
 ): Promise<Attempt> {
   const left: PageRun[] = []
   const unreadable: PageRun[] = []
-  for (const [index, run] of runs.entries())
+  for (let index = 0; index < runs.length; index++) {
+    const run = runs[index]
     try {
       await readRun(reader, access, copy, run, wanted)
       for (const bad of badRuns(wanted.target, run, wanted.checksums)) {
@@ -102,6 +117,7 @@ async function readRuns(
       unreadable.push(run)
       reader.badCopy(access, copy, run.count, `${describe(wanted.at, run)}: ${messageOf(error)}`)
     }
+  }
   return { left, unreadable, missing: false }
 }
 
@@ -146,13 +162,7 @@ const readRun = (
   copy: CopyRef,
   { first, count }: PageRun,
   { at, target }: WantedPages,
-): Promise<void> =>
-  reader.readCopy(
-    access,
-    copy,
-    groupPage(at + first),
-    target.subarray(first * pageBytes, (first + count) * pageBytes),
-  )
+): Promise<void> => reader.readCopy(access, copy, groupPage(at + first), pagesOf(target, first, count))
 
 const holds = ({ first, count }: PageRun, page: number): boolean => page >= first && page < first + count
 

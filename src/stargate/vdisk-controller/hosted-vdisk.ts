@@ -473,18 +473,26 @@ export class HostedVDiskController implements HostedVDisk {
 
   /** What was read may be told: every other replica has granted it, or the row shows that the vDisk is ours still (C11, F10). */
   async #proven<T>(reading: Promise<T>): Promise<T> {
-    const result = await reading.catch(async (error: unknown) => {
+    let result: T
+    try {
+      result = await reading
+    } catch (error) {
       // That bytes are lost is told like any bytes: a later owner may have freed what this one looks for.
       if (hasCode(error, 'CORRUPT_EXTENT', 'DAMAGED_METADATA')) await this.#prove()
       throw error
-    })
-    await this.#prove()
+    }
+    const proving = this.#prove()
+    if (proving !== undefined) await proving
     return result
   }
 
-  async #prove(): Promise<void> {
+  /** Without a promise where the lease holds. */
+  #prove(): Maybe<void> {
     this.#assertServing()
-    if (this.#lease.holds(this.#context.platform.clock.now())) return
+    if (!this.#lease.holds(this.#context.platform.clock.now())) return this.#proveByRow()
+  }
+
+  async #proveByRow(): Promise<void> {
     await this.#row.proveOwnership().catch((error: unknown) => {
       if (hasCode(error, 'FENCED')) this.#log.stop(error)
       throw error

@@ -37,29 +37,32 @@ export class PageReader {
   /** Resolves when every target is filled; rejects when nothing touches them any more: CORRUPT_EXTENT where all copies of a page are bad, PEER_UNREACHABLE where some can't be asked. */
   fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
     const done = this.#fetch(vdisk, epoch, fetches)
-    const tracked: Promise<void> = done.catch(() => undefined).finally(() => this.#underWay.delete(tracked))
-    this.#underWay.add(tracked)
+    const over = (): void => void this.#underWay.delete(done)
+    this.#underWay.add(done)
+    done.then(over, over)
     return done
   }
 
   /** Resolves when every fetch that is under way now has ended: nobody reads what the map no longer named then. */
   async settled(): Promise<void> {
-    await Promise.all([...this.#underWay])
+    await Promise.allSettled(this.#underWay)
   }
 
-  async #fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
-    const missing = fetches.filter(({ group, at, target }) => {
-      if (group === bad)
-        throw new NdfsError(
+  #fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
+    if (fetches.some(({ group }) => group === bad))
+      return Promise.reject(
+        new NdfsError(
           'CORRUPT_EXTENT',
           `Cannot read a page of vDisk ${vdisk}: every copy of it was bad when it was last needed. Overwrite it`,
-        )
-      return !this.#cache.get(group, at, target, 0, 0, pageBytes)
-    })
-    if (missing.length === 0) return
+        ),
+      )
+    const missing = fetches.filter(
+      ({ group, at, target }) => !this.#cache.get(group, at, target, 0, 0, pageBytes),
+    )
     // Places that are known now are kept now: the group of an undrained record is known to nobody else, and may be drained meanwhile.
     const runs = runsOf(missing).map((fetches) => ({ fetches, place: this.#groups.peek(fetches[0].group) }))
-    await atOnce(runs, runsAtOnceMax, ({ fetches, place }) => this.#readRun(vdisk, epoch, fetches, place))
+    if (runs.length === 1) return this.#readRun(vdisk, epoch, runs[0].fetches, runs[0].place)
+    return atOnce(runs, runsAtOnceMax, ({ fetches, place }) => this.#readRun(vdisk, epoch, fetches, place))
   }
 
   async #readRun(
@@ -68,27 +71,42 @@ export class PageReader {
     run: readonly PageFetch[],
     known: GroupPlace | undefined,
   ): Promise<void> {
-    const { group, at } = run[0]
     const target = contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
-    let place = known ?? (await this.#groups.place(group))
-    for (;;) {
+    let place = known ?? (await this.#groups.place(run[0].group))
+    for (;;)
       try {
-        await this.#extents.read(
-          { group: this.#groups.idOf(group), vdisk, epoch, copies: place.copies },
-          groupPage(at),
-          run.length,
-          place.checksums.subarray(at, at + run.length),
-          target,
-        )
-        break
+        await this.#readFrom(place, vdisk, epoch, run, target)
+        return this.#keep(run, target)
       } catch (error) {
         // Copies move: only what a row read after the failure names was really tried.
-        const now = await this.#placeNow(group, place)
+        const now = await this.#placeNow(run[0].group, place)
         if (now === undefined || !hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE', 'NOT_FOUND'))
           throw error
         place = now
       }
-    }
+  }
+
+  #readFrom(
+    { copies, checksums }: GroupPlace,
+    vdisk: VDiskId,
+    epoch: Epoch,
+    run: readonly PageFetch[],
+    target: Buffer,
+  ): Promise<void> {
+    const { group, at } = run[0]
+    const access = { group: this.#groups.idOf(group), vdisk, epoch, copies }
+    return this.#extents.read(
+      access,
+      groupPage(at),
+      run.length,
+      checksums.subarray(at, at + run.length),
+      target,
+    )
+  }
+
+  /** What was read goes to the cache, and where it is wanted. */
+  #keep(run: readonly PageFetch[], target: Buffer): void {
+    const { group } = run[0]
     for (let i = 0; i < run.length; i++) {
       this.#cache.put(group, run[i].at, target, i * pageBytes)
       if (
@@ -127,6 +145,7 @@ function runsOf(fetches: readonly PageFetch[]): PageFetch[][] {
 
 /** The targets as one buffer, where they lie one after the other. */
 function contiguousTarget(run: readonly PageFetch[]): Buffer | undefined {
+  if (run.length === 1) return run[0].target
   const [first, ...others] = joined(run.map(({ target }) => target))
   return others.length === 0 ? first : undefined
 }

@@ -78,33 +78,45 @@ export class VDiskReads {
     )
   }
 
-  /** Fills the target, from wherever the bytes are. Rejects when nothing touches the target any more. */
-  async read(offset: number, target: Buffer): Promise<void> {
+  /** Fills the target, from wherever the bytes are: index and map of one instant. Rejects when nothing touches the target any more. */
+  read(offset: number, target: Buffer): Promise<void> {
     const firstPage = Math.floor(offset / pageBytes)
     const pastPage = Math.ceil((offset + target.length) / pageBytes)
-    for (;;) {
-      const missing = this.#missingVBlocks(firstPage, pastPage)
-      if (missing.length === 0) break
-      await Promise.all(missing.map((vBlock) => this.#map.load(vBlock)))
+    const missing = this.#missingVBlocks(firstPage, pastPage)
+    if (missing.length > 0)
+      return Promise.all(missing.map((vBlock) => this.#map.load(vBlock))).then(() =>
+        this.read(offset, target),
+      )
+    if (firstPage * pageBytes === offset && target.length === pageBytes) {
+      const { base, at, paint } = this.#plan(firstPage)
+      // Nearly every random read: the page comes as it lies there, and nothing is left to be done with it.
+      if (base !== hole && paint.length === 0)
+        return this.#reader.fetch(this.#vdisk, this.#epoch, [{ group: base, at, target }])
     }
+    return this.#readPages(firstPage, pastPage, offset, target)
+  }
+
+  async #readPages(firstPage: number, pastPage: number, offset: number, target: Buffer): Promise<void> {
     // From the look above to the fetch below nothing is awaited: index and map are of one instant.
     const plans: PagePlan[] = []
-    for (let page = firstPage; page < pastPage; page++) plans.push(this.#plan(page))
-    const pages = plans.map((_, i) => {
-      const at = (firstPage + i) * pageBytes - offset
-      return at >= 0 && at + pageBytes <= target.length
-        ? target.subarray(at, at + pageBytes)
-        : Buffer.allocUnsafe(pageBytes)
-    })
+    const pages: Buffer[] = []
     const fetches: PageFetch[] = []
-    plans.forEach(({ base, at }, i) => {
-      if (base === hole) pages[i].fill(0)
-      else fetches.push({ group: base, at, target: pages[i] })
-    })
+    for (let page = firstPage; page < pastPage; page++) {
+      const plan = this.#plan(page)
+      const begin = page * pageBytes - offset
+      const bytes =
+        begin >= 0 && begin + pageBytes <= target.length
+          ? target.subarray(begin, begin + pageBytes)
+          : Buffer.allocUnsafe(pageBytes)
+      if (plan.base === hole) bytes.fill(0)
+      else fetches.push({ group: plan.base, at: plan.at, target: bytes })
+      plans.push(plan)
+      pages.push(bytes)
+    }
     if (fetches.length > 0) await this.#reader.fetch(this.#vdisk, this.#epoch, fetches)
     plans.forEach((plan, i) => paint(pages[i], plan.paint))
-    for (const i of new Set([0, pages.length - 1]))
-      copyEdge(pages[i], (firstPage + i) * pageBytes, offset, target)
+    copyEdge(pages[0], firstPage * pageBytes, offset, target)
+    if (pages.length > 1) copyEdge(pages[pages.length - 1], (pastPage - 1) * pageBytes, offset, target)
   }
 
   /** Runs of what is stored and what reads as zeros, from `offset` on; at most `runsMax`, and perhaps not to the end. */
