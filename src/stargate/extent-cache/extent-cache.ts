@@ -9,8 +9,11 @@
  *  4. `get` copies and returns at once: no promise, no allocation.
  */
 export interface ExtentCache {
-  /** Copies bytes `from` to `from + length` of the page to `target` at `at`; false where the page is not here. */
-  get(group: GroupHandle, page: number, target: Buffer, at: number, from: number, length: number): boolean
+  /**
+   * Copies up to `length` bytes to `target` at `at`, from byte `from` of the page on, and says how many: 0 where the page is not here, else
+   * all that are asked for of this page. Of the group's pages behind it those that lie behind it in memory, too.
+   */
+  get(group: GroupHandle, page: number, target: Buffer, at: number, from: number, length: number): number
   /** Takes a copy of the page that begins at `at` in `source`. */
   put(group: GroupHandle, page: number, source: Buffer, at: number): void
   has(group: GroupHandle, page: number): boolean

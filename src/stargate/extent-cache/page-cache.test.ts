@@ -14,7 +14,7 @@ function pageFor(group: number, page: number): Buffer {
 
 const holds = (cache: ReturnType<typeof createExtentCache>, group: number, page: number): boolean => {
   const target = Buffer.alloc(pageBytes)
-  if (!cache.get(group, page, target, 0, 0, pageBytes)) return false
+  if (cache.get(group, page, target, 0, 0, pageBytes) === 0) return false
   assert.deepEqual(target, pageFor(group, page), `another page's bytes for ${group}/${page}`)
   return true
 }
@@ -24,12 +24,29 @@ test('the extent cache returns parts of a page at any place of the target', () =
   const source = Buffer.concat([Buffer.alloc(100), pageFor(7, 3)])
   cache.put(7, 3, source, 100)
   const target = Buffer.alloc(64, 0xee)
-  assert.ok(cache.get(7, 3, target, 8, 40, 16))
+  assert.equal(cache.get(7, 3, target, 8, 40, 16), 16)
   assert.deepEqual(target.subarray(8, 24), pageFor(7, 3).subarray(40, 56))
   assert.ok(target.subarray(0, 8).every((byte) => byte === 0xee))
   assert.ok(target.subarray(24).every((byte) => byte === 0xee))
-  assert.equal(cache.get(7, 4, target, 0, 0, 16), false)
-  assert.equal(cache.get(8, 3, target, 0, 0, 16), false)
+  assert.equal(cache.get(7, 4, target, 0, 0, 16), 0)
+  assert.equal(cache.get(8, 3, target, 0, 0, 16), 0)
+})
+
+test('the extent cache reads on into the pages that lie behind, as far as they do', () => {
+  const cache = createExtentCache({ limitBytes: MiB })
+  for (const page of [4, 5, 6, 8, 9, 7, 1023]) cache.put(7, page, pageFor(7, page), 0)
+  cache.put(8, 0, pageFor(8, 0), 0)
+  const target = Buffer.alloc(8 * pageBytes)
+  const group = (...pages: number[]) => Buffer.concat(pages.map((page) => pageFor(7, page)))
+  // Page 7 came after 9, and lies behind that.
+  assert.equal(cache.get(7, 4, target, 100, 10, 5 * pageBytes), 3 * pageBytes - 10)
+  assert.deepEqual(target.subarray(100, 90 + 3 * pageBytes), group(4, 5, 6).subarray(10))
+  assert.equal(cache.get(7, 4, target, 0, 10, 2 * pageBytes), 2 * pageBytes)
+  assert.deepEqual(target.subarray(0, 2 * pageBytes), group(4, 5, 6).subarray(10, 10 + 2 * pageBytes))
+  assert.equal(cache.get(7, 9, target, 0, 0, 2 * pageBytes), pageBytes)
+  // What lies behind a group's last page is another group's.
+  assert.throws(() => cache.get(7, 1023, target, 0, 0, 2 * pageBytes), /past the end of a group/)
+  assert.equal(cache.statistics().hits, 3 + 3 + 1)
 })
 
 test('handles that differ only above 32 bits are different groups', () => {

@@ -57,7 +57,7 @@ export class PageReader {
         ),
       )
     const missing = fetches.filter(
-      ({ group, at, target }) => !this.#cache.get(group, at, target, 0, 0, pageBytes),
+      ({ group, at, target }) => this.#cache.get(group, at, target, 0, 0, pageBytes) === 0,
     )
     // Places that are known now are kept now: the group of an undrained record is known to nobody else, and may be drained meanwhile.
     const runs = runsOf(missing).map((fetches) => ({ fetches, place: this.#groups.peek(fetches[0].group) }))

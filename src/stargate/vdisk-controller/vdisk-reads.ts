@@ -10,7 +10,7 @@ import { GiB, pageBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { Run } from '../io/io.ts'
 import { coversPage, type LogIndex } from './log-index.ts'
-import { bad, hole } from './map-row.ts'
+import { bad, hole, type VBlock } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
 import type { PageFetch, PageReader } from './page-reader.ts'
 import { paint } from './paint.ts'
@@ -47,35 +47,53 @@ export class VDiskReads {
   fromMemory(offset: number, target: Buffer): boolean {
     for (let at = 0; at < target.length;) {
       const page = Math.floor((offset + at) / pageBytes)
-      const from = offset + at - page * pageBytes
-      const length = Math.min(pageBytes - from, target.length - at)
-      if (!this.#pageFromMemory(page, from, length, target, at)) return false
-      at += length
+      const bytes = this.#copyFromMemory(page, offset + at - page * pageBytes, target, at)
+      if (bytes === 0) return false
+      at += bytes
     }
     return true
   }
 
-  #pageFromMemory(page: number, from: number, length: number, target: Buffer, at: number): boolean {
+  /** From there to the page's end, or farther, as the target has room; says how many bytes, 0 where they are not in memory. */
+  #copyFromMemory(page: number, from: number, target: Buffer, at: number): number {
+    const length = Math.min(pageBytes - from, target.length - at)
     const head = this.#index.get(page)
     if (head !== undefined) {
-      if (!coversPage(head)) return false
+      if (!coversPage(head)) return 0
       const { source } = head
       if (source.kind === 'extent')
         return this.#cache.get(source.group, source.page, target, at, from, length)
       if (source.kind === 'zero') target.fill(0, at, at + length)
       else source.bytes.copy(target, at, source.at + from, source.at + from + length)
-      return true
+      return length
     }
     const block = this.#map.peek(Math.floor(page / pagesPerVBlock))
-    if (block === undefined) return false
-    const group = block.groups[page % pagesPerVBlock]
+    if (block === undefined) return 0
+    const entry = page % pagesPerVBlock
+    const group = block.groups[entry]
+    if (group === bad) return 0
     if (group === hole) {
       target.fill(0, at, at + length)
-      return true
+      return length
     }
-    return (
-      group !== bad && this.#cache.get(group, block.pages[page % pagesPerVBlock], target, at, from, length)
+    const together = this.#pagesTogether(block, page, Math.ceil((from + target.length - at) / pageBytes))
+    const bytes = Math.min(target.length - at, together * pageBytes - from)
+    return this.#cache.get(group, block.pages[entry], target, at, from, bytes)
+  }
+
+  /** How many of these pages lie in their group as they do in the vDisk, one after the other, with nothing over them in the log. */
+  #pagesTogether({ groups, pages }: VBlock, page: number, wanted: number): number {
+    const entry = page % pagesPerVBlock
+    const most = Math.min(wanted, pagesPerVBlock - entry)
+    let count = 1
+    while (
+      count < most &&
+      groups[entry + count] === groups[entry] &&
+      pages[entry + count] === pages[entry] + count &&
+      this.#index.get(page + count) === undefined
     )
+      count++
+    return count
   }
 
   /** Fills the target, from wherever the bytes are: index and map of one instant. Rejects when nothing touches the target any more. */
