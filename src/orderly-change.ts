@@ -24,7 +24,7 @@ import { copiesAskedFor } from './cluster-survival.ts'
 import { settingOf } from './leaving-disks.ts'
 import type { Candidate } from './stargate/extent-store/extent-store.ts'
 import type { Clock } from './platform/platform.ts'
-import { repairReserveShare } from './stargate/extent-store/placement.ts'
+import { roomForCopies } from './stargate/extent-store/placement.ts'
 import { type HeldByDisk, SurveySum } from './stargate/vdisk-controller/vdisk-controller.ts'
 import type { DiskSetting, NodeValue, SessionValue, SettingValue, VDiskNameValue, Zeus } from './zeus/zeus.ts'
 
@@ -257,11 +257,7 @@ export class OrderlyChange {
     }, 0)
     const roomBytes = candidates
       .filter(({ ref, live }) => live && after.some((disk) => isSame(disk, ref)))
-      .reduce(
-        (sum, { space }) =>
-          sum + Math.max(0, space.capacityBytes * (1 - repairReserveShare) - space.usedBytes),
-        0,
-      )
+      .reduce((sum, { space }) => sum + Math.max(0, roomForCopies(space)), 0)
     if (needBytes > roomBytes)
       throw new NdfsError(
         'REFUSED',

@@ -5,6 +5,7 @@ const drain = 'stargate/vdisk-controller/drain.ts'
 const localExtents = 'stargate/extent-store/local-extents.ts'
 const vdiskMap = 'stargate/vdisk-controller/vdisk-map.ts'
 const mapDelta = 'stargate/vdisk-controller/map-delta.ts'
+const fullDiskTest = 'src/stargate/oplog/full-disk.test.ts'
 const mapTest = 'src/stargate/vdisk-controller/vdisk-map.test.ts'
 
 export const dataBugs: readonly PlantedBug[] = [
@@ -270,11 +271,70 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'disk/disk-space.ts',
-        "if (purpose === 'maintenance') return this.#capacityBytes",
-        'if (purpose !== undefined) return this.#capacityBytes',
+        'return Math.max(0, this.#guestBytesMax - this.#asideBytes)',
+        'return this.#capacityBytes',
       ),
     ],
     scenario: { file: 'sim/scenarios/critical/space.test.ts', tests: 'I10: streams fill' },
+  },
+  {
+    name: 'drains let into what the log keeps',
+    breaks: 'I10',
+    does: 'Drains and copies may fill a disk to its last byte, and its log finds no room for a fence.',
+    patches: [
+      patch(
+        'disk/disk-space.ts',
+        'return Math.max(0, this.#capacityBytes - this.#keptBytes)',
+        'return this.#capacityBytes',
+      ),
+    ],
+    scenario: { file: 'src/disk/folder-disk.test.ts', tests: 'what is kept for the log' },
+  },
+  {
+    name: 'room that the log keeps is shown to drains',
+    breaks: 'I10',
+    does: 'Placement takes for free what the log keeps: a disk that refuses a drain is chosen for it again and again.',
+    patches: [
+      patch(
+        'disk/disk-space.ts',
+        "maintenanceFreeBytes: Math.max(0, this.#limitOf('maintenance') - this.#usedBytes)",
+        'maintenanceFreeBytes: this.#capacityBytes - this.#usedBytes',
+      ),
+    ],
+    scenario: { file: 'src/disk/folder-disk.test.ts', tests: 'what is kept for the log' },
+  },
+  {
+    name: 'guests let into segments for fences',
+    breaks: 'I10',
+    does: 'A guest appends to a segment that a restart began, though its log may get too few others for the next restarts.',
+    patches: [
+      patch(
+        'stargate/oplog/physical-log.ts',
+        "if (purpose === 'guest') return this.#taken() <=",
+        "if (purpose === 'guest') return this.#taken() <= 2 +",
+      ),
+    ],
+    scenario: { file: fullDiskTest, tests: 'a log takes fences on a full disk' },
+  },
+  {
+    name: 'log counted by its size, not by the room of its disk',
+    breaks: 'I10',
+    does: 'A log takes records for all segments of its size, though its disk has no room for them and for fences.',
+    patches: [
+      patch(
+        'stargate/oplog/physical-log.ts',
+        'this.#slots.length + more - segmentsExtra)',
+        'this.segmentsMax)',
+      ),
+    ],
+    scenario: { file: fullDiskTest, tests: 'a log takes fences on a full disk' },
+  },
+  {
+    name: 'what restarts took of a full disk stays taken',
+    breaks: 'I10',
+    does: 'A segment that a restart took of a full disk stays when it is free, and what is given back goes to the log before drains.',
+    patches: [patch('stargate/oplog/physical-log.ts', ' || this.#isDiskShort()', '')],
+    scenario: { file: fullDiskTest, tests: 'what restarts took of a full disk' },
   },
   {
     name: 'delta dropped while it is needed',

@@ -20,6 +20,7 @@ export class SpaceCount {
   readonly #guestBytesMax: number
   #usedBytes: number
   #asideBytes = 0
+  #keptBytes = 0
   /** What files were given, where that may differ from what they hold. */
   readonly #given = new Map<string, number>()
 
@@ -34,17 +35,24 @@ export class SpaceCount {
       capacityBytes: this.#capacityBytes,
       usedBytes: this.#usedBytes,
       guestFreeBytes: Math.max(0, this.#limitOf('guest') - this.#usedBytes),
+      maintenanceFreeBytes: Math.max(0, this.#limitOf('maintenance') - this.#usedBytes),
     }
   }
 
-  /** Of what is free, not for guests: what the log may yet take would else come out of the reserve that drains need (I10). */
-  setAside(bytes: number): void {
-    assert(Number.isSafeInteger(bytes) && bytes >= 0, 'less than nothing is set aside')
+  /**
+   * Of what is free, not for guests: what the log may yet take would else come out of the reserve that drains need. Of that, not
+   * for drains and copies either: without it nobody could take over what shall drain (I10).
+   */
+  setAside(bytes: number, keptBytes: number): void {
+    assert(Number.isSafeInteger(keptBytes) && keptBytes >= 0, 'less than nothing is kept')
+    // Else guests would be told of room that a drain of what they write does not find.
+    assert(Number.isSafeInteger(bytes) && bytes >= keptBytes, 'more is kept from drains than from guests')
     this.#asideBytes = bytes
+    this.#keptBytes = keptBytes
   }
 
   /** Takes the bytes for a new file, or throws OUT_OF_SPACE. */
-  reserve(name: string, bytes: number, purpose: SpacePurpose): void {
+  reserve(name: string, bytes: number, purpose: SpacePurpose | 'log'): void {
     assert(Number.isSafeInteger(bytes) && bytes >= 0, 'a file of no size')
     const limit = this.#limitOf(purpose)
     if (this.#usedBytes + bytes > limit)
@@ -58,9 +66,17 @@ export class SpaceCount {
     this.#given.set(name, bytes)
   }
 
-  #limitOf(purpose: SpacePurpose): number {
-    if (purpose === 'maintenance') return this.#capacityBytes
-    return Math.max(0, this.#guestBytesMax - this.#asideBytes)
+  #limitOf(purpose: SpacePurpose | 'log'): number {
+    switch (purpose) {
+      case 'guest':
+        return Math.max(0, this.#guestBytesMax - this.#asideBytes)
+      case 'maintenance':
+        return Math.max(0, this.#capacityBytes - this.#keptBytes)
+      case 'log':
+        return this.#capacityBytes
+      default:
+        return purpose satisfies never
+    }
   }
 
   isKnown(name: string): boolean {

@@ -12,7 +12,8 @@
  *  4. A folder that is this disk no more (deleted, unmounted, exchanged) is noticed within a second of writing to it, or by `confirm`,
  *     and leaves service: open files would go on for ever.
  *  5. Space is counted by what files were given, not by asking the file system at each write. `reserve` fails with
- *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do (I10).
+ *     OUT_OF_SPACE where the purpose may not use what is left: guests stop before drain and repair do, and those before
+ *     the log, without which nobody could take over what is to be drained (I10).
  *
  * Not here: what the bytes mean, vDisks, the network.
  */
@@ -21,7 +22,10 @@ import type { LatencyMeter } from './latency.ts'
 
 export type Tier = 'flash' | 'hdd'
 
-/** Who asks for space. `guest` may fill to `guestShare` of the capacity, and leaves what is set aside; `maintenance` may fill to the brim. */
+/**
+ * Who asks for space. `guest` may fill to `guestShare` of the capacity, and leaves what is set aside; `maintenance` leaves what is
+ * kept for the log, which alone may fill to the brim.
+ */
 export type SpacePurpose = 'guest' | 'maintenance'
 
 export interface DiskSpace {
@@ -29,6 +33,8 @@ export interface DiskSpace {
   readonly usedBytes: number
   /** What `guest` may still take. */
   readonly guestFreeBytes: number
+  /** What `maintenance` may still take: never less than guests may. */
+  readonly maintenanceFreeBytes: number
 }
 
 export interface Disk {
@@ -37,13 +43,16 @@ export interface Disk {
   readonly path: string
   readonly state: 'online' | 'slow' | 'failed'
   space(): DiskSpace
-  /** From now on so many bytes of what is free are not for guests: the log's, which says a smaller number when it takes some. */
-  setAside(bytes: number): void
+  /**
+   * From now on so many bytes of what is free are not for guests, and `keptBytes` of them not for maintenance: the log's, which says
+   * smaller numbers when it takes some. Where less is free than that, all of it.
+   */
+  setAside(bytes: number, keptBytes: number): void
   /** Set by whoever joins the parts; called once, when the disk leaves service. */
   onFailed: (error: Error) => void
 
   /** Creates a file, exclusively, and reserves its bytes. The name may contain `/`. Durable after `sync` and `syncNames`. */
-  create(name: string, bytes: number, purpose: SpacePurpose, options?: OpenOptions): Promise<DiskFile>
+  create(name: string, bytes: number, purpose: SpacePurpose | 'log', options?: OpenOptions): Promise<DiskFile>
   open(name: string, options?: OpenOptions): Promise<DiskFile>
   /** Unlinks and gives the space back. Nothing happens where there is no such file. */
   remove(name: string): Promise<void>

@@ -252,16 +252,33 @@ test('guests stop before maintenance does (I10), and what is removed is given ba
 test('what is set aside is no room for guests, and is for maintenance (I10)', async () => {
   await withDisk(async (opened) => {
     const guestBytes = Math.floor(10 * MiB * guestShare)
-    opened.setAside(3 * MiB)
+    opened.setAside(3 * MiB, 0)
     assert.equal(opened.space().guestFreeBytes, guestBytes - 3 * MiB)
     await assert.rejects(opened.create('f1', guestBytes, 'guest'), { code: 'OUT_OF_SPACE' })
     await (await opened.create('f1', guestBytes - 3 * MiB, 'guest')).close()
-    opened.setAside(1 * MiB)
+    opened.setAside(1 * MiB, 0)
     await (await opened.create('f2', 2 * MiB, 'guest')).close()
     await assert.rejects(opened.create('f3', 1, 'guest'), { code: 'OUT_OF_SPACE' })
     await (await opened.create('f3', 10 * MiB - guestBytes + 1 * MiB, 'maintenance')).close()
     assert.equal(opened.space().usedBytes, 10 * MiB)
     assert.equal(opened.space().guestFreeBytes, 0)
+  })
+})
+
+test('what is kept for the log is no room for maintenance, also where it could not be had at first (I10)', async () => {
+  await withDisk(async (opened) => {
+    await (await opened.create('f1', 9 * MiB, 'maintenance')).close()
+    opened.setAside(3 * MiB, 2 * MiB)
+    assert.equal(opened.space().maintenanceFreeBytes, 0)
+    await assert.rejects(opened.create('f2', 1, 'maintenance'), { code: 'OUT_OF_SPACE' })
+    await (await opened.create('log', 1 * MiB, 'log')).close()
+    await assert.rejects(opened.create('log2', 1, 'log'), { code: 'OUT_OF_SPACE' })
+    await opened.remove('f1')
+    assert.equal(opened.space().maintenanceFreeBytes, 7 * MiB)
+    assert.ok(opened.space().guestFreeBytes <= 7 * MiB)
+    opened.setAside(1 * MiB, 0)
+    assert.equal(opened.space().maintenanceFreeBytes, 9 * MiB)
+    assert.throws(() => opened.setAside(1 * MiB, 2 * MiB), /more is kept from drains than from guests/)
   })
 })
 

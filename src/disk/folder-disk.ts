@@ -238,14 +238,14 @@ class FolderDisk implements WatchedDisk {
     return this.#count.space()
   }
 
-  setAside(bytes: number): void {
-    this.#count.setAside(bytes)
+  setAside(bytes: number, keptBytes: number): void {
+    this.#count.setAside(bytes, keptBytes)
   }
 
   async create(
     name: string,
     bytes: number,
-    purpose: SpacePurpose,
+    purpose: SpacePurpose | 'log',
     options: OpenOptions = {},
   ): Promise<DiskFile> {
     this.assertName(name)

@@ -802,6 +802,13 @@ test('the space view asks only when asked, once a second, and knows what it hear
   view.candidates()
   await view.refresh()
   assert.equal(asked(), 2)
+
+  // A node of an earlier release, in the middle of an upgrade.
+  const { maintenanceFreeBytes, ...space } = candidate.space
+  const told = encodeControl([{ ...candidate.ref, space }])
+  world.network.peersOf('n2').handle('extents.space', 'terminal', () => Promise.resolve([told]))
+  await view.ask('n2' as NodeId)
+  assert.deepEqual(view.candidates()[0].space, { ...space, maintenanceFreeBytes })
 })
 
 test('the owner’s store offers its own disks at first hand, and places copies', async (t) => {

@@ -26,6 +26,7 @@ const candidate = (
     capacityBytes: 100,
     usedBytes: 90 - guestFreeBytes,
     guestFreeBytes,
+    maintenanceFreeBytes: guestFreeBytes + 10,
   },
   live,
 })
@@ -70,6 +71,18 @@ test('guests stop where maintenance may still write (I10)', () => {
   const candidates = [candidate('n1', 'a', 'flash', 0), candidate('n2', 'b', 'flash', 0)]
   assert.deepEqual(place(request, candidates), [])
   assert.equal(place({ ...request, purpose: 'maintenance' }, candidates).length, 2)
+})
+
+test('what a log keeps of a disk is no room for drains nor for copies: the other tier is chosen (I10)', () => {
+  const full = candidate('n1', 'a', 'flash', 0)
+  const flash = { ...full, space: { ...full.space, maintenanceFreeBytes: 3 } }
+  const hdd = candidate('n1', 'a', 'hdd', 0)
+  const disksOf = (chosen: readonly Candidate[]) => chosen.map(({ ref }) => ref.disk as string)
+  assert.deepEqual(disksOf(place({ ...request, purpose: 'maintenance' }, [flash, hdd])), ['n1-hdd-0'])
+  const copy = { ...request, beside: [], underWay: () => 0 }
+  assert.equal(placeCopy({ ...copy, bytes: 1 }, [flash]), undefined)
+  assert.equal(placeCopy({ ...copy, bytes: 1 }, [flash, hdd]), hdd)
+  assert.equal(placeCopy({ ...copy, bytes: 1, underWay: () => 5 }, [hdd]), undefined)
 })
 
 test('the reserve of a disk is taken when no other has room, not to keep to a tier (I10)', () => {
@@ -234,7 +247,7 @@ test('no other choice has fewer suspects, nor as few and more blocks, nor as man
       const avoid = described.flatMap(({ suspect }, node) => (suspect ? [`n${node}` as NodeId] : []))
       const wanted = { ...request, owner: 'n0' as NodeId, copies, bytes, purpose, tier, avoid }
       const roomIn = ({ space }: Candidate) =>
-        purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+        purpose === 'guest' ? space.guestFreeBytes : space.maintenanceFreeBytes
       const usable = candidates.filter((one) => one.live && roomIn(one) >= bytes)
       const nodesUsable = new Set(usable.map(({ ref }) => ref.node)).size
       const worth = (choice: readonly Candidate[]): number[] => [

@@ -82,7 +82,11 @@ export interface CopyPlacementRequest {
 }
 
 /** Repair leaves as much of each disk to drains, which would have to stop without: half of what guests leave (I10, M20). */
-export const repairReserveShare = 0.05
+const repairReserveShare = 0.05
+
+/** What copies may still take of a disk, in bytes; below zero where drains have had some of what is theirs alone. */
+export const roomForCopies = ({ capacityBytes, maintenanceFreeBytes }: DiskSpace): number =>
+  maintenanceFreeBytes - capacityBytes * repairReserveShare
 
 /** Chosen as in `place`, beside the copies that there are; undefined where no disk has room. */
 export function placeCopy(
@@ -99,9 +103,9 @@ export function placeCopy(
     if ((stays && leaving === true) || (inOtherBlock && blocks.has(candidate.block))) continue
     const usedBytes = space.usedBytes + underWay(ref)
     const guestFreeBytes = space.guestFreeBytes - underWay(ref)
-    const reserveBytes = space.capacityBytes * repairReserveShare
-    if (!live || holds(candidate) || usedBytes + bytes > space.capacityBytes - reserveBytes) continue
-    const after = { ...candidate, space: { ...space, usedBytes, guestFreeBytes } }
+    const maintenanceFreeBytes = space.maintenanceFreeBytes - underWay(ref)
+    if (!live || holds(candidate) || bytes > roomForCopies({ ...space, maintenanceFreeBytes })) continue
+    const after = { ...candidate, space: { ...space, usedBytes, guestFreeBytes, maintenanceFreeBytes } }
     if (best === undefined || compare(wish, blocks, after, best.after) < 0) best = { candidate, after }
   }
   return best?.candidate
@@ -112,7 +116,7 @@ export const isMixed = (request: PlacementRequest, chosen: readonly Candidate[])
   chosen.some(({ tier }) => tier !== request.tier)
 
 const freeFor = (purpose: SpacePurpose, space: DiskSpace): number =>
-  purpose === 'guest' ? space.guestFreeBytes : space.capacityBytes - space.usedBytes
+  purpose === 'guest' ? space.guestFreeBytes : space.maintenanceFreeBytes
 
 /** Below zero where `a` is the better choice. */
 function compare(request: PlacementRequest, blocks: ReadonlySet<string>, a: Candidate, b: Candidate): number {

@@ -38,6 +38,16 @@ export interface HeardSpace {
   readonly space: DiskSpace
 }
 
+/** As it comes from a node: one of an earlier release does not say what maintenance may take, and lets it fill its disks. */
+interface ToldSpace extends Omit<HeardSpace, 'space'> {
+  readonly space: Omit<DiskSpace, 'maintenanceFreeBytes'> & Partial<DiskSpace>
+}
+
+const heardFrom = ({ space, ...disk }: ToldSpace): HeardSpace => ({
+  ...disk,
+  space: { maintenanceFreeBytes: space.capacityBytes - space.usedBytes, ...space },
+})
+
 const refreshIntervalMs = 1000
 
 export const spacesOf = (disks: readonly Disk[]): HeardSpace[] =>
@@ -56,7 +66,8 @@ export function createSpaceView(options: {
 
   const ask = async (node: NodeId): Promise<void> => {
     try {
-      heard.set(node, decodeControl<HeardSpace[]>(await peers.call(node, 'extents.space', [])))
+      const told = decodeControl<ToldSpace[]>(await peers.call(node, 'extents.space', []))
+      heard.set(node, told.map(heardFrom))
     } catch (error) {
       // What it said last stands for as long as its node is live; a group that can't be written is placed elsewhere.
       platform.log.debug('Cannot learn how much room a node has', { node, reason: messageOf(error) })

@@ -1,7 +1,7 @@
 /** What the tests of the oplog are built on: a small disk over real files, a clock that is moved by hand, records. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { NdfsError } from '../../base/errors.ts'
 import type {
   DiskId,
@@ -96,6 +96,7 @@ export class TestDisk implements Disk {
   readonly capacityBytes: number
   usedBytes = 0
   asideBytes = 0
+  keptBytes = 0
   /** The last write of a batch that succeeded. */
   lastWrite = { name: '', position: 0, end: 0 }
   /** Runs before each write; what it throws is the write's failure. */
@@ -115,11 +116,17 @@ export class TestDisk implements Disk {
 
   space() {
     const { capacityBytes, usedBytes } = this
-    return { capacityBytes, usedBytes, guestFreeBytes: capacityBytes - usedBytes }
+    const freeBytes = capacityBytes - usedBytes
+    return {
+      ...{ capacityBytes, usedBytes },
+      guestFreeBytes: Math.max(0, freeBytes - this.asideBytes),
+      maintenanceFreeBytes: Math.max(0, freeBytes - this.keptBytes),
+    }
   }
 
-  setAside(bytes: number): void {
+  setAside(bytes: number, keptBytes: number): void {
     this.asideBytes = bytes
+    this.keptBytes = keptBytes
   }
 
   async create(name: string, bytes: number, _purpose: unknown, options: OpenOptions = {}) {
@@ -139,6 +146,7 @@ export class TestDisk implements Disk {
   }
 
   async remove(name: string): Promise<void> {
+    if (!(await this.list(dirname(name))).includes(basename(name))) return
     const file = await node.files.open(this.#at(name))
     this.usedBytes -= await file.size()
     await file.close()

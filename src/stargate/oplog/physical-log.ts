@@ -8,8 +8,10 @@
  *  3. `freed` segments are used again only when a table that says so is on stable media.
  *  4. When nothing was written for a moment, an empty batch follows: it says that what is before it was synced. From then on
  *     a batch that is rotten or gone is damage that is told of, and not taken for the end of the log (F7).
- *  5. Bounded: `waitingBytesMax` of records that wait, one batch buffer, `segmentsMax` segments and, for what must
- *     go on when guests' appends may not (fences, restarts, copies), two more.
+ *  5. Bounded: `waitingBytesMax` of records that wait, one batch buffer, `segmentsMax` segments and two more.
+ *  6. A full log takes fences and restarts, however often, also on a full disk (I10): they need two segments, one that they begin,
+ *     and one more while a table says that the one before it holds nothing. So records are taken while there are two beside those in
+ *     use, as files or as room on the disk that nobody else is given; and guests' leave another to copies, which empty the log.
  *
  * Not here: epochs, episodes, which records still count (replica-log.ts).
  *
@@ -69,13 +71,15 @@ const zeroes = Buffer.alloc(1 * MiB)
 /** After so long without a write the last batch is marked as synced: not sooner, or each write of a slow guest would cost two. */
 const markAfterMs = 10
 const readBufferBytes = 1 * MiB
-/** What fences, restarts and copies may use beyond the log's size, so that a full log can be emptied. */
+/** What fences and restarts may use beyond what holds records, so that a full log can be emptied. */
 const segmentsExtra = 2
 /** Tables grow by 24 bytes a vDisk; room for those that come while a segment fills. */
 const tableGrowth = 1000
 
-/** Guests' appends leave one segment to what empties the log. */
-export type LogPurpose = 'guest' | 'maintenance'
+/** Guests' appends leave one segment to copies, which empty the log. */
+export type LogPurpose = 'guest' | 'copy'
+/** What a segment is begun for; tables are what fences and restarts write. */
+type SegmentPurpose = LogPurpose | 'table'
 
 /** Something to be appended, and who is told. */
 export interface LogRequest {
@@ -284,7 +288,7 @@ export class PhysicalLog {
   /** To be called when all records that count were counted. Prepares the first segment, while nothing waits for it. */
   start(): void {
     for (const slot of this.#slots) if (slot.state === 'live' && slot.newest.size === 0) slot.state = 'freed'
-    if (this.#failed === undefined) void this.#startPreparing('maintenance')
+    if (this.#failed === undefined) void this.#startPreparing('table')
   }
 
   get failed(): NdfsError | undefined {
@@ -348,9 +352,32 @@ export class PhysicalLog {
     slot.state = 'freed'
   }
 
-  /** Segments that guests' appends could still begin, the reserve included. */
+  /**
+   * Segments that may hold records: the log's size, or less where its disk has no room for more. Four in any case: with fewer a taker
+   * may find no room for what nobody has acknowledged, and that is never drained. So a disk that was full to the brim before anything was
+   * kept there may have fewer than two left for fences and restarts, as it had before, until it is given some room.
+   */
+  get segmentsForRecords(): number {
+    const { capacityBytes, usedBytes } = this.#disk.space()
+    const more = Math.floor((capacityBytes - usedBytes) / this.segmentBytes)
+    return Math.min(this.segmentsMax, Math.max(segmentsMin, this.#slots.length + more - segmentsExtra))
+  }
+
+  /** Segments that records could still begin, the one for copies included. */
   get segmentsLeft(): number {
-    return this.segmentsMax - this.#inUse()
+    return this.segmentsForRecords - this.#inUse()
+  }
+
+  /**
+   * How much of one segment may be copied forward. Into what is kept for fences and restarts only what one batch surely holds: after
+   * a power cut all of it is there, and the segment that it comes from is free; or nothing, and it has cost nothing.
+   */
+  get copyMost(): { readonly bytes: number; readonly records: number } {
+    const beyond = this.#taken() - this.segmentsForRecords
+    if (beyond <= 0) return { bytes: this.segmentBytes / 2, records: Number.POSITIVE_INFINITY }
+    if (beyond > 1) return { bytes: 0, records: 0 }
+    const room = Math.max(0, this.#room() - this.#tableReserve())
+    return { bytes: Math.min(batchBytesUsual, room) / 2, records: batchEntriesMax }
   }
 
   statistics() {
@@ -457,18 +484,25 @@ export class PhysicalLog {
   async #writeNext(): Promise<void> {
     if (this.#tableWaiters.some(this.#isDue)) {
       if (this.#tableFits()) await this.#writeTable()
-      else if (!(await this.#switchSegment('maintenance'))) this.#refuseTables(this.#outOfSpace())
+      else if (!(await this.#switchSegment('table'))) this.#refuseTables(this.#outOfSpace())
       return
     }
     const { request, begun } = this.#queue[this.#queueHead]
     const { purpose } = request
-    if (purpose === 'guest' && this.#inUse() > this.segmentsMax - 1 && !this.copying)
-      return this.#refuseQueued('guest')
     const room = this.#room() - this.#tableReserve()
-    if (batchBytesFor(request.records[begun].bytes) <= room) return await this.#writeRecords(room)
-    if (await this.#switchSegment(purpose)) return
+    const fits = batchBytesFor(request.records[begun].bytes) <= room
+    const mayHold = this.#mayHold(request)
+    if (fits && mayHold) return await this.#writeRecords(room)
+    // One that holds nothing is free as soon as another was begun, so that costs none.
+    if (!fits && (mayHold || this.#holdsNothing())) {
+      if (await this.#switchSegment(this.#holdsNothing() ? 'table' : purpose)) return
+    } else if (this.#canFree()) return await this.#writeTable()
     this.#refuseQueued('guest')
-    if (purpose === 'maintenance') this.#refuseQueued('maintenance')
+    if (purpose === 'copy') this.#refuseQueued('copy')
+  }
+
+  #holdsNothing(): boolean {
+    return this.#active === undefined || this.#active.newest.size === 0
   }
 
   async #writeRecords(room: number): Promise<void> {
@@ -603,16 +637,36 @@ export class PhysicalLog {
     return count
   }
 
-  #mayTake(purpose: LogPurpose): boolean {
-    const limit = purpose === 'guest' ? this.segmentsMax - 1 : this.segmentsMax + segmentsExtra
-    return this.#inUse() < limit
+  /** Those that no table on stable media calls free: what was freed since counts again after a power cut. */
+  #taken(): number {
+    let count = 0
+    for (const { state } of this.#slots) if (state !== 'free') count++
+    return count
+  }
+
+  #mayBegin(purpose: SegmentPurpose): boolean {
+    if (purpose === 'table') return this.#inUse() < this.segmentsMax + segmentsExtra
+    return this.#taken() < this.#mostFor(purpose)
+  }
+
+  /** Whether records may go into the active segment. */
+  #mayHold({ purpose, records }: LogRequest): boolean {
+    if (purpose === 'guest') return this.#taken() <= this.#mostFor(this.copying ? 'copy' : 'guest')
+    const most = this.copyMost
+    const bytes = records.reduce((sum, record) => sum + record.bytes, 0)
+    return bytes <= most.bytes && records.length <= most.records
+  }
+
+  #mostFor(purpose: LogPurpose): number {
+    const most = this.segmentsForRecords
+    return purpose === 'copy' ? most : Math.min(most, this.segmentsMax - 1)
   }
 
   /** Begins the next segment. False: there is no room for one. */
-  async #switchSegment(purpose: LogPurpose): Promise<boolean> {
+  async #switchSegment(purpose: SegmentPurpose): Promise<boolean> {
     let slot = await this.#prepared(purpose)
     // A preparation begun for guests may have met their limit.
-    if (slot === undefined && purpose === 'maintenance') slot = await this.#prepared(purpose)
+    if (slot === undefined && purpose !== 'guest') slot = await this.#prepared(purpose)
     this.#next = undefined
     if (slot === undefined) return false
     const full = this.#active
@@ -628,7 +682,7 @@ export class PhysicalLog {
     return true
   }
 
-  async #prepared(purpose: LogPurpose): Promise<Slot | undefined> {
+  async #prepared(purpose: SegmentPurpose): Promise<Slot | undefined> {
     const next = this.#next ?? this.#startPreparing(purpose)
     // It may itself wait for a table, and the writer, which is us, must not wait for it then.
     if (this.#tableWaiters.some(({ forRoom }) => forRoom) && this.#tableFits()) await this.#writeTable()
@@ -636,7 +690,7 @@ export class PhysicalLog {
     return await next
   }
 
-  #startPreparing(purpose: LogPurpose): Promise<Slot | undefined> {
+  #startPreparing(purpose: SegmentPurpose): Promise<Slot | undefined> {
     const next = this.#prepare(purpose)
     this.#next = next
     next.then(
@@ -648,18 +702,18 @@ export class PhysicalLog {
     return next
   }
 
-  async #prepare(purpose: LogPurpose): Promise<Slot | undefined> {
-    if (this.#closed || !this.#mayTake(purpose)) return undefined
-    let slot = this.#takeFree()
-    if (slot === undefined && this.#canFree()) {
+  async #prepare(purpose: SegmentPurpose): Promise<Slot | undefined> {
+    if (this.#closed) return undefined
+    const isFree = this.#slots.some(({ state }) => state === 'free')
+    if (!(isFree && this.#mayBegin(purpose)) && this.#canFree()) {
       try {
         await this.#tableOnce(true)
       } catch (error) {
         if (!hasCode(error, 'OUT_OF_SPACE')) throw error
       }
-      slot = this.#mayTake(purpose) ? this.#takeFree() : undefined
     }
-    slot ??= this.#mayTake(purpose) ? await this.#createSlot() : undefined
+    if (!this.#mayBegin(purpose)) return undefined
+    const slot = this.#takeFree() ?? (await this.#createSlot())
     if (slot === undefined) return undefined
     slot.generation = ++this.#generation
     slot.end = firstBatchOffset
@@ -725,7 +779,7 @@ export class PhysicalLog {
 
   /** A file full of zeroes, durable by name; undefined when the log was closed meanwhile: the next start removes what is there. */
   async #createFile(number: number): Promise<DiskFile | undefined> {
-    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'maintenance')
+    const file = await this.#disk.create(segmentName(number), this.segmentBytes, 'log')
     try {
       for (let at = 0; at < this.segmentBytes && !this.#closed; at += zeroes.length)
         await file.write([zeroes.subarray(0, Math.min(zeroes.length, this.segmentBytes - at))], at)
@@ -738,9 +792,9 @@ export class PhysicalLog {
     }
   }
 
-  /** What a full log took beyond its size goes back. */
+  /** What a full log took beyond its size goes back, and what fences took of a full disk. */
   async #removeSurplus(): Promise<void> {
-    while (this.#slots.length > this.segmentsMax) {
+    while (this.#slots.length > this.segmentsMax || this.#isDiskShort()) {
       const index = this.#slots.findLastIndex(({ state }) => state === 'free')
       if (index < 0) return
       const [slot] = this.#slots.splice(index, 1)
@@ -751,10 +805,21 @@ export class PhysicalLog {
     }
   }
 
-  /** What it may yet take is no room for guests: they find its disk full before that (I10). */
+  /** It has no room for what fences and restarts need; that it gets back before drains get any. */
+  #isDiskShort(): boolean {
+    const { capacityBytes, usedBytes } = this.#disk.space()
+    return capacityBytes - usedBytes < segmentsExtra * this.segmentBytes
+  }
+
+  /**
+   * What it may yet take is no room for guests: they find its disk full before that. And what fences and restarts need is nobody's
+   * (I10), nor is what a small log needs to be one of four. It follows from the segments that there are: nothing of it is remembered.
+   */
   #setAside(): void {
-    const yet = Math.max(0, this.segmentsMax + segmentsExtra - this.#slots.length)
-    this.#disk.setAside(yet * this.segmentBytes)
+    const { length } = this.#slots
+    const yet = Math.max(0, this.segmentsMax + segmentsExtra - length)
+    const kept = Math.min(yet, Math.max(segmentsExtra, segmentsMin + segmentsExtra - length))
+    this.#disk.setAside(yet * this.segmentBytes, kept * this.segmentBytes)
   }
 
   // ---- refusing ----
@@ -762,7 +827,7 @@ export class PhysicalLog {
   #outOfSpace(): NdfsError {
     return new NdfsError(
       'OUT_OF_SPACE',
-      `Cannot append to the log of disk ${this.#disk.ref.disk}: all ${this.segmentsMax} segments hold records that are not drained`,
+      `Cannot append to the log of disk ${this.#disk.ref.disk}: all segments that it has room for hold records that are not drained`,
       { disk: this.#disk.ref.disk },
     )
   }

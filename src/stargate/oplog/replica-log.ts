@@ -416,13 +416,13 @@ class ReplicaLog implements OplogReplica {
   #onShort(begun: boolean): void {
     if (begun) this.#nothingToCopy = false
     const left = this.#log.segmentsLeft
-    const max = this.#log.segmentsMax
+    const max = this.#log.segmentsForRecords
     // A small log has few segments: with two left it is as pressing as with a quarter of many.
     if (left > Math.max(2, Math.floor(max / 4))) return
     const oldest = this.#log.liveSegments().slice(0, Math.max(1, Math.floor(max / 4)))
     const vdisks = new Set(oldest.flatMap(({ newest }) => [...newest.keys()]))
     if (vdisks.size > 0) this.onPressure([...vdisks])
-    if (left > this.#segmentsLeftMin || this.#copying !== undefined) return
+    if (left > this.#segmentsLeftMin || this.#copying !== undefined || this.#log.copyMost.bytes === 0) return
     this.#log.copying = true
     this.#copying = this.#copyForward()
       .catch((error: unknown) => {
@@ -457,12 +457,13 @@ class ReplicaLog implements OplogReplica {
 
   #segmentToCopy(): { generation: number; left: KeptRecord[] } | undefined {
     if (this.#nothingToCopy) return undefined
+    const most = this.#log.copyMost
     for (const { generation, newest } of this.#log.liveSegments()) {
       if (this.#damaged.has(generation)) continue
       const left = this.#recordsIn(generation, newest.keys())
       let bytes = 0
       for (const { episode, sequence } of left) bytes += episode.bytesOf(sequence)
-      if (bytes <= this.#log.segmentBytes / 2) return { generation, left }
+      if (bytes <= most.bytes && left.length <= most.records) return { generation, left }
     }
     this.#nothingToCopy = true
     return undefined
@@ -470,7 +471,7 @@ class ReplicaLog implements OplogReplica {
 
   /** With fewer segments left than this, records are copied forward. */
   get #segmentsLeftMin(): number {
-    return Math.max(1, Math.floor(this.#log.segmentsMax / 10))
+    return Math.max(1, Math.floor(this.#log.segmentsForRecords / 10))
   }
 
   #recordsIn(generation: number, vdisks: Iterable<VDiskId>): KeptRecord[] {
@@ -507,7 +508,7 @@ class ReplicaLog implements OplogReplica {
     if (copies.size === 0) return at
     await new Promise<void>((resolve, reject) =>
       this.#log.append({
-        purpose: 'maintenance',
+        purpose: 'copy',
         records: [...copies.keys()],
         placed: (copy, position) => {
           const record = copies.get(copy)

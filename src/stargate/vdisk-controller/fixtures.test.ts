@@ -860,7 +860,10 @@ export class TestNode {
             ref,
             block,
             tier: 'flash',
-            space: { capacityBytes, usedBytes, guestFreeBytes },
+            space: {
+              ...{ capacityBytes, usedBytes, guestFreeBytes },
+              maintenanceFreeBytes: capacityBytes - usedBytes,
+            },
             live: state === 'up',
             leaving: world.left.has(ref.node),
           }),
