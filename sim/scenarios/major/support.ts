@@ -275,6 +275,20 @@ export class Scene {
     return rotten
   }
 
+  /** Of a disk of a node that is down all is taken but so many bytes, which its log has or may have: by a file of nobody's. */
+  async fillDisk(node: NodeId, tier: Tier, logBytes: number): Promise<void> {
+    const disk = this.world.disk(node)
+    const path = pathOfDisk(tier)
+    let bytes = this.cluster.capacityOf(tier) - logBytes
+    for (const file of filesUnder(disk.find(path), path))
+      if (!file.endsWith(`/${superblockName}`) && !file.includes('/oplog/'))
+        bytes -= disk.findFile(file).content.size
+    if (bytes <= 0) return
+    const { files } = this.world.platform(node)
+    await this.world.play(() => files.replaceWhole(`${path}/filler`, Buffer.alloc(bytes)))
+    this.world.kill(node)
+  }
+
   /** A blank disk in the place of one of a node that is down. */
   replaceDisk(node: NodeId, tier: Tier): void {
     const { content } = this.world.disk(node).findFile(`${pathOfDisk(tier)}/${superblockName}`)
