@@ -67,7 +67,6 @@ test('I1: a node starts without a disk that is missing, and its copies are made 
 })
 
 test('F9: what lies on missing disks alone is waited for, and never given up', async () => {
-  // With this seed the last group lies on hdd alone.
   const { scene, owner } = await filled(3)
   const { cluster } = scene
   const onHdd = scene

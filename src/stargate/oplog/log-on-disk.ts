@@ -44,7 +44,13 @@ export async function readLog(
   const of = (vdisk: VDiskId): LogOfVDisk => {
     let found = vdisks.get(vdisk)
     if (found === undefined) {
-      found = { epoch: 0 as Epoch, freed: 0 as Sequence, episodes: new Map(), endBytes: 0, resized: 0 as Sequence }
+      found = {
+        epoch: 0 as Epoch,
+        freed: 0 as Sequence,
+        episodes: new Map(),
+        endBytes: 0,
+        resized: 0 as Sequence,
+      }
       vdisks.set(vdisk, found)
     }
     return found

@@ -73,10 +73,12 @@ export function seeded(seed: number): (below: number) => number {
   }
 }
 
-/** What a random test is run with, and says in its name: `SEED=n` runs that one alone. */
+/** What a random test is run with, and says in its name: `SEED=n` runs that one alone, `SEED=from-to` all of these. */
 export function seeds(...usual: number[]): number[] {
   const asked = process.env.SEED
-  return asked === undefined ? usual : [Number(asked)]
+  if (asked === undefined) return usual
+  const [from, to = from] = asked.split('-').map(Number)
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
 }
 
 /** Time that only moves in `run`, and then from timer to timer. */
