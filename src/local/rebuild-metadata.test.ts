@@ -93,7 +93,7 @@ test('a rebuild is refused where a backup is of a newer format than the release 
     await layBackup('n2', 2000, thisRelease.newest)
     await assert.rejects(rebuild(), {
       code: 'REFUSED',
-      message: /the cluster's format is 2. Install a newer release/,
+      message: new RegExp(`the cluster's format is ${thisRelease.newest + 1}. Install a newer release`),
       facts: {
         clusterFormat: thisRelease.newest + 1,
         oldest: thisRelease.oldest,
@@ -115,22 +115,23 @@ test('a rebuild is refused where the file of a backup is of a newer version', ()
 test('a rebuilt cluster has the format of its backups, with the releases that its nodes had', () =>
   withDirectory(async (directory) => {
     const { layBackup, rebuild, keyOf } = await stand(directory)
-    await layBackup('n1', 1000, 1)
-    await layBackup('n2', 2000, 1)
+    const format = thisRelease.oldest
+    await layBackup('n1', 1000, format)
+    await layBackup('n2', 2000, format)
     await rebuild()
     assert.deepEqual(keyOf(formatKey), {
-      format: 1,
+      format,
       nodes: { n1: { version: '0.1.0', oldest: 1, newest: 1 } },
     })
   }))
 
-test('a cluster that is rebuilt from a backup of before there were formats has the first, and one without a backup the newest', () =>
+test('a cluster that is rebuilt without a backup has the newest format; a backup of before there were formats is refused', () =>
   withDirectory(async (directory) => {
-    const old = await stand(join(directory, 'old'))
-    await old.layBackup('n1', 1000)
-    await old.rebuild()
-    assert.deepEqual(old.keyOf(formatKey), { format: 1, nodes: {} })
     const none = await stand(join(directory, 'none'))
     await none.rebuild()
     assert.deepEqual(none.keyOf(formatKey), { format: thisRelease.newest, nodes: {} })
+    const old = await stand(join(directory, 'old'))
+    await old.layBackup('n1', 1000)
+    await assert.rejects(old.rebuild(), { code: 'REFUSED', message: /format is 1. Install an older release/ })
+    assert.ok(old.isUntouched())
   }))
