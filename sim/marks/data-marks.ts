@@ -27,7 +27,7 @@ export const dataMarks: readonly Mark[] = [
     'a group was completed twice': "[¶ where now !== row]; if (now?.state !== 'whole')",
     'a dead group could not be freed yet':
       '¶, this.#access.platform.log.debug(`group ${id} is not freed yet`',
-    'a group was freed': '¶; for (const id of gone) {\n        this.copies.forget',
+    'a group was freed': '¶; for (const id of gone) {\n      this.copies.forget',
     'a partition of groups ended before it was full': '¶; this.#counter = this.#registered = counter',
   }),
   ...marks('stargate/vdisk-controller/group-rows.ts', {

@@ -290,31 +290,38 @@ export class GroupIndex {
     const partitions = byPartition(ids)
     // Also what repairs that came to nothing have left; and who else is in the partition.
     const planned = await this.#plannedOf(partitions.flatMap(([one]) => groupsBeside(one)))
-    for (const some of partitions) {
-      const seen = await this.#rows.readToPut(some)
-      const unlinked: GroupId[] = []
-      for (const id of some) {
-        const row = seen.get(id)?.row
-        // Without a row, and yet with copies: another owner has unlinked what it knew of. They are marked anew.
-        if (row === undefined && !planned.has(id)) gone.push(id)
-        if (row?.state === 'deleting' && (await this.#unlink(id, row.copies, planned.get(id) ?? [])))
-          unlinked.push(id)
+    try {
+      for (const some of partitions) {
+        const seen = await this.#rows.readToPut(some)
+        const unlinked: GroupId[] = []
+        for (const id of some) {
+          const row = seen.get(id)?.row
+          // Without a row, and yet with copies: another owner has unlinked what it knew of. They are marked anew.
+          if (row === undefined && !planned.has(id)) gone.push(id)
+          if (row?.state === 'deleting' && (await this.#unlink(id, row.copies, planned.get(id) ?? [])))
+            unlinked.push(id)
+        }
+        if (unlinked.length === 0) continue
+        const beside = groupsBeside(some[0])
+        const areLast = beside.every((id) => !planned.has(id) || unlinked.includes(id))
+        await this.#rows.remove(unlinked, areLast && this.#isFinished(beside.at(-1)!, registered))
+        gone.push(...unlinked)
       }
-      if (unlinked.length === 0) continue
-      const beside = groupsBeside(some[0])
-      const areLast = beside.every((id) => !planned.has(id) || unlinked.includes(id))
-      await this.#rows.remove(unlinked, areLast && this.#isFinished(beside.at(-1)!, registered))
-      gone.push(...unlinked)
-    }
-    if (gone.length > 0) {
-      const partition = await this.#owned()
-      await partition.serial.run(() => partition.change([], gone))
-      for (const id of gone) {
-        this.copies.forget(this.#groups.handleOf(id))
-        this.#open.delete(id)
-      }
+    } finally {
+      // Also where the rest failed: what is in the index is marked again, and a partition that was dropped must not come again under its name.
+      await this.#forget(gone)
     }
     return gone
+  }
+
+  async #forget(gone: readonly GroupId[]): Promise<void> {
+    if (gone.length === 0) return
+    const partition = await this.#owned()
+    await partition.serial.run(() => partition.change([], gone))
+    for (const id of gone) {
+      this.copies.forget(this.#groups.handleOf(id))
+      this.#open.delete(id)
+    }
   }
 
   /** No group up to this one, the last of a partition, will be registered that was not when the index was read; `registered`: how far that was. */

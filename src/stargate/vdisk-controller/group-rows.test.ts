@@ -1,7 +1,7 @@
 /** Rows of several groups in one partition: gathered into one change, read anew where something else was changed, dropped when their name is finished. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { hasCode } from '../../base/errors.ts'
+import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { GroupId } from '../../base/ids.ts'
 import { type Change, neverChanged, type PartitionName } from '../../medusa/medusa.ts'
 import { asEpoch, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
@@ -144,6 +144,30 @@ test('the next owner drops what an owner left in the middle of a partition, and 
   const [old] = groups[0].copies
   const elsewhere = { ...[...scene.world.extents.values()][2].ref, number: 9 as never }
   await assert.rejects(scene.run(a.index.swapCopy(groups[0].id, seen, old, elsewhere, 'flash')), fenced)
+})
+
+test('what was freed leaves the index also where the rest could not be: its partition is dropped, and its name must not come again', async () => {
+  const scene = await Scene.begin()
+  const a = await scene.owner(1)
+  const groups = await a.whole(17)
+  const ids = groups.map(({ id }) => id)
+  await scene.run(a.index.rowsToFree(ids).then((seen) => a.index.markDeleting(seen)))
+  const { medusa } = scene.node
+  const get = medusa.get.bind(medusa)
+  medusa.get = (partition, keys) =>
+    partition.table === 'group' && partition.key === ids[16]
+      ? Promise.reject(new NdfsError('TIMED_OUT', 'no answer'))
+      : get(partition, keys)
+  await assert.rejects(scene.run(a.index.finishDeletion(ids)), (error) => hasCode(error, 'TIMED_OUT'))
+  medusa.get = get
+  const left: GroupId[] = []
+  await scene.run(
+    (async () => {
+      for await (const { id } of a.index.all()) left.push(id)
+    })(),
+  )
+  assert.deepEqual(left, [ids[16]])
+  assert.deepEqual(await scene.static(groupPartition(ids[0])), neverChanged)
 })
 
 test('a row that was seen before its partition was changed is read again before it is changed', async () => {

@@ -372,6 +372,29 @@ test('a vDisk that ended within a page leaves nothing of it in the map when it i
   assert.deepEqual(await cluster.read(1 * GiB, 512), Buffer.alloc(512))
 })
 
+test('a deletion waits for the freeing that is under way: both would drop the same partitions (I7)', async () => {
+  const cluster = await Cluster.begin(128 * MiB)
+  const held = Promise.withResolvers<void>()
+  let drops = 0
+  let changesMeanwhile = 0
+  cluster.node.beforeChange = ({ table }, { drop }) => {
+    if (table !== 'group') return
+    if (drops > 0) changesMeanwhile++
+    if (drop !== true || drops++ > 0) return
+    return held.promise
+  }
+  for (let i = 0; i < 2; i++) await cluster.stream(0, Buffer.alloc(96 * MiB, `${i}`), 4 * MiB)
+  await cluster.drain()
+  while (drops === 0) await cluster.pass(100)
+  await cluster.run(cluster.node.host.delete(vdisk))
+  await cluster.pass(10_000)
+  assert.equal(changesMeanwhile, 0)
+  held.resolve()
+  await cluster.pass(60_000)
+  assert.equal(cluster.files, 0)
+  assert.equal(cluster.world.table('group').size, 0)
+})
+
 test('a late completion of a group that a later owner has given up ends the earlier ownership, and nothing else (M3)', async () => {
   const world = new TestWorld(1)
   const owner = async (epoch: number) => {

@@ -133,6 +133,7 @@ export class HostedVDiskController implements HostedVDisk {
   readonly #streamWriter: StreamWriter
   readonly #drains: DrainSchedule
   readonly #copies: CopyRepair
+  readonly #reclaimer: Reclaimer
   readonly #repair: VDiskRepair
   readonly #sessions: SenderSessions
   readonly #leaveGate: (error: Error) => void
@@ -234,7 +235,7 @@ export class HostedVDiskController implements HostedVDisk {
       place: () => this.#placeGroup(groupBytesMax, 'guest', chance.below(2 ** 32)),
       append: (kind, offset, length, payload) => this.#append(kind, offset, length, payload),
     })
-    const reclaimer: Reclaimer = new Reclaimer({
+    const reclaimer = new Reclaimer({
       ...shared,
       pace,
       survey: () => this.#repair.survey(),
@@ -250,6 +251,7 @@ export class HostedVDiskController implements HostedVDisk {
       alive: () => this.#phase === 'serving',
       freed: (count) => context.count('groupsFreed', count),
     })
+    this.#reclaimer = reclaimer
     this.#copies = new CopyRepair({
       ...shared,
       chance,
@@ -697,17 +699,19 @@ export class HostedVDiskController implements HostedVDisk {
     const settled = async (): Promise<void> => {
       await Promise.all([this.#reader.settled(), this.#streamWriter.settled(), this.#copies.settled()])
     }
-    void freeEverything({ platform, pace, row: this.#row, index: this.#groupIndex, settled }).then(
-      (complete) => {
-        if (complete) this.#context.freed(this)
-        else
-          this.lost(
-            new NdfsError('FENCED', `Deleted vDisk ${this.id} has another owner, who frees the rest`, {
-              vdisk: this.id,
-            }),
-          )
-      },
-    )
+    const free = async (): Promise<void> => {
+      // Both would drop the same partitions.
+      await this.#reclaimer.ended()
+      const row = this.#row
+      if (await freeEverything({ platform, pace, row, index: this.#groupIndex, settled }))
+        return this.#context.freed(this)
+      this.lost(
+        new NdfsError('FENCED', `Deleted vDisk ${this.id} has another owner, who frees the rest`, {
+          vdisk: this.id,
+        }),
+      )
+    }
+    void free()
   }
 
   /** Somebody else owns the vDisk now, or this process ends. */

@@ -146,9 +146,10 @@ export class OwnedPartition {
       throw error
     })
     if (result.outcome === 'conflict') {
-      // Versions fall only where it was dropped: by this change, or by a later owner. What came into its place since was on its way before,
+      // Versions and epochs fall only where it was dropped: by this change, or by a later owner. What came into its place since was on its way before,
       // and nothing names it.
-      const wasDropped = result.static.version < change.expected.version
+      const { expected } = change
+      const wasDropped = result.static.version < expected.version || result.static.epoch < expected.epoch
       assert(
         wasDropped || result.static.epoch > this.#ownership.epoch,
         'only the owner changes its partitions under its epoch (F6)',

@@ -45,7 +45,7 @@ export interface ReclaimContext {
 export class Reclaimer {
   readonly #context: ReclaimContext
   #counting: Promise<void> | undefined
-  #freeing = false
+  #freeing: Promise<void> | undefined
   #partitionsCounted = 0
 
   constructor(context: ReclaimContext) {
@@ -82,14 +82,17 @@ export class Reclaimer {
 
   /** Something dead is being freed, or waits to be tried again. */
   get isFreeing(): boolean {
-    return this.#freeing
+    return this.#freeing !== undefined
+  }
+
+  /** Resolves when nothing is being freed. Of an ownership that goes on that may take for ever. */
+  async ended(): Promise<void> {
+    await this.#freeing
   }
 
   /** Frees what is dead now, in the background, some at a time, until nothing is. */
   freeDead(): void {
-    if (this.#freeing) return
-    this.#freeing = true
-    void this.#freeWhileDead().finally(() => (this.#freeing = false))
+    this.#freeing ??= this.#freeWhileDead().finally(() => (this.#freeing = undefined))
   }
 
   async #freeWhileDead(): Promise<void> {
@@ -112,12 +115,13 @@ export class Reclaimer {
   }
 
   async #free(dead: readonly GroupHandle[]): Promise<number> {
-    const { index, ledger, groups, reader, clock, freed } = this.#context
+    const { index, ledger, groups, reader, clock, alive, freed } = this.#context
     const rows = await index.rowsToFree(dead.map((handle) => groups.idOf(handle)))
     const ids = await this.#withoutZeros(rows)
     await index.markDeleting(new Map(ids.map((id) => [id, rows.get(id)!])))
     // Whoever found them in the map before they were marked has read what it wanted by now.
     await Promise.all([reader.settled(), clock.sleep(graceMs)])
+    if (!alive()) return 0
     const gone = await index.finishDeletion(ids)
     for (const id of gone) {
       const handle = groups.handleOf(id)

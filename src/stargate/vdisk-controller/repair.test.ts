@@ -142,10 +142,12 @@ test('a swap of an owner that is gone, and arrives late, names nothing that was 
   cluster.disks('up', gone)
   const arriving = cluster.planned(group).at(-1)!
   cluster.node = new TestNode(cluster.world, 'n3')
+  // As late as it can come and do harm: when what it would name is unlinked.
+  cluster.node.onRemoved = () => late.resolve()
   cluster.served = await cluster.run(cluster.node.host.claim(vdisk, 'no-service'))
   await cluster.pass(30_000)
   assert.equal(cluster.disk(arriving.node).files.has(`${group}.${arriving.number}`), false)
-  late.resolve()
+  await late.promise
   await cluster.pass(5000)
   cluster.assertFull(2, 1)
   assert.equal((await cluster.read(0, 1)).toString(), '0')
