@@ -493,12 +493,19 @@ export class PhysicalLog {
     const fits = batchBytesFor(request.records[begun].bytes) <= room
     const mayHold = this.#mayHold(request)
     if (fits && mayHold) return await this.#writeRecords(room)
-    // One that holds nothing is free as soon as another was begun, so that costs none.
-    if (!fits && (mayHold || this.#holdsNothing())) {
-      if (await this.#switchSegment(this.#holdsNothing() ? 'table' : purpose)) return
+    if (!fits && (mayHold || this.#costsNone())) {
+      if (await this.#switchSegment(this.#costsNone() ? 'table' : purpose)) return
     } else if (this.#canFree()) return await this.#writeTable()
     this.#refuseQueued('guest')
     if (purpose === 'copy') this.#refuseQueued('copy')
+  }
+
+  /**
+   * Whether to begin a segment makes one free: the active one, where it holds nothing; or others that were freed and have no room left here for the
+   * table that says so.
+   */
+  #costsNone(): boolean {
+    return this.#holdsNothing() || (!this.#tableFits() && this.#slots.some(({ state }) => state === 'freed'))
   }
 
   #holdsNothing(): boolean {
@@ -659,7 +666,7 @@ export class PhysicalLog {
 
   #mostFor(purpose: LogPurpose): number {
     const most = this.segmentsForRecords
-    return purpose === 'copy' ? most : Math.min(most, this.segmentsMax - 1)
+    return purpose === 'copy' ? most : most - 1
   }
 
   /** Begins the next segment. False: there is no room for one. */
