@@ -12,14 +12,16 @@ stopped=
 child=
 trap 'stopped=yes; kill -TERM $child 2>/dev/null' TERM INT HUP
 
-# Resolves to the child's exit code. An order to stop ends `wait`, and not the child, which seals its logs.
+# Waits for the child, for its exit code. An order to stop ends `wait`, and not the child, which seals its logs; what has ended and was told of is unknown (127).
 ended() {
   [ -z "$stopped" ] || kill -TERM "$child"
   wait "$child"
   code=$?
-  while kill -0 "$child" 2>/dev/null; do
+  while [ $code -gt 128 ]; do
     wait "$child"
-    code=$?
+    again=$?
+    [ $again -ne 127 ] || break
+    code=$again
   done
 }
 
@@ -32,9 +34,8 @@ case $code in
   *) exit $code ;;
 esac
 [ -z "$stopped" ] || exit $code
+# Not TERM: a process that was forked just now may still have our traps, and lose it.
+trap 'kill -KILL $! 2>/dev/null; exit $code' TERM INT HUP
 echo "The node has ended with exit code $code and is not started again: $why." >&2
-sleep infinity &
-child=$!
-last=$code
-ended
-exit $last
+sleep infinity >/dev/null 2>&1 &
+wait
