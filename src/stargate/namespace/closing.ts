@@ -36,10 +36,19 @@ async function whileEmpty(parts: Parts, current: Current, then: Ending): Promise
   try {
     await endWhileEmpty(parts, current, then)
   } catch (error) {
+    if (!(error instanceof FileError)) throw error
     // Another one has removed it: what the name stands for now is another question.
-    if (error instanceof FileError && error.code === 'STALE') throw new Again('the directory has gone')
+    if (error.code === 'STALE') throw new Again('the directory has gone')
+    // So it is of one that was moved away, and filled there.
+    if (error.code === 'NOTEMPTY' && !(await isStillNamed(parts, current)))
+      throw new Again('the directory was given another name')
     throw error
   }
+}
+
+async function isStillNamed(parts: Parts, { id, row: seen }: Current): Promise<boolean> {
+  const row = await readRow(parts, id)
+  return isLive(row) && row.generation === seen.generation
 }
 
 type Ending = (view: PartitionView, row: DirectoryRow) => void

@@ -41,6 +41,27 @@ test('namespace makes no circle of directories that are moved into each other at
   }
 })
 
+test('namespace calls no directory by a name not empty that was filled after it had lost that name', async () => {
+  let moved = 0
+  for (let seed = 1; seed <= 100; seed++) {
+    const world = await newWorld(seed)
+    const { id } = (await world.node().create(root, name('a'), aDirectory)).inode
+    await world.node().create(root, name('b'), aDirectory)
+    world.delayMs = 4
+    const other = world.node()
+    const slow = world.node({ slow: () => world.roll(20) })
+    const overIt = seed % 2 === 0
+    const [code, fate] = await Promise.all([
+      codeOf(overIt ? slow.rename(root, name('b'), root, name('a')) : slow.removeDirectory(root, name('a'))),
+      codeOf(other.rename(root, name('a'), root, name('c')).then(() => other.create(id, name('f'), aFile))),
+    ])
+    assert.notEqual(code, 'NOTEMPTY', `seed ${seed}`)
+    if (fate === 'done') moved++
+    world.close()
+  }
+  assert.ok(moved > 10)
+})
+
 // A client that hears nothing sends the same to another node: only one of the two is done, and the other undoes nothing of it.
 for (const over of [false, true])
   test(`namespace keeps the name that two nodes give the same file by rename${over ? ', over another' : ''}, or by link`, async () => {
