@@ -282,7 +282,10 @@ export class HostedVDiskController implements HostedVDisk {
       over: (error) => this.#log.stop(error),
     })
     this.#groupIndex.onWhole = (copies) => {
-      if (copies.some((copy) => context.isGone(copy) || context.leaving.isLeaving(copy))) this.#repair.look()
+      const { isLeaving, misplacedAmong } = context.leaving
+      const isWork = (copy: DiskRef): boolean => context.isGone(copy) || isLeaving(copy)
+      // Placed while other blocks seemed to be away: whoever looked at the list before it was whole has not seen it.
+      if (copies.some(isWork) || misplacedAmong(copies) !== undefined) this.#repair.look()
     }
     this.#drains = new DrainSchedule({
       vdisk: this.id,
