@@ -16,6 +16,7 @@ import {
   changeBytesMax,
   changeForCertain,
   type Medusa,
+  neverChanged,
   newChangeId,
   type Partition,
   type PartitionName,
@@ -56,7 +57,7 @@ export interface PartitionTask<T> {
   decide(view: PartitionView): T
 }
 
-const neverChanged: Partition = { static: { epoch, version: 0, changeId: '' }, rows: [] }
+const isNotThere: Partition = { static: neverChanged, rows: [] }
 const pauseMsMax = 128
 
 /** Before whatever is tried again: longer with each attempt, and by chance, so that those who met do not meet again. */
@@ -133,7 +134,7 @@ export class PartitionChanges {
     const keys = [...new Set(batch.flatMap(({ task }) => task.keys))]
     for (let conflicts = 0; conflicts < conflictsMax; conflicts++) {
       const isNew = conflicts === 0 && batch.every(({ task }) => task.isNew)
-      const view = new GatheredView(isNew ? neverChanged : await medusa.get(partition, keys))
+      const view = new GatheredView(isNew ? isNotThere : await medusa.get(partition, keys))
       const outcomes = batch.map((waiting) => decide(waiting, view))
       if (view.untouched) return settle(batch, outcomes)
       let unsure = false

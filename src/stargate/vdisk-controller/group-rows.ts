@@ -78,7 +78,7 @@ export class GroupRows {
     const seen = new Map<GroupId, SeenRow>()
     for (const some of byPartition(ids))
       await this.#use(some[0], async (partition) => {
-        const { rows, static: at } = await partition.readAll(some)
+        const { rows, static: at } = await partition.readAt(some)
         const found = decoded(rows)
         for (const id of some) seen.set(id, { row: found.get(id), version: at.version })
       })

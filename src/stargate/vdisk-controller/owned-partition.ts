@@ -87,11 +87,11 @@ export class OwnedPartition {
   }
 
   async read(keys: readonly string[]): Promise<readonly Row[]> {
-    return (await this.readAll(keys)).rows
+    return (await this.readAt(keys)).rows
   }
 
-  /** Rows, all where none are named, with the version at which they were so. */
-  async readAll(keys?: readonly string[]): Promise<Partition> {
+  /** The same, with the version at which they were so. */
+  async readAt(keys: readonly string[]): Promise<Partition> {
     const seen = await this.#access.medusa.get(this.name, keys)
     this.#assertMine(seen.static)
     return seen
