@@ -1,7 +1,7 @@
 /** What commands that run for long, or start others, share. */
 import { Option } from 'commander'
 import { usualDir } from '../src/local/find-api.ts'
-import { thisMachine, type LocalPlatform } from '../src/local/this-machine.ts'
+import { prepareProcess, thisMachine, type LocalPlatform } from '../src/local/this-machine.ts'
 
 export const dirOption = (): Option => new Option('--dir <dir>', "the cluster's directory").default(usualDir)
 
@@ -10,8 +10,10 @@ export const commandPlatform = (): LocalPlatform =>
   thisMachine({ level: 'warn', destination: 2, pretty: true })
 
 /** For processes that stay: their log is what they say, readable where a person watches. */
-export const servicePlatform = (json: boolean | undefined): LocalPlatform =>
-  thisMachine({ level: 'info', pretty: json !== true && process.stdout.isTTY })
+export function servicePlatform(json: boolean | undefined): LocalPlatform {
+  prepareProcess()
+  return thisMachine({ level: 'info', pretty: json !== true && process.stdout.isTTY })
+}
 
 /** Aborts at the order to stop. A second order changes nothing: stopping is bounded in time. */
 export function stopOrder(): AbortController {

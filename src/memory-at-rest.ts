@@ -46,12 +46,3 @@ export class MemoryAtRest {
     return guest.admitted + drain.admitted + repair.admitted
   }
 }
-
-declare const globalThis: {
-  /** There where the process was started for it: see child.ts. */
-  readonly gc?: (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
-}
-
-/** All of it, and pages that are empty then go back to the system. */
-export const collectGarbage = (): void =>
-  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })

@@ -6,6 +6,7 @@
  *                                                            └─▶ Medusa, Zeus ─▶ the store
  */
 import { thisRelease } from './base/formats.ts'
+import { collectGarbage } from './base/garbage.ts'
 import { dropKept } from './base/large-buffers.ts'
 import { messageOf, NdfsError } from './base/errors.ts'
 import type { DiskId, DiskRef, Incarnation, NodeId, VDiskId } from './base/ids.ts'
@@ -55,7 +56,7 @@ import { type Pace, usualPace } from './stargate/vdisk-controller/pace.ts'
 import { VDiskHost } from './stargate/vdisk-controller/vdisk-host.ts'
 import { neededDisk, SlowDisks } from './slow-disks.ts'
 import { WrongCopies } from './wrong-copies.ts'
-import { collectGarbage, MemoryAtRest } from './memory-at-rest.ts'
+import { MemoryAtRest } from './memory-at-rest.ts'
 import { NodeShares, secretFor } from './node-shares.ts'
 import type { NodeValue, SessionValue } from './zeus/zeus.ts'
 

@@ -105,6 +105,13 @@ test('up --detach returns once three nodes serve, and the commands find them', a
   )
 })
 
+test('a node has threads enough for its disks, whoever starts it', async () => {
+  const { pid } = await node('n2')
+  const tasks = await readdir(`/proc/${pid}/task`)
+  const names = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/comm`, 'utf8')))
+  assert.equal(names.filter((name) => name.trim() === 'libuv-worker').length, 16)
+})
+
 test('a second up on the directory is refused', async () => {
   const { code, error } = await ndfs('up', '--dir', dir, ...ports)
   assert.equal(code, 1)

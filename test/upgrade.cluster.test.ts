@@ -42,7 +42,7 @@ class Nodes {
   }
 
   async start(node: string, program: string): Promise<void> {
-    const service = this.#cluster.service(process.execPath, ['--expose-gc', program, ...this.#words(node)])
+    const service = this.#cluster.service(process.execPath, [program, ...this.#words(node)])
     this.#services.set(node, service)
     await service.until('it serves', async () => {
       const answer = await fetch(`http://${this.#cluster.node(node).http}/api/v1/health`).catch(

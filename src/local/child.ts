@@ -12,9 +12,6 @@ export interface Exit {
   readonly signal: string | null
 }
 
-/** Threads for file I/O in each process: reads of cold data wait in them (Node.js alone would have four). */
-const fileThreads = '16'
-
 export class Child {
   readonly name: string
   readonly pid: number
@@ -32,12 +29,9 @@ export class Child {
     makeRoom(logPath)
     const log = openSync(logPath, 'a')
     this.logStart = statSync(logPath).size
-    // A node collects all garbage when it rests (memory-at-rest.ts).
-    const options = [...new Set([...program.nodeOptions, '--expose-gc'])]
-    const child = spawn(process.execPath, [...options, program.entry, ...args], {
+    const child = spawn(process.execPath, [...program.nodeOptions, program.entry, ...args], {
       detached: true,
       stdio: ['ignore', log, log],
-      env: { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? fileThreads },
     })
     closeSync(log)
     this.exited = new Promise((resolve) => {

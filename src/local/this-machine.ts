@@ -6,3 +6,5 @@ import type { Platform } from '../platform/platform.ts'
 export type LocalPlatform = Platform
 
 export const thisMachine = (log: NodeLogOptions): LocalPlatform => nodePlatform(log)
+
+export { prepareProcess } from '../platform/node-process.ts'
