@@ -13,7 +13,7 @@ import { circumstances, machineAndCommit } from './machine.ts'
 import { Ndfs } from './ndfs.ts'
 import { RawDisk } from './raw-disk.ts'
 import { keepResults } from './results.ts'
-import { measureInTurn } from './rounds.ts'
+import { fill, measureInTurn } from './rounds.ts'
 import { orAborted, withScratch } from './scratch.ts'
 import { sustained } from './sustained.ts'
 import { figuresTable, goalsTable, memoryTable, quietMachineTable, sampleLine } from './table.ts'
@@ -40,6 +40,7 @@ await withScratch(values.dir, async (root, signal) => {
   const [rounds, seconds] = [Number(values.rounds), secondsGiven ?? secondsUsual]
   await withTargets(targets, signal, async ([ndfs]) => {
     const schedule = { rounds, seconds, warmUpSeconds, folder: root, signal }
+    await fill(targets, schedule)
     const samples = await measureInTurn(targets, {
       ...schedule,
       heard: (sample) => console.log(sampleLine(sample)),

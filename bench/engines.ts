@@ -3,7 +3,8 @@
  * turn. Prints the rates and what of each is left on engines, and what the engines did for each MiB that was drained.
  *
  * *Within the log*: random writes at a depth of 32 for a few seconds. *Sustained*: for a minute, of which the time counts when drains are under way all
- * the time. A round goes before those that count: Java compiles in its first minutes, which takes as much processor time as the work.
+ * the time. They come first, and a round of the others before them does not count: Java compiles in its first minutes, which takes as much processor
+ * time as the work.
  * Options: --rounds N (2), --seconds N of each job (8), --sustained N (60), --dir DIR.
  */
 import { readFileSync } from 'node:fs'
@@ -20,7 +21,7 @@ import { imageMiB, type JobId, jobOf, untilDrainsSeconds } from './jobs.ts'
 import { circumstances, machineAndCommit } from './machine.ts'
 import { Ndfs } from './ndfs.ts'
 import { keepResults } from './results.ts'
-import { measure, measureInTurn } from './rounds.ts'
+import { fill, measure, measureInTurn } from './rounds.ts'
 import { withScratch } from './scratch.ts'
 import { sampleLine, table } from './table.ts'
 import { withTargets } from './target.ts'
@@ -67,15 +68,17 @@ await withScratch(values.dir, async (root, signal) => {
         say(`${sampleLine(sample)}${sample.round === 1 ? ' (does not count)' : ''}`)
       }
       const schedule = { seconds, warmUpSeconds, jobs: measured, folder: root, signal, heard }
-      const all = await measureInTurn(targets, { ...schedule, rounds: rounds + 1 })
+      await fill(targets, schedule)
+      await measureInTurn(targets, { ...schedule, rounds: 1 })
+      const samples: Sample[] = []
       for (let round = 2; round <= rounds + 1; round++)
         for (const target of round % 2 === 0 ? targets : targets.toReversed()) {
           const minute = { ...schedule, rounds, seconds: sustainedSeconds, warmUpSeconds: 0 }
           const sample = await measure(target, jobOf('sustained-write-d32'), round, minute)
           heard(sample)
-          all.push(sample)
+          samples.push(sample)
         }
-      const samples = all.filter(({ round }) => round > 1)
+      samples.push(...(await measureInTurn(targets, { ...schedule, rounds, firstRound: 2 })))
       const rows = (
         [
           ['random write d32, within the log', 'random-write-d32', 0.8],

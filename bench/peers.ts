@@ -28,7 +28,7 @@ import { Nbdkit } from './peers/nbdkit.ts'
 import { QemuNbd } from './peers/qemu-nbd.ts'
 import { RawDisk } from './raw-disk.ts'
 import { keepResults } from './results.ts'
-import { measureInTurn, type Schedule } from './rounds.ts'
+import { fill, measureInTurn, type Schedule } from './rounds.ts'
 import { orAborted, withScratch } from './scratch.ts'
 import type { Section } from './section.ts'
 import { sustained } from './sustained.ts'
@@ -128,6 +128,7 @@ async function measurePeer(
       signal,
       heard: (sample) => say(sampleLine(sample)),
     }
+    await fill(targets, schedule)
     const samples = await measureInTurn(targets, schedule)
     await orAborted(sleep(restSeconds * 1000), signal)
     const memory = await Promise.all(

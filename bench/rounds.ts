@@ -15,6 +15,8 @@ import type { Target } from './target.ts'
 
 export interface Schedule {
   readonly rounds: number
+  /** The number of the first one: 1 where not said. */
+  readonly firstRound?: number
   /** Of each job. */
   readonly seconds: number
   /** The same job, before, whose figures don't count. */
@@ -28,11 +30,18 @@ export interface Schedule {
   heard(sample: Sample): void
 }
 
-/** Writes each target's image full, then measures. All of them have been started. */
+/** To be called before anything is measured: writes each target's image full. All of them have been started. */
+export async function fill(
+  targets: readonly Target[],
+  schedule: Pick<Schedule, 'folder' | 'signal'>,
+): Promise<void> {
+  for (const target of targets) await fillOne(target, schedule)
+}
+
 export async function measureInTurn(targets: readonly Target[], schedule: Schedule): Promise<Sample[]> {
   const samples: Sample[] = []
-  for (const target of targets) await fill(target, schedule)
-  for (let round = 1; round <= schedule.rounds; round++) {
+  const { firstRound = 1 } = schedule
+  for (let round = firstRound; round < firstRound + schedule.rounds; round++) {
     const inTurn = round % 2 === 1 ? targets : targets.toReversed()
     for (const job of jobs) {
       if (schedule.jobs?.includes(job.id) === false) continue
@@ -50,7 +59,10 @@ export async function measureInTurn(targets: readonly Target[], schedule: Schedu
 
 const usualSecondsMax = 600
 
-async function fill(target: Target, { folder, signal }: Schedule): Promise<void> {
+async function fillOne(
+  target: Target,
+  { folder, signal }: Pick<Schedule, 'folder' | 'signal'>,
+): Promise<void> {
   signal.throwIfAborted()
   const place = await target.place({ id: 'sequential-write' })
   // Without direct=1 an engine may cache on the client's side.
