@@ -47,8 +47,9 @@ interface LivePage {
 export async function compact(context: DrainContext, victims: readonly GroupHandle[]): Promise<number> {
   const { map, groups, index, ledger } = context
   const live: LivePage[] = []
+  const rows = await index.readAll(victims.map((victim) => groups.idOf(victim)))
   for (const victim of victims) {
-    const victimRow = await index.read(groups.idOf(victim))
+    const victimRow = rows.get(groups.idOf(victim))
     if (victimRow?.state !== 'whole') continue
     for (const extent of victimRow.extents)
       for (let i = 0; i < extent.count; i++) {

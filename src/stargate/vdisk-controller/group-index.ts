@@ -24,7 +24,14 @@ import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { CopyRef, ExtentStore } from '../extent-store/extent-store.ts'
 import { diskOf, GroupCopies, namesCopy } from './group-copies.ts'
 import type { GroupLedger } from './group-ledger.ts'
-import { byPartition, type Decide, GroupRows, readGroupRow, type SeenRow } from './group-rows.ts'
+import {
+  byPartition,
+  type Decide,
+  GroupRows,
+  readGroupRow,
+  readGroupRows,
+  type SeenRow,
+} from './group-rows.ts'
 import type { GroupTable } from './group-table.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import {
@@ -394,6 +401,11 @@ export class GroupIndex {
   /** The group's row, read now. */
   read(id: GroupId): Promise<GroupRow | undefined> {
     return readGroupRow(this.#access.medusa, id)
+  }
+
+  /** The same of many. */
+  readAll(ids: readonly GroupId[]): Promise<ReadonlyMap<GroupId, GroupRow>> {
+    return readGroupRows(this.#access.medusa, ids)
   }
 
   #owned(): Promise<OwnedPartition> {

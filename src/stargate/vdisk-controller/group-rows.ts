@@ -8,6 +8,7 @@
  *  3. A partition is dropped when none of its groups is in the index any more, and none will be: a change that was sent twice may arrive after the
  *     drop, and must not meet versions of before.
  */
+import { atOnce } from '../../base/at-once.ts'
 import type { GroupId } from '../../base/ids.ts'
 import { changeBytesMax, type Medusa, type Row } from '../../medusa/medusa.ts'
 import { type MedusaAccess, OwnedPartition, type Ownership } from './owned-partition.ts'
@@ -46,6 +47,8 @@ interface Held {
 const idleHeldMax = 512
 /** A row has 110 KiB at most, and a change 1 MiB. */
 const rowBytesPerChange = changeBytesMax / 2
+/** Partitions that are read at once. */
+const readsAtOnce = 8
 
 export class GroupRows {
   readonly #access: MedusaAccess
@@ -208,12 +211,22 @@ const decoded = (rows: readonly Row[]): Map<GroupId, GroupRow> =>
   new Map(rows.map(({ key, value }) => [key as GroupId, decodeGroupRow(value)]))
 
 /** The group's row as it is now, whoever may change it; undefined where it has none. */
-export async function readGroupRow(
+export const readGroupRow = async (
   medusa: Pick<Medusa, 'get'>,
   group: GroupId,
-): Promise<GroupRow | undefined> {
-  const { rows } = await medusa.get(groupPartition(group), [group])
-  return rows.length === 0 ? undefined : decodeGroupRow(rows[0].value)
+): Promise<GroupRow | undefined> => (await readGroupRows(medusa, [group])).get(group)
+
+/** The same of many: one read for those that share a partition. */
+export async function readGroupRows(
+  medusa: Pick<Medusa, 'get'>,
+  groups: readonly GroupId[],
+): Promise<ReadonlyMap<GroupId, GroupRow>> {
+  const found = new Map<GroupId, GroupRow>()
+  await atOnce(byPartition(groups), readsAtOnce, async (some) => {
+    const { rows } = await medusa.get(groupPartition(some[0]), some)
+    for (const [id, row] of decoded(rows)) found.set(id, row)
+  })
+  return found
 }
 
 /** Those that share a partition together, in the order of the first of each. */
