@@ -42,6 +42,8 @@ export interface DrainScheduleContext {
   readonly keptThrough: Sequence
   /** A guest waits for room in memory. */
   readonly isWaitedFor: () => boolean
+  /** The vDisks of this node hold half of what they may, together. */
+  readonly isCrowded: () => boolean
   readonly lastUsedAt: () => number
   readonly repair: { readonly isNeeded: boolean; readonly isUnsettled: boolean }
   readonly drained: (bytes: number) => void
@@ -117,9 +119,10 @@ export class DrainSchedule {
   }
 
   #isMuch(): boolean {
-    const { vdiskLog, index, pace, isWaitedFor } = this.#context
+    const { vdiskLog, index, pace, isWaitedFor, isCrowded } = this.#context
+    const { drainBeginsAtBytes } = pace
     return (
-      vdiskLog.undrainedBytes >= pace.drainBeginsAtBytes ||
+      vdiskLog.undrainedBytes >= (isCrowded() ? drainBeginsAtBytes / 2 : drainBeginsAtBytes) ||
       index.streamPages >= drainBeginsAtStreamPages ||
       this.entries >= drainBeginsAtEntries ||
       isWaitedFor()

@@ -560,6 +560,27 @@ test('a vDisk is not given up while its dead groups are just being freed (sim se
   assert.equal(index.length, 1, 'the group that the map names, and no other')
 })
 
+test('a drain begins when there is much to drain, and sooner where the logs of the node hold much already', async () => {
+  const drainsAfter = async (undrainedBytesMax: number): Promise<number> => {
+    const cluster = new Cluster()
+    cluster.world.pace = { ...usualPace, drainBeginsAtBytes: 4 * MiB }
+    cluster.node = new TestNode(cluster.world, 'n2', undrainedBytesMax)
+    await cluster.run(cluster.node.host.create(vdisk, 'c/v', 64 * MiB, 2))
+    cluster.served = await cluster.run(cluster.node.host.claim(vdisk, 'free'))
+    await cluster.pass(1000)
+    const { drains } = cluster.node.host.statistics()
+    for (let written = 64 * KiB; ; written += 64 * KiB) {
+      // Neither a stream, nor the same place again.
+      await cluster.write((written * 37) % (64 * MiB), Buffer.alloc(64 * KiB, 'x'))
+      await cluster.pass(100)
+      if (cluster.node.host.statistics().drains > drains) return written
+    }
+  }
+  const [alone, crowded] = [await drainsAfter(512 * MiB), await drainsAfter(4 * MiB)]
+  assert.ok(alone > 3.5 * MiB && alone <= 4 * MiB, `${alone}`)
+  assert.ok(crowded > 1.5 * MiB && crowded <= 2.2 * MiB, `${crowded}`)
+})
+
 test('a node that shuts down seals what is served, and the next owner finds it all', async () => {
   const cluster = await Cluster.begin()
   await cluster.write(0, 'text')

@@ -2,7 +2,7 @@
 import { MiB } from '../../base/units.ts'
 
 export interface Pace {
-  /** Undrained bytes of a vDisk at which a drain begins: long prefixes write less metadata for each byte (M18). */
+  /** Undrained bytes of a vDisk at which a drain begins: long prefixes write less metadata for each byte (M18). Half of that, where others hold much, too. */
   readonly drainBeginsAtBytes: number
   /** An undrained record is drained when it is this old (I1 asks for five minutes). */
   readonly drainAgeMs: number
@@ -13,7 +13,7 @@ export interface Pace {
 }
 
 export const usualPace: Pace = {
-  drainBeginsAtBytes: 32 * MiB,
+  drainBeginsAtBytes: 64 * MiB,
   drainAgeMs: 20_000,
   idleReleaseMs: 60_000,
   freeAgainMs: 60_000,
