@@ -1,6 +1,15 @@
 /** A rebuild in the small world of the vDisk controller's tests: all rows are lost, and made from what its disks hold. */
 import assert from 'node:assert/strict'
-import type { CopyNumber, Epoch, GroupId, Sequence, VDiskId } from '../../base/ids.ts'
+import type {
+  CopyNumber,
+  DiskRef,
+  Epoch,
+  GroupId,
+  Incarnation,
+  NodeId,
+  Sequence,
+  VDiskId,
+} from '../../base/ids.ts'
 import { newChangeId } from '../../medusa/medusa.ts'
 import { chanceOf, type TestWorld } from './fixtures.test.ts'
 import {
@@ -48,13 +57,19 @@ export function savedRow(world: TestWorld, vdisk: VDiskId): NonNullable<VDiskOnD
   return { epoch: now.epoch, state: decodeVDiskState(rows[0].value) }
 }
 
+/** As `ndfs rebuild-metadata` has it: repair makes anew what is said to be there. */
+function diskThatIsNowhere(world: TestWorld, besides: readonly NodeId[]): DiskRef | undefined {
+  const other = [...world.extents.values()].find(({ ref }) => !besides.includes(ref.node))
+  return other && { ...other.ref, incarnation: 'nowhere' as Incarnation }
+}
+
 /** Loses all rows, and makes the vDisk's anew. No process may run. */
 export function rebuild(world: TestWorld, vdisk: VDiskId, more: Partial<VDiskOnDisks> = {}): RebuiltVDisk {
   const rebuilt = rebuildVDisk(vdisk, {
     groups: groupsOnDisks(world, vdisk),
     logs: logsOnDisks(world, vdisk),
     nameless: `c/vdisk-${vdisk}`,
-    lostDisk: () => undefined,
+    lostDisk: (besides) => diskThatIsNowhere(world, besides),
     ...more,
   })
   assert.ok(rebuilt !== undefined, 'nothing is known of the vDisk')
