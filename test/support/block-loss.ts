@@ -86,9 +86,8 @@ export async function loseBlock(
     const dead = dying.filter((node) => !watch.alive.has(node))
     const status = await askAny<ClusterStatus>(cluster, 'status', dead)
     assert.equal(status?.survival.shortBytes, 0)
-    // What holds status against the truth must see a lie: nodes that live are taken for dead.
-    const left = [...blocks].filter(([node]) => watch.alive.has(node))
-    watch.lost(left.filter(([, block]) => block === left[0][1]).map(([node]) => node))
+    // What holds status against the truth must see a lie: nodes that live, and without which less would be survived, are taken for dead.
+    watch.lost(await nodesThatMatter(watch, truth, ids, blocks))
     await until('the watch sees that status says too much', () => watch.lies.length > 0, 20, 50)
     figure(`status: ${watch.samples.length} answers held against rows and files of ${groups} extent groups`)
   } finally {
@@ -109,6 +108,21 @@ export async function loseBlock(
   })
   const { writes, reads } = work.counts
   figure(`${writes} writes and ${reads} reads judged`)
+}
+
+/** All of some block that holds copies. One that came back may hold none: its own were made anew elsewhere. */
+async function nodesThatMatter(
+  watch: StatusWatch,
+  truth: TrueSurvival,
+  vdisks: readonly number[],
+  blocks: ReadonlyMap<string, string>,
+): Promise<readonly string[]> {
+  for (const lost of new Set(blocks.values())) {
+    const nodes = [...watch.alive].filter((node) => blocks.get(node) === lost)
+    const others = new Set([...watch.alive].filter((node) => !nodes.includes(node)))
+    if ((await truth.now(vdisks, others, false)).level !== 'block') return nodes
+  }
+  return assert.fail('every copy of some block can be lost, and still another block')
 }
 
 type Hosts = NonNullable<BlockLossOptions['hosts']>

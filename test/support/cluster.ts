@@ -232,7 +232,10 @@ export class Cluster {
       until(
         `${vdisk} is drained`,
         async () => {
-          const { id, owner, undrainedBytes } = await this.vdisk(vdisk)
+          // While it moves from one owner to the next nobody knows how much is in its log.
+          const shown = await this.vdisk(vdisk).catch(() => undefined)
+          if (shown === undefined) return false
+          const { id, owner, undrainedBytes } = shown
           if (undrainedBytes !== 0 && owner !== undefined)
             await ask(owner, (await this.nodeInfo(owner)).addresses.peer, id).catch(() => undefined)
           return undrainedBytes === 0
