@@ -42,6 +42,8 @@ test(
 
       const late = await make('late', 40)
       await late.fill()
+      // Its name is in no backup, and in the trailers of its extent groups.
+      await cluster.drain(late.name)
       await late.change(50)
       await drained.fill()
       await drained.change(80)
