@@ -30,12 +30,21 @@ export interface Schedule {
   heard(sample: Sample): void
 }
 
+const usualSecondsMax = 600
+
 /** To be called before anything is measured: writes each target's image full. All of them have been started. */
 export async function fill(
   targets: readonly Target[],
-  schedule: Pick<Schedule, 'folder' | 'signal'>,
+  { folder, signal }: Pick<Schedule, 'folder' | 'signal'>,
 ): Promise<void> {
-  for (const target of targets) await fillOne(target, schedule)
+  // Without direct=1 an engine may cache on the client's side.
+  const options = ['rw=write', 'bs=1m', 'iodepth=8', `size=${imageMiB}m`, 'direct=1']
+  for (const target of targets) {
+    signal.throwIfAborted()
+    const place = await target.place({ id: 'sequential-write' })
+    await fio({ place, options, seconds: usualSecondsMax, folder, env: envOf(target), signal })
+    await settled(target, signal)
+  }
 }
 
 export async function measureInTurn(targets: readonly Target[], schedule: Schedule): Promise<Sample[]> {
@@ -55,20 +64,6 @@ export async function measureInTurn(targets: readonly Target[], schedule: Schedu
     }
   }
   return samples
-}
-
-const usualSecondsMax = 600
-
-async function fillOne(
-  target: Target,
-  { folder, signal }: Pick<Schedule, 'folder' | 'signal'>,
-): Promise<void> {
-  signal.throwIfAborted()
-  const place = await target.place({ id: 'sequential-write' })
-  // Without direct=1 an engine may cache on the client's side.
-  const options = ['rw=write', 'bs=1m', 'iodepth=8', `size=${imageMiB}m`, 'direct=1']
-  await fio({ place, options, seconds: usualSecondsMax, folder, env: envOf(target), signal })
-  await settled(target, signal)
 }
 
 /** A job, once; where what it wrote is where it stays it is over. */
