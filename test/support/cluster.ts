@@ -232,8 +232,11 @@ export class Cluster {
       until(
         `${vdisk} is drained`,
         async () => {
-          // While it moves from one owner to the next nobody knows how much is in its log.
-          const shown = await this.vdisk(vdisk).catch(() => undefined)
+          const shown = await this.vdisk(vdisk).catch((error: unknown) => {
+            // While it moves from one owner to the next nobody knows how much is in its log, and we are told to ask again.
+            if (!String(error).includes('no node owns it now')) throw error
+            return undefined
+          })
           if (shown === undefined) return false
           const { id, owner, undrainedBytes } = shown
           if (undrainedBytes !== 0 && owner !== undefined)
