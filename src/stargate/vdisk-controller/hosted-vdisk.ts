@@ -299,7 +299,7 @@ export class HostedVDiskController implements HostedVDisk {
       reclaimer,
       keptThrough: recovered.entries.at(-1)?.sequence ?? row.state.drained,
       isWaitedFor: () => context.gate.isWaiting(this.id),
-      isCrowded: () => 2 * context.gate.undrainedBytes >= context.gate.bytesMax,
+      isCrowded: () => context.gate.isCrowded,
       lastUsedAt: () => this.#lastUsedAt,
       repair: this.#repair,
       drained: (bytes) => {

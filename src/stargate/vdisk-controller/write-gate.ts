@@ -69,6 +69,11 @@ export class WriteGate {
     return this.#undrainedBytes
   }
 
+  /** The logs of this node hold half of what they may. */
+  get isCrowded(): boolean {
+    return 2 * this.#undrainedBytes >= this.#bytesMax
+  }
+
   /** The logs of this node hold so many bytes more, or fewer. */
   held(bytes: number): void {
     this.#undrainedBytes += bytes
