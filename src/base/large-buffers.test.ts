@@ -15,6 +15,18 @@ test('what is given back is used again, once, whatever view of it is given', () 
   assert.equal(second.length, 5 * MiB)
 })
 
+test('parts of a MiB are used again too, each for what is about as long', () => {
+  for (const bytes of [20 * KiB, 132 * KiB, 200 * KiB]) {
+    const first = takeLarge(bytes)
+    giveBack(first)
+    const longer = takeLarge(bytes + 20 * KiB)
+    const again = takeLarge(bytes - 100)
+    assert.notEqual(longer.buffer, first.buffer)
+    assert.equal(again.buffer, first.buffer)
+    assert.equal(again.length, bytes - 100)
+  }
+})
+
 test('what is small, or of others, is never kept', () => {
   const small = takeLarge(4 * KiB)
   const others = Buffer.allocUnsafeSlow(1 * MiB)

@@ -1,6 +1,6 @@
 /**
- * Memory for what moves in megabytes: used again by whoever gives it back, or left to the garbage collector by whoever doesn't.
- * Fresh memory costs about as much as all else that is done with it: the system fills it with zeroes page by page, and each 64 MiB of it
+ * Memory for what moves in megabytes, or in parts of one many times a second: used again by whoever gives it back, or left to the garbage
+ * collector by whoever doesn't. Fresh memory costs about as much as all else that is done with it: the system fills it with zeroes page by page, and each 64 MiB of it
  * has V8 look through the whole heap.
  *
  * From 256 KiB on it begins on a page, where the system has addresses for that: such memory is written around the page cache (see
@@ -10,15 +10,19 @@
  */
 import { alignedBuffer, alignedMemory } from './aligned-memory.ts'
 import { assert } from './assert.ts'
-import { KiB, MiB } from './units.ts'
+import { KiB, MiB, roundUp } from './units.ts'
 
 /** Below it an allocation of its own costs less. */
+export const lentBytesMin = 16 * KiB
+/** From here on it begins on a page. */
 const largeBytesMin = 256 * KiB
-/** Sizes are rounded up to whole ones of these, so that one fits another's use; what is never touched takes no memory. */
-const stepBytes = 256 * KiB
+/** Sizes are rounded up, so that one fits another's use: to whole ones of 256 KiB, and below that of 16 KiB. What is never touched takes no memory. */
+const sizeFor = (bytes: number): number =>
+  roundUp(bytes, bytes < largeBytesMin ? lentBytesMin : largeBytesMin)
 /** What is kept for later, in this thread. */
 const keptBytesMax = 96 * MiB
 
+/** By size. */
 const kept = new Map<number, ArrayBuffer[]>()
 const lent = new WeakSet<ArrayBufferLike>()
 let keptBytes = 0
@@ -32,10 +36,10 @@ export function takeLarge(bytes: number): Buffer {
     lent.add(buffer.buffer)
     return buffer
   }
-  if (bytes < largeBytesMin) return Buffer.allocUnsafeSlow(bytes)
-  const steps = Math.ceil(bytes / stepBytes)
-  let memory = kept.get(steps)?.pop()
-  if (memory === undefined) memory = freshMemory(steps * stepBytes)
+  if (bytes < lentBytesMin) return Buffer.allocUnsafeSlow(bytes)
+  const size = sizeFor(bytes)
+  let memory = kept.get(size)?.pop()
+  if (memory === undefined) memory = freshMemory(size)
   else keptBytes -= memory.byteLength
   lent.add(memory)
   return Buffer.from(memory, 0, bytes)
@@ -43,7 +47,7 @@ export function takeLarge(bytes: number): Buffer {
 
 function freshMemory(bytes: number): ArrayBuffer {
   try {
-    if (hasAddresses) return alignedMemory(bytes)
+    if (hasAddresses && bytes >= largeBytesMin) return alignedMemory(bytes)
   } catch {
     // Some ten thousand are in use, or the process may not have so many addresses (ulimit -v). Before V8 says so it collects all
     // garbage, so it is asked once: ordinary memory does for all but direct writes.
@@ -57,12 +61,11 @@ export function giveBack(buffer: Uint8Array): void {
   const memory = buffer.buffer as ArrayBuffer
   if (!lent.delete(memory)) return
   if (isOverwritten) return void Buffer.from(memory).fill(0xdb)
-  assert(memory.byteLength % stepBytes === 0, 'what is given back is not whole')
+  assert(memory.byteLength === sizeFor(memory.byteLength), 'what is given back is not whole')
   if (keptBytes + memory.byteLength > keptBytesMax) return
   keptBytes += memory.byteLength
-  const steps = memory.byteLength / stepBytes
-  const same = kept.get(steps)
-  if (same === undefined) kept.set(steps, [memory])
+  const same = kept.get(memory.byteLength)
+  if (same === undefined) kept.set(memory.byteLength, [memory])
   else same.push(memory)
 }
 

@@ -113,8 +113,33 @@ test('the rest of a long body is read to where it belongs, as far as it comes, a
     at += count
   }
   assert.deepEqual(frames, sent)
-  assert.ok(filled > 280_000, `only ${filled} bytes were read to where they belong`)
+  assert.ok(filled > 310_000, `only ${filled} bytes were read to where they belong`)
+})
+
+test('after a long body the next header is read to where it belongs, so that no byte of a long body is copied; after a short one it is not', () => {
+  const bodies = [20_000, 30_000, 7, 7].map((length) => Buffer.alloc(length, length))
+  const sent = bodies.map((body, request) => ({ type: frameTypes.request, request, kind: 1, body }))
+  const stream = encoded(sent)
+  const frames: Frame[] = []
+  const reader = readerInto(frames)
+  const first = headerBytes + 10
+  reader.push(Buffer.from(stream.subarray(0, first)))
+  const rooms: (number | undefined)[] = []
+  let at = first
+  while (frames.length < 3) {
+    const room = reader.room()
+    rooms.push(room?.length)
+    if (room === undefined) reader.push(Buffer.from(stream.subarray(at, at + 7)))
+    else {
+      stream.copy(room, 0, at)
+      reader.filled(room.length)
+    }
+    at += room?.length ?? 7
+  }
+  assert.deepEqual(rooms, [19_990, headerBytes, 30_000, headerBytes, undefined])
   assert.equal(reader.room(), undefined)
+  reader.push(Buffer.from(stream.subarray(at)))
+  assert.deepEqual(frames, sent)
 })
 
 test('what is filled is checked as what is pushed', () => {

@@ -21,9 +21,8 @@
  */
 import { assert } from '../base/assert.ts'
 import { checksumsOfPages, crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
-import { takeLarge } from '../base/large-buffers.ts'
+import { lentBytesMin, takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB, pageBytes } from '../base/units.ts'
-import { readIntoBytesMin } from '../platform/platform.ts'
 import type { Lane } from './peer.ts'
 
 export const headerBytes = 20
@@ -176,6 +175,8 @@ export class FrameReader {
   #headerHave = 0
   #body: Buffer | undefined
   #bodyHave = 0
+  /** The last body was long, so the next may be: its header is read by itself, and then not a byte of the body is copied. */
+  #lastWasLong = false
 
   constructor(lengthMax: number, onFrame: OnFrame) {
     this.lengthMax = lengthMax
@@ -204,44 +205,53 @@ export class FrameReader {
     }
   }
 
-  /** Where the next bytes of the stream belong: a long body's part that is still to come. */
+  /** Where the next bytes of the stream belong: a long body's part that is still to come, or the header after one. */
   room(): Uint8Array | undefined {
     const body = this.#body
-    if (body === undefined || body.length - this.#bodyHave < readIntoBytesMin) return undefined
-    return body.subarray(this.#bodyHave)
+    if (body === undefined) return this.#lastWasLong ? this.#header.subarray(this.#headerHave) : undefined
+    return body.length < lentBytesMin ? undefined : body.subarray(this.#bodyHave)
   }
 
   /** So many bytes were written where `room` said. Calls back, and throws, as `push` does. */
   filled(bytes: number): void {
     const body = this.#body
-    assert(body !== undefined && bytes <= body.length - this.#bodyHave, 'more was filled than there was room')
-    this.#bodyHave += bytes
-    if (this.#bodyHave === body.length) this.#finishBody(body)
+    const room = body === undefined ? headerBytes - this.#headerHave : body.length - this.#bodyHave
+    assert(bytes <= room, 'more was filled than there was room')
+    if (body === undefined) this.#headerGrew(bytes)
+    else this.#bodyGrew(body, bytes)
   }
 
   #goOnWithHeader(bytes: Buffer, at: number): number {
     const count = Math.min(headerBytes - this.#headerHave, bytes.length - at)
     bytes.copy(this.#header, this.#headerHave, at, at + count)
-    this.#headerHave += count
-    if (this.#headerHave === headerBytes) {
-      this.#headerHave = 0
-      this.#beginBody(this.#lengthIn(this.#header, 0))
-    }
+    this.#headerGrew(count)
     return at + count
+  }
+
+  #headerGrew(bytes: number): void {
+    this.#headerHave += bytes
+    if (this.#headerHave < headerBytes) return
+    this.#headerHave = 0
+    this.#beginBody(this.#lengthIn(this.#header, 0))
   }
 
   #beginBody(length: number): void {
     this.#body = length === 0 ? noBytes : takeLarge(length)
     this.#bodyHave = 0
+    this.#lastWasLong = length >= lentBytesMin
     if (length === 0) this.#finishBody(noBytes)
   }
 
   #goOnWithBody(body: Buffer, bytes: Buffer, at: number): number {
     const count = Math.min(body.length - this.#bodyHave, bytes.length - at)
     bytes.copy(body, this.#bodyHave, at, at + count)
-    this.#bodyHave += count
-    if (this.#bodyHave === body.length) this.#finishBody(body)
+    this.#bodyGrew(body, count)
     return at + count
+  }
+
+  #bodyGrew(body: Buffer, bytes: number): void {
+    this.#bodyHave += bytes
+    if (this.#bodyHave === body.length) this.#finishBody(body)
   }
 
   #finishBody(body: Buffer): void {

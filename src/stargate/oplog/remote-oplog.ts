@@ -55,7 +55,8 @@ export function createOplogs({ platform, peers, node, replicas }: OplogsOptions)
     return replica
   }
 
-  peers.handle('oplog.append', 'terminal', ({ body }) => acceptAppends(body, here))
+  // A batch of the log is a copy: when all appends have ended nothing reads the message.
+  peers.handle('oplog.append', 'terminal', ({ body }) => acceptAppends(body, here), { endsBody: true })
   peers.handle('oplog.fence', 'terminal', async ({ body }) => {
     const { disk, incarnation, vdisk, epoch } = decodeControl<FenceRequest>(body)
     return [encodeControl(await here(disk, incarnation).fence(vdisk, epoch))]
