@@ -280,10 +280,17 @@ export const scenarioBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/vdisk-reads.ts',
-        'plans.forEach((plan, i) => paint(pages[i], plan.paint))',
-        'plans.forEach((plan, i) => plan.paint.length > 0 && paint(pages[i], this.#plan(firstPage + i).paint))',
+        'paintLater.push({ bytes, fragments: plan.paint.map(ownCopy) })',
+        '{ const reads = this; paintLater.push({ bytes, get fragments() { return reads.#plan(page).paint } }) }',
       ),
     ],
+    scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'I2: a read is of one instant' },
+  },
+  {
+    name: 'overlay in memory that is used again',
+    breaks: 'I2',
+    does: 'A read keeps views of what lies in the log while its base comes, and a drain may have given that memory back.',
+    patches: [patch('stargate/vdisk-controller/vdisk-reads.ts', 'plan.paint.map(ownCopy)', 'plan.paint')],
     scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'I2: a read is of one instant' },
   },
   {

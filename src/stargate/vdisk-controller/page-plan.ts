@@ -1,6 +1,7 @@
 /**
  * Where a page's bytes are, taken at one instant from the index and the map: the base beneath, and the fragments above.
- * It stays true over an await, whatever drains meanwhile: the base's group is not freed while reads of it are under way.
+ * What it says stays true over an await, whatever drains meanwhile: the base's group is not freed while reads of it are under way. But the
+ * fragments' bytes are the log's: who is not the drain itself copies what it needs of them before it awaits.
  */
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { coversPage, type Fragment, fragmentsOldestFirst, needsBase } from './log-index.ts'

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { LayerId, NodeId } from '../../base/ids.ts'
+import { overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { vDiskOffset } from '../../base/units.ts'
 import { decodeRecord, type Granted } from '../oplog/oplog.ts'
 import {
@@ -21,6 +22,7 @@ import { decodeVDiskState, type VDiskState, vdiskPartition } from './rows.ts'
 import { type LogEntry, VDiskLog } from './vdisk-log.ts'
 import { VDiskRow } from './vdisk-row.ts'
 
+overwriteWhatIsGivenBack()
 const vdisk = asVDisk(1)
 const writeWaitMaxMs = 60_000
 
@@ -486,6 +488,34 @@ test('only acknowledged records are drained; then every replica may forget them,
   assert.ok(owner.heldBytes < heldBefore)
   for (const node of ['n1', owner.peer]) assert.equal(owner.disk(node).freed.get(vdisk), 3)
   gate.letGo()
+})
+
+test('the memory of drained records is used again, but not what a replica that failed may still be sent', async () => {
+  const owner = await Owner.begin()
+  const payloadOf = (sequence: number): Buffer =>
+    owner.log.undrained().find((entry) => entry.sequence === sequence)!.payload[0]
+  const drain = (): void => owner.log.drainedTo(owner.log.acknowledged, owner.recorded().episodes)
+  const first = owner.write('drained')
+  await owner.run(first.done)
+  const drained = payloadOf(first.sequence)
+  drain()
+  assert.notEqual(drained.toString(), 'drained', 'it is given back, which overwrites it here')
+
+  const acknowledged = owner.write('acknowledged')
+  await owner.run(acknowledged.done)
+  owner.disk(owner.peer).state = 'silent'
+  const late = owner.write('sent to two')
+  const payloads = [payloadOf(acknowledged.sequence), payloadOf(late.sequence)]
+  await owner.run(late.done)
+  drain()
+  assert.deepEqual(payloads.map(String), ['acknowledged', 'sent to two'])
+  assert.equal(owner.log.undrainedRecords, 0)
+
+  const next = owner.write('all is well again')
+  await owner.run(next.done)
+  const kept = payloadOf(next.sequence)
+  drain()
+  assert.notEqual(kept.toString(), 'all is well again')
 })
 
 test('what a log holds is counted, and given back when it stops', async () => {

@@ -26,6 +26,7 @@ import {
   type Oplogs,
   type RecordHeader,
 } from '../oplog/oplog.ts'
+import { LogMemory } from './log-memory.ts'
 import type { ReadLease } from './read-lease.ts'
 import type { Episode, VDiskState } from './rows.ts'
 import { isOwnershipOver, type VDiskRow } from './vdisk-row.ts'
@@ -109,6 +110,7 @@ const appendBytesMax = 8 * 1024 * 1024
 
 export class VDiskLog {
   readonly #context: VDiskLogContext
+  readonly #memory = new LogMemory()
   /** Undrained records; the first has sequence `#drained + 1`. */
   #entries: LogEntry[] = []
   #drained: number
@@ -215,12 +217,13 @@ export class VDiskLog {
     return this.#entries
   }
 
-  /** The row says `drained`: forgets the records, and lets every replica that may hold some forget them. */
+  /** The row says `drained`: forgets the records, and lets every replica that may hold some forget them. Nobody reads their payloads any more. */
   drainedTo(drained: Sequence, episodes: readonly Episode[]): void {
     if (this.#stoppedBy !== undefined) return
     assert(drained <= this.#acknowledged && drained >= this.#drained, 'only acknowledged records are drained')
     const gone = this.#entries.splice(0, drained - this.#drained)
     for (const entry of gone) this.#hold(-entry.payloadBytes - entryBytes)
+    this.#memory.drained(drained)
     this.#drained = drained
     const refs = new Map(
       episodes.flatMap((episode) => episode.replicas).map((ref) => [`${ref.disk} ${ref.incarnation}`, ref]),
@@ -323,9 +326,12 @@ export class VDiskLog {
   #enter(record: Pick<LogEntry, 'kind' | 'vdisk' | 'layer' | 'offset' | 'length' | 'payload'>): LogEntry {
     let payloadBytes = 0
     for (const part of record.payload) payloadBytes += part.length
+    const sequence = ++this.#last as Sequence
     const entry: LogEntry = {
       ...record,
-      sequence: ++this.#last as Sequence,
+      payload:
+        record.payload.length === 1 ? [this.#memory.keep(sequence, record.payload[0])] : record.payload,
+      sequence,
       time: this.#nextTime(),
       payloadBytes,
       arrivedAt: this.#context.clock.now(),
@@ -457,6 +463,8 @@ export class VDiskLog {
     this.#watch()
     const end = this.#acknowledged as Sequence
     const old = this.#current?.named ? this.#current : undefined
+    // A replica that failed may have appends under way that read it.
+    if (this.#current !== undefined) this.#memory.abandon()
     let pauseMs = placementRetryMs
     // So that no replica of a named episode is without a record of it: unknown there can then only mean drained, or lost.
     this.#enter({
@@ -490,6 +498,7 @@ export class VDiskLog {
         await this.#synced(episode, kept)
         if (this.#stoppedBy !== undefined) return
         if (episode.failed !== undefined) {
+          this.#memory.abandon()
           // Nobody names it ever: what its replicas have of it can go, before more attempts fill their logs.
           this.#tellEnd(episode, end)
           await clock.sleep(pauseMs)

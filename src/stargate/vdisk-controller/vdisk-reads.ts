@@ -9,7 +9,7 @@ import type { Epoch, VDiskId } from '../../base/ids.ts'
 import { GiB, pageBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
 import type { Run } from '../io/io.ts'
-import { coversPage, type LogIndex } from './log-index.ts'
+import { coversPage, type Fragment, type LogIndex } from './log-index.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
 import type { PageFetch, PageReader } from './page-reader.ts'
@@ -115,8 +115,9 @@ export class VDiskReads {
   }
 
   async #readPages(firstPage: number, pastPage: number, offset: number, target: Buffer): Promise<void> {
-    // From the look above to the fetch below nothing is awaited: index and map are of one instant.
-    const plans: PagePlan[] = []
+    // From the look above to the fetch below nothing is awaited: index and map are of one instant, and what the log holds may be drained
+    // during the fetch, and its memory used again.
+    const paintLater: { readonly bytes: Buffer; readonly fragments: readonly Fragment[] }[] = []
     const pages: Buffer[] = []
     const fetches: PageFetch[] = []
     for (let page = firstPage; page < pastPage; page++) {
@@ -126,13 +127,17 @@ export class VDiskReads {
         begin >= 0 && begin + pageBytes <= target.length
           ? target.subarray(begin, begin + pageBytes)
           : Buffer.allocUnsafe(pageBytes)
-      if (plan.base === hole) bytes.fill(0)
-      else fetches.push({ group: plan.base, at: plan.at, target: bytes })
-      plans.push(plan)
+      if (plan.base === hole) {
+        bytes.fill(0)
+        paint(bytes, plan.paint)
+      } else {
+        fetches.push({ group: plan.base, at: plan.at, target: bytes })
+        if (plan.paint.length > 0) paintLater.push({ bytes, fragments: plan.paint.map(ownCopy) })
+      }
       pages.push(bytes)
     }
     if (fetches.length > 0) await this.#reader.fetch(this.#vdisk, this.#epoch, fetches)
-    plans.forEach((plan, i) => paint(pages[i], plan.paint))
+    for (const { bytes, fragments } of paintLater) paint(bytes, fragments)
     copyEdge(pages[0], firstPage * pageBytes, offset, target)
     if (pages.length > 1) copyEdge(pages[pages.length - 1], (pastPage - 1) * pageBytes, offset, target)
   }
@@ -177,6 +182,14 @@ export class VDiskReads {
       if (this.#map.peek(vBlock) === undefined) missing.push(vBlock)
     return missing
   }
+}
+
+/** The fragment with bytes of its own. */
+function ownCopy(fragment: Fragment): Fragment {
+  const { source, from, to } = fragment
+  if (source.kind !== 'data') return fragment
+  const bytes = Buffer.from(source.bytes.subarray(source.at, source.at + to - from))
+  return { ...fragment, source: { kind: 'data', bytes, at: 0 } }
 }
 
 /** A page that the request covers in part was read beside the target. */

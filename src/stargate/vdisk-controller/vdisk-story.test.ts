@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { GroupId, NodeId } from '../../base/ids.ts'
+import { overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, seeds, TestNode, TestWorld } from './fixtures.test.ts'
@@ -12,6 +13,7 @@ import type { VDiskOnDisks } from './rebuild.ts'
 import { rebuild, savedRow } from './rebuild-fixture.test.ts'
 import type { HostedVDisk } from './vdisk-controller.ts'
 
+overwriteWhatIsGivenBack()
 const vdisk = asVDisk(1)
 
 /** The bytes of a vDisk, page by page; what is not there is zero. */
