@@ -704,8 +704,10 @@ export class TestNode {
     return {
       local: () => [],
       replica: (ref) => ({
-        append: (vdisk, epoch, episode, records) =>
-          reach(ref, (disk) => disk.append(vdisk, epoch, episode, records)),
+        append: (vdisk, epoch, episode, records) => {
+          if (diskOf(ref).state !== 'up') this.#staysInSocket(records)
+          return reach(ref, (disk) => disk.append(vdisk, epoch, episode, records))
+        },
         fence: (vdisk, epoch) => reach(ref, (disk) => disk.fence(vdisk, epoch)),
         read: (vdisk, episode, from, bytesMax) =>
           reach(ref, (disk) => disk.read(vdisk, episode, from, bytesMax)),
@@ -743,6 +745,17 @@ export class TestNode {
       },
       close: () => undefined,
     }
+  }
+
+  /** What a peer does not read is sent from where it lies, whenever it does. */
+  #staysInSocket(records: readonly EncodedRecord[]): void {
+    void this.world.clock.sleep(20_000).then(() => {
+      for (const { header, payload } of records)
+        assert(
+          decodeRecord(Buffer.concat([header, ...payload]), 0) !== undefined,
+          'the memory of a record was used again that waits in a socket',
+        )
+    })
   }
 
   #extents(): ExtentStore {

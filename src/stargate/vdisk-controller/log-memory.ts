@@ -5,15 +5,18 @@
  * A copy of 4 KiB costs less than what it saves: without it each payload keeps the memory that its request came in, as long as it is
  * undrained, and all of that memory is new garbage every second, for which V8 looks through the whole heap.
  *
- * A slab is used again only where nobody reads it any more: no read keeps a view over an await (vdisk-reads.ts), and each append of its
- * records has ended well. Where one has not, a socket or a log may still hold it: the garbage collector gets it then (`abandon`).
+ * A slab is used again only where nobody reads it any more: no read keeps a view over an await (vdisk-reads.ts), and its records were sent
+ * to replicas of one episode alone, by whom all of them are acknowledged. Where they were sent to others before, a socket or a log may
+ * still hold them: the garbage collector gets the slab then (`abandon`).
  */
 import { assert } from '../../base/assert.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { KiB } from '../../base/units.ts'
 
-/** What a vDisk with one undrained write holds at most: of a slab only what was written to takes memory, where it is new. */
-const slabBytes = 256 * KiB
+/** Less than what begins on a page, which has addresses reserved for it: there may be a slab for each of a node's vDisks. */
+const slabBytes = 128 * KiB
+/** Where nothing is undrained: many vDisks write little. */
+const firstSlabBytes = 16 * KiB
 /** Longer payloads stay where they came: memory of their own. */
 const copiedBytesMax = 64 * KiB
 
@@ -55,8 +58,9 @@ export class LogMemory {
 
   #slabWith(bytes: number): Slab {
     const newest = this.#slabs.at(-1)
-    if (newest !== undefined && newest.usedBytes + bytes <= slabBytes) return newest
-    const slab = { memory: takeLarge(slabBytes), usedBytes: 0, last: 0 }
+    if (newest !== undefined && newest.usedBytes + bytes <= newest.memory.length) return newest
+    const size = newest === undefined && bytes <= firstSlabBytes ? firstSlabBytes : slabBytes
+    const slab = { memory: takeLarge(size), usedBytes: 0, last: 0 }
     this.#slabs.push(slab)
     return slab
   }

@@ -140,6 +140,14 @@ class Owner {
     return this.recorded().episodes.at(-1)!
   }
 
+  payloadOf(sequence: number): Buffer {
+    return this.log.undrained().find((entry) => entry.sequence === sequence)!.payload[0]
+  }
+  /** The row says that all is drained that was acknowledged. */
+  drained(): void {
+    this.log.drainedTo(this.log.acknowledged, this.recorded().episodes)
+  }
+
   /** Sequences of the open episode that lie on a disk. */
   has(node: string, episode = this.open.id): number[] {
     return this.disk(node)
@@ -492,30 +500,86 @@ test('only acknowledged records are drained; then every replica may forget them,
 
 test('the memory of drained records is used again, but not what a replica that failed may still be sent', async () => {
   const owner = await Owner.begin()
-  const payloadOf = (sequence: number): Buffer =>
-    owner.log.undrained().find((entry) => entry.sequence === sequence)!.payload[0]
-  const drain = (): void => owner.log.drainedTo(owner.log.acknowledged, owner.recorded().episodes)
   const first = owner.write('drained')
   await owner.run(first.done)
-  const drained = payloadOf(first.sequence)
-  drain()
+  const drained = owner.payloadOf(first.sequence)
+  owner.drained()
   assert.notEqual(drained.toString(), 'drained', 'it is given back, which overwrites it here')
 
   const acknowledged = owner.write('acknowledged')
   await owner.run(acknowledged.done)
   owner.disk(owner.peer).state = 'silent'
   const late = owner.write('sent to two')
-  const payloads = [payloadOf(acknowledged.sequence), payloadOf(late.sequence)]
+  const payloads = [owner.payloadOf(acknowledged.sequence), owner.payloadOf(late.sequence)]
   await owner.run(late.done)
-  drain()
+  owner.drained()
   assert.deepEqual(payloads.map(String), ['acknowledged', 'sent to two'])
   assert.equal(owner.log.undrainedRecords, 0)
 
   const next = owner.write('all is well again')
   await owner.run(next.done)
-  const kept = payloadOf(next.sequence)
-  drain()
+  const kept = owner.payloadOf(next.sequence)
+  owner.drained()
   assert.notEqual(kept.toString(), 'all is well again')
+})
+
+test('nor what was sent to an episode that was being sealed', async () => {
+  const owner = await Owner.begin()
+  const gate = held()
+  const { beforeChange } = owner.node
+  let isFirst = true
+  owner.node.beforeChange = async (partition, change) => {
+    await beforeChange(partition, change)
+    if (isFirst) await gate.until
+    isFirst = false
+  }
+  const sealed = owner.log.seal()
+  await owner.pass(100)
+  owner.disk(owner.peer).state = 'silent'
+  const write = owner.write('sent to the old one')
+  const payload = owner.payloadOf(write.sequence)
+  await owner.pass(4000)
+  gate.letGo()
+  await owner.run(sealed)
+  await owner.run(write.done)
+  owner.drained()
+  assert.equal(payload.toString(), 'sent to the old one')
+})
+
+test('nor what was sent to a disk that is being left, while the log waits for another', async () => {
+  const owner = await Owner.begin()
+  while (owner.recorded().episodes.length < 17) {
+    await owner.run(owner.write().done)
+    const { peer } = owner
+    owner.log.replicaLost(({ node }) => node === peer, new NdfsError('PEER_UNREACHABLE', 'it flaps'))
+    await owner.pass(400)
+  }
+  const leaving = owner.peer
+  owner.suspects.add(leaving as NodeId, owner.world.clock.now())
+  assert.equal(
+    owner.log.moveOff(({ node }) => node === leaving),
+    false,
+  )
+  await owner.pass(10)
+  assert.match(owner.log.waitsFor!, /a drain of its 17 sealed episodes/)
+  owner.disk(leaving).state = 'silent'
+  const write = owner.write('sent to the left one')
+  const payload = owner.payloadOf(write.sequence)
+  await owner.pass(300)
+  const { acknowledged } = owner.log
+  const lives = ({ end = Infinity }: { end?: number }): boolean => end > acknowledged
+  await owner.run(
+    owner.row.update((state) => ({
+      ...state,
+      drained: acknowledged,
+      episodes: state.episodes.filter(lives),
+    })),
+  )
+  owner.drained()
+  await owner.run(write.done)
+  assert.notEqual(owner.peer, leaving)
+  owner.drained()
+  assert.equal(payload.toString(), 'sent to the left one')
 })
 
 test('what a log holds is counted, and given back when it stops', async () => {

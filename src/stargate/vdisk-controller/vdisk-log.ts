@@ -257,6 +257,8 @@ export class VDiskLog {
     }
     if (this.#stoppedBy !== undefined) throw this.#stoppedBy
     this.#tellEnd(current, end)
+    // A write that came meanwhile was sent to it.
+    if (this.#last > this.#acknowledged) this.#memory.abandon()
     this.#current = undefined
     this.#state = 'sealed'
     if (this.#last > this.#acknowledged) void this.#reopen('a write came while it was sealed')
@@ -463,8 +465,6 @@ export class VDiskLog {
     this.#watch()
     const end = this.#acknowledged as Sequence
     const old = this.#current?.named ? this.#current : undefined
-    // A replica that failed may have appends under way that read it.
-    if (this.#current !== undefined) this.#memory.abandon()
     let pauseMs = placementRetryMs
     // So that no replica of a named episode is without a record of it: unknown there can then only mean drained, or lost.
     this.#enter({
@@ -493,12 +493,13 @@ export class VDiskLog {
           failed: undefined,
           onProgress: () => undefined,
         }
+        // Whom it went to until now may be sent it yet. From here on it goes to this episode alone.
+        if (this.#current !== undefined) this.#memory.abandon()
         this.#current = episode
         const kept = this.#last
         await this.#synced(episode, kept)
         if (this.#stoppedBy !== undefined) return
         if (episode.failed !== undefined) {
-          this.#memory.abandon()
           // Nobody names it ever: what its replicas have of it can go, before more attempts fill their logs.
           this.#tellEnd(episode, end)
           await clock.sleep(pauseMs)
