@@ -9,7 +9,7 @@
  *
  * What is read here may be a moment old. It decides where things should go, and never what is true.
  */
-import { type DiskRef, isThatDisk, type NodeId } from './base/ids.ts'
+import { type DiskRef, isThatDisk, noIncarnation, type NodeId } from './base/ids.ts'
 import type { DiskSetting, NodeMode, SettingValue } from './zeus/zeus.ts'
 
 export class LeavingDisks {
@@ -42,7 +42,8 @@ export class LeavingDisks {
   readonly isPassedOver = (disk: DiskRef): boolean => this.modeOfDisk(disk) !== undefined
 
   /** It is no disk of the cluster any more: what an index still names there is nowhere. */
-  readonly isRemoved = (disk: DiskRef): boolean => this.modeOfDisk(disk) === 'removed'
+  readonly isRemoved = (disk: DiskRef): boolean =>
+    disk.incarnation === noIncarnation || this.modeOfDisk(disk) === 'removed'
 
   /** The node owns vDisks. */
   readonly mayOwn = (node: NodeId): boolean => this.#settings.get(node)?.mode === undefined

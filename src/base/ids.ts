@@ -42,6 +42,12 @@ export interface ShownDisk {
   readonly incarnation: string
 }
 
+/**
+ * Of a disk that is nowhere: no superblock bears it. A rebuild of the metadata names such for a copy that is to be made anew; what no row
+ * names there is as good as unlinked.
+ */
+export const noIncarnation = '0'.repeat(16) as Incarnation
+
 export const isThatDisk = (shown: ShownDisk, { disk, incarnation }: DiskRef): boolean =>
   shown.id === disk && shown.incarnation === incarnation
 

@@ -20,7 +20,7 @@ import { decodeControl, encodeControl } from '../base/control.ts'
 import { messageOf, NdfsError } from '../base/errors.ts'
 import { thisRelease } from '../base/formats.ts'
 import type { DiskId, DiskRef, Epoch, GroupId, Incarnation, NodeId, Sequence, VDiskId } from '../base/ids.ts'
-import { partOfGroupId } from '../base/ids.ts'
+import { noIncarnation, partOfGroupId, sameDisk } from '../base/ids.ts'
 import { formatKey } from '../cluster-format.ts'
 import type { Disk } from '../disk/disk.ts'
 import { openDisk } from '../disk/folder-disk.ts'
@@ -31,6 +31,8 @@ import { type CopyFile, copyFiles, trailerOfCopy } from '../stargate/extent-stor
 import { entriesBegin, entriesEnd } from '../stargate/namespace/cookies.ts'
 import { decodeEntry, encodeEntry } from '../stargate/namespace/rows.ts'
 import { type LogOfVDisk, readLog } from '../stargate/oplog/log-on-disk.ts'
+import type { RecordHeader } from '../stargate/oplog/oplog.ts'
+import { decodeExtentPayload, type ExtentPiece } from '../stargate/vdisk-controller/extent-payload.ts'
 import {
   type CopyOnDisk,
   type GroupOnDisks,
@@ -73,9 +75,9 @@ export interface RebuiltMetadata {
   readonly kept?: string
 }
 
+type FilesByVDisk = ReadonlyMap<VDiskId, readonly { readonly disk: Disk; readonly file: CopyFile }[]>
+
 const filesAtOnce = 16
-/** Of a disk that has no copy any more: no superblock bears it. */
-const noIncarnation = '0'.repeat(16) as Incarnation
 /** Whoever owned a vDisk is gone. */
 const nobody = '0'.repeat(16) as Incarnation
 
@@ -229,6 +231,10 @@ class OpenDisks {
     }
   }
 
+  has(disk: DiskRef): boolean {
+    return this.disks.some(({ ref }) => sameDisk(ref, disk))
+  }
+
   /** One of another node than these, under an incarnation that is nowhere. */
   lost(besides: readonly NodeId[]): DiskRef | undefined {
     const all = [...this.missing.map(({ ref }) => ref), ...this.disks.map(({ ref }) => ref)]
@@ -282,7 +288,7 @@ class Rebuild {
     try {
       const backupAt = await this.#readBackup()
       const files = await this.#listFiles()
-      const logs = await this.#readLogs()
+      const logs = await this.#readLogs(files)
       const ids = new Set<VDiskId>([...this.#saved.keys(), ...files.keys(), ...logs.keys()])
       this.#output.line(`Found ${ids.size} vDisks.`)
       let groups = 0
@@ -389,7 +395,7 @@ class Rebuild {
 
   // ---- the disks ----
 
-  async #listFiles(): Promise<Map<VDiskId, { readonly disk: Disk; readonly file: CopyFile }[]>> {
+  async #listFiles(): Promise<FilesByVDisk> {
     const found = new Map<VDiskId, { readonly disk: Disk; readonly file: CopyFile }[]>()
     let count = 0
     for (const disk of this.#disks.disks)
@@ -427,13 +433,26 @@ class Rebuild {
     return [...groups].map(([group, found]) => ({ group, ...found }))
   }
 
-  async #readLogs(): Promise<Map<VDiskId, LogsOnDisks>> {
+  async #readLogs(files: FilesByVDisk): Promise<Map<VDiskId, LogsOnDisks>> {
     const all = new Map<VDiskId, LogsOnDisks>()
+    const there = new Set<GroupId>()
+    for (const some of files.values()) for (const { file } of some) there.add(file.group)
+    // Each disk that it was written to is here, as it was then, and it may have gone to no other.
+    const isFreed = ({ group, copies }: ExtentPiece): boolean =>
+      !there.has(group) && this.#disks.missing.length === 0 && copies.every((copy) => this.#disks.has(copy))
     for (const disk of this.#disks.disks) {
       if (disk.tier !== 'flash') continue
-      const { vdisks, uncertain } = await readLog(disk, this.#platform)
+      const ofFreed = new Map<VDiskId, LogsOnDisks['ofFreedGroups'][number][]>()
+      const onExtent = ({ vdisk, episode, sequence }: RecordHeader, payload: Buffer): void => {
+        if (!decodeExtentPayload(payload).pieces.some(isFreed)) return
+        const records = ofFreed.get(vdisk)
+        if (records === undefined) ofFreed.set(vdisk, [{ episode, sequence }])
+        else records.push({ episode, sequence })
+      }
+      const { vdisks, uncertain } = await readLog(disk, this.#platform, onExtent)
       if (uncertain !== undefined) this.#notes.push(`the log on ${disk.ref.disk}: ${uncertain}`)
-      for (const [vdisk, log] of vdisks) all.set(vdisk, joined(all.get(vdisk), log, disk.ref))
+      for (const [vdisk, log] of vdisks)
+        all.set(vdisk, joined(all.get(vdisk), log, disk.ref, ofFreed.get(vdisk) ?? []))
     }
     return all
   }
@@ -535,7 +554,12 @@ const renamed = ({ key, value }: Row, name: string): Row => ({
   value: encodeVDiskState({ ...decodeVDiskState(value), name }),
 })
 
-function joined(logs: LogsOnDisks | undefined, log: LogOfVDisk, disk: DiskRef): LogsOnDisks {
+function joined(
+  logs: LogsOnDisks | undefined,
+  log: LogOfVDisk,
+  disk: DiskRef,
+  ofFreedGroups: LogsOnDisks['ofFreedGroups'],
+): LogsOnDisks {
   const episodes = [...log.episodes].map(([id, episode]) => ({ id, disk, ...episode }))
   return {
     epoch: Math.max(logs?.epoch ?? 0, log.epoch) as Epoch,
@@ -543,5 +567,6 @@ function joined(logs: LogsOnDisks | undefined, log: LogOfVDisk, disk: DiskRef): 
     episodes: [...(logs?.episodes ?? []), ...episodes],
     endBytes: Math.max(logs?.endBytes ?? 0, log.endBytes),
     resized: Math.max(logs?.resized ?? 0, log.resized) as Sequence,
+    ofFreedGroups: [...(logs?.ofFreedGroups ?? []), ...ofFreedGroups],
   }
 }

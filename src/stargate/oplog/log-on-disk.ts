@@ -2,6 +2,7 @@
 import type { EpisodeId, Epoch, Sequence, VDiskId } from '../../base/ids.ts'
 import type { Disk } from '../../disk/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
+import type { RecordHeader } from './record.ts'
 import { findSegments, replay } from './replay.ts'
 
 export interface LogOfVDisk {
@@ -30,10 +31,11 @@ export interface LogOnDisk {
   readonly uncertain?: string
 }
 
-/** Reads the whole log, a segment at a time; changes nothing. */
+/** Reads the whole log, a segment at a time; changes nothing. `onExtent` is told the records that name extent groups; payloads are good until it returns. */
 export async function readLog(
   disk: Disk,
   { files, log }: Pick<Platform, 'files' | 'log'>,
+  onExtent: (header: RecordHeader, payload: Buffer) => void,
 ): Promise<LogOnDisk> {
   let memory: Buffer = Buffer.alloc(0)
   const scratch = (bytes: number): Buffer => {
@@ -63,10 +65,11 @@ export async function readLog(
       table: (table) => {
         for (const { vdisk, epoch, freed } of table.vdisks) Object.assign(of(vdisk), { epoch, freed })
       },
-      record: (_position, _bytes, header) => {
+      record: (_position, _bytes, header, payload) => {
         const found = of(header.vdisk)
         found.epoch = Math.max(found.epoch, header.epoch) as Epoch
         if (header.sequence <= found.freed) return
+        if (header.kind === 'extent') onExtent(header, payload)
         const end = header.kind === 'size' ? header.length : header.offset + header.length
         found.endBytes = Math.max(found.endBytes, end)
         if (header.kind === 'size') found.resized = Math.max(found.resized, header.sequence) as Sequence

@@ -10,7 +10,7 @@ import type { EpisodeId, Incarnation, Sequence, VDiskId } from '../../base/ids.t
 import type { Disk, DiskFile } from '../../disk/disk.ts'
 import type { Log } from '../../platform/platform.ts'
 import { decodeBatchHeader } from './batch.ts'
-import type { RecordHeader } from './record.ts'
+import { recordHeaderBytes, type RecordHeader } from './record.ts'
 import { scanSegment, type KnownEnd, type SegmentScan } from './scan.ts'
 import { blockBytes, decodeSegmentHeader, firstBatchOffset } from './segment.ts'
 import type { Table } from './table.ts'
@@ -32,7 +32,8 @@ export interface FoundSegment {
 export interface ReplayVisitor {
   /** First of all: the newest table. */
   table(table: Table): void
-  record(position: number, bytes: number, header: RecordHeader): void
+  /** `payload` is good until this returns. */
+  record(position: number, bytes: number, header: RecordHeader, payload: Buffer): void
   /** A record that was synced here and can't be read. */
   lost(position: number, record: { vdisk: VDiskId; episode: EpisodeId; sequence: Sequence }): void
 }
@@ -124,12 +125,15 @@ export async function replay(
     .filter(({ generation }) => generation > 0)
     .sort((a, b) => a.generation - b.generation)
   const known = new Map<number, KnownEnd>()
-  const scan = async ({ file, generation }: FoundSegment): Promise<SegmentScan> => {
+  const scan = async ({
+    file,
+    generation,
+  }: FoundSegment): Promise<SegmentScan & { readonly memory: Buffer }> => {
     const bytes = scratch(segmentBytes)
     await readPart(file, bytes, log)
     const result = scanSegment(bytes, { ...place, generation }, known.get(generation))
     if (result.previousEnd !== undefined) learn(result.previousEnd, undefined)
-    return result
+    return { ...result, memory: bytes }
   }
   const learn = (previousEnd: number, last: KnownEnd['last']) => {
     if (previousEnd === 0) return
@@ -175,7 +179,10 @@ export async function replay(
     if (generation < tableGeneration && !listed.delete(generation)) continue
     const result = await scan(segment)
     const base = generation * segmentBytes
-    for (const { offset, bytes, header } of result.records) visitor.record(base + offset, bytes, header)
+    for (const { offset, bytes, header } of result.records) {
+      const payload = result.memory.subarray(offset + recordHeaderBytes, offset + bytes)
+      visitor.record(base + offset, bytes, header, payload)
+    }
     for (const { offset, entry } of result.lost) visitor.lost(base + offset, entry)
     hidden += result.hidden.length
     if (generation >= tableGeneration) tablesLost += result.tablesLost

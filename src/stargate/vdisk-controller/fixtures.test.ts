@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import Database from 'better-sqlite3'
 import { crc32c } from '../../base/crc32c.ts'
 import { NdfsError } from '../../base/errors.ts'
-import { sameDisk } from '../../base/ids.ts'
+import { noIncarnation, sameDisk } from '../../base/ids.ts'
 import type {
   CopyNumber,
   DiskId,
@@ -46,6 +46,7 @@ import {
   type Tail,
 } from '../oplog/oplog.ts'
 import { blocksAmong, misplacedAmong } from './misplaced.ts'
+import { decodeExtentPayload, type ExtentPiece } from './extent-payload.ts'
 import type { LogEntry } from './vdisk-log.ts'
 import { type Pace, usualPace } from './pace.ts'
 import type { LogsOnDisks } from './rebuild.ts'
@@ -330,13 +331,19 @@ export class TestLogDisk {
   }
 
   /** What it has of the vDisk, as a rebuild finds it. */
-  onDisk(vdisk: VDiskId): LogsOnDisks {
+  onDisk(vdisk: VDiskId, isFreed: (piece: ExtentPiece) => boolean): LogsOnDisks {
     const { epoch, episodes } = this.#vdisk(vdisk)
+    const ofFreedGroups: LogsOnDisks['ofFreedGroups'][number][] = []
     let endBytes = 0
     let resized = 0
     const found = [...episodes].flatMap(([id, { first, records }]): LogsOnDisks['episodes'][number][] => {
       if (records.length === 0) return []
       const headers = records.map((record) => headerAt(record, 0))
+      for (const record of records) {
+        const { kind, sequence, payload } = decodeRecord(record, 0)!.record
+        if (kind === 'extent' && decodeExtentPayload(payload).pieces.some(isFreed))
+          ofFreedGroups.push({ episode: id, sequence })
+      }
       endBytes = Math.max(endBytes, ...headers.map(({ offset, length }) => offset + length))
       for (const { kind, sequence } of headers) if (kind === 'size') resized = Math.max(resized, sequence)
       const hasOpen = headers.some(({ kind }) => kind === 'open')
@@ -350,6 +357,7 @@ export class TestLogDisk {
       episodes: found,
       endBytes,
       resized: resized as Sequence,
+      ofFreedGroups,
     }
   }
 
@@ -416,6 +424,8 @@ export class TestWorld {
   readonly left = new Set<NodeId>()
   /** Nodes that are no part of the cluster any more. */
   readonly removed = new Set<NodeId>()
+  readonly isRemoved = ({ node, incarnation }: DiskRef): boolean =>
+    incarnation === noIncarnation || this.removed.has(node)
   readonly #database = new Database(':memory:')
   readonly engine: SqliteMedusa
   /** One of so many answers of Medusa is lost; 0: none. */
@@ -565,7 +575,7 @@ export class TestNode {
             (node) => world.extents.get(node)?.block,
             blocksAmong([...world.extents.values()].filter(({ state }) => state === 'up')),
           ),
-        isRemoved: (ref) => world.removed.has(ref.node),
+        isRemoved: world.isRemoved,
       },
       isAnyGone: () =>
         this.world.left.size > 0 || [...this.world.extents.values()].some(({ state }) => state === 'gone'),
@@ -705,7 +715,7 @@ export class TestNode {
       local: () => [],
       replica: (ref) => ({
         append: (vdisk, epoch, episode, records) => {
-          if (diskOf(ref).state !== 'up') this.#staysInSocket(records)
+          if (diskOf(ref).state === 'silent') this.#staysInSocket(records)
           return reach(ref, (disk) => disk.append(vdisk, epoch, episode, records))
         },
         fence: (vdisk, epoch) => reach(ref, (disk) => disk.fence(vdisk, epoch)),
@@ -846,7 +856,7 @@ export class TestNode {
         return rebuilt
       },
       remove: async (group, copy) =>
-        world.removed.has(copy.node)
+        world.isRemoved(copy)
           ? undefined
           : on(copy, (disk) => {
               if (disk.files.delete(fileName(group, copy))) this.onRemoved(group, copy)

@@ -1,16 +1,9 @@
 /** A rebuild in the small world of the vDisk controller's tests: all rows are lost, and made from what its disks hold. */
 import assert from 'node:assert/strict'
-import type {
-  CopyNumber,
-  DiskRef,
-  Epoch,
-  GroupId,
-  Incarnation,
-  NodeId,
-  Sequence,
-  VDiskId,
-} from '../../base/ids.ts'
+import { noIncarnation, sameDisk } from '../../base/ids.ts'
+import type { CopyNumber, DiskRef, Epoch, GroupId, NodeId, Sequence, VDiskId } from '../../base/ids.ts'
 import { newChangeId } from '../../medusa/medusa.ts'
+import type { ExtentPiece } from './extent-payload.ts'
 import { chanceOf, type TestWorld } from './fixtures.test.ts'
 import {
   type CopyOnDisk,
@@ -40,13 +33,18 @@ export function groupsOnDisks(world: TestWorld, vdisk: VDiskId): VDiskOnDisks['g
 }
 
 export function logsOnDisks(world: TestWorld, vdisk: VDiskId): LogsOnDisks {
-  const logs = [...world.logs.values()].map((disk) => disk.onDisk(vdisk))
+  const disks = [...world.extents.values()]
+  const isFreed = ({ group, copies }: ExtentPiece): boolean =>
+    !disks.some(({ files }) => [...files.keys()].some((name) => name.startsWith(`${group}.`))) &&
+    copies.every((copy) => disks.some(({ ref }) => sameDisk(ref, copy)))
+  const logs = [...world.logs.values()].map((disk) => disk.onDisk(vdisk, isFreed))
   return {
     epoch: Math.max(...logs.map(({ epoch }) => epoch)) as Epoch,
     freed: Math.max(...logs.map(({ freed }) => freed)) as Sequence,
     endBytes: Math.max(...logs.map(({ endBytes }) => endBytes)),
     resized: Math.max(...logs.map(({ resized }) => resized)) as Sequence,
     episodes: logs.flatMap(({ episodes }) => episodes),
+    ofFreedGroups: logs.flatMap(({ ofFreedGroups }) => ofFreedGroups),
   }
 }
 
@@ -60,7 +58,7 @@ export function savedRow(world: TestWorld, vdisk: VDiskId): NonNullable<VDiskOnD
 /** As `ndfs rebuild-metadata` has it: repair makes anew what is said to be there. */
 function diskThatIsNowhere(world: TestWorld, besides: readonly NodeId[]): DiskRef | undefined {
   const other = [...world.extents.values()].find(({ ref }) => !besides.includes(ref.node))
-  return other && { ...other.ref, incarnation: 'nowhere' as Incarnation }
+  return other && { ...other.ref, incarnation: noIncarnation }
 }
 
 /** Loses all rows, and makes the vDisk's anew. No process may run. */

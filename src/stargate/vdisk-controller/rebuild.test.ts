@@ -56,6 +56,7 @@ const episode = (id: number, first: number, from: number, last: number, hasOpen 
 })
 const logs = (episodes: EpisodeOnDisk[], freed = 0, resized = 0): LogsOnDisks => ({
   ...{ epoch: asEpoch(5), freed: asSequence(freed), episodes, endBytes: 0, resized: asSequence(resized) },
+  ofFreedGroups: [],
 })
 
 test('of each page the newest fact is in the map, be it bytes or zeros (M11)', () => {
@@ -105,6 +106,21 @@ test('a later episode ends those before it, and an attempt that no row named cou
       [12289, 11, undefined],
     ],
   )
+})
+
+test('a record whose group was freed was drained, though no trailer says so; not one of an attempt, or beyond the end (I7 M11)', () => {
+  const episodes = [episode(1, 1, 1, 20), episode(2, 11, 11, 30, false), episode(3, 16, 16, 40)]
+  const drainedOf = (id: number, sequence: number): number =>
+    rebuilt({
+      logs: {
+        ...logs(episodes),
+        ofFreedGroups: [{ episode: asEpisode(id), sequence: asSequence(sequence) }],
+      },
+    }).state.drained
+  assert.equal(drainedOf(1, 12), 12)
+  assert.equal(drainedOf(3, 33), 33)
+  assert.equal(drainedOf(1, 18), 0, 'the next episode begins before it')
+  assert.equal(drainedOf(2, 12), 0, 'no row has named that episode')
 })
 
 test('a size that the log has yet to say is not the size before it, though a drain that failed has said it (M5)', () => {

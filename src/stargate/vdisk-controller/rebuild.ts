@@ -85,6 +85,11 @@ export interface LogsOnDisks {
   readonly endBytes: number
   /** The newest record that says a size; 0: none does. */
   readonly resized: Sequence
+  /**
+   * Records that name a group which was freed: no disk has a file of it, though those are here that it was written to, and no disk is missing
+   * that it may have been moved to.
+   */
+  readonly ofFreedGroups: readonly { readonly episode: EpisodeId; readonly sequence: Sequence }[]
 }
 
 export interface VDiskOnDisks {
@@ -315,13 +320,15 @@ interface Stretch {
  */
 function logOf({ logs, saved }: VDiskOnDisks, trailers: readonly Trailer[]): RebuiltLog {
   const freed = logs === undefined || logs.freed === Number.MAX_SAFE_INTEGER ? 0 : logs.freed
+  const all = stretchesOf(logs?.episodes ?? [])
   const proven = highest(
     freed,
+    drainedByFreedGroups(all, logs?.ofFreedGroups ?? []),
     saved?.state.drained ?? 0,
     ...trailers.map(({ standing }) => standing?.drained ?? 0),
   )
   const known = highest(proven, ...trailers.map(newestOf))
-  const stretches = stretchesOf(logs?.episodes ?? []).filter(({ end }) => end > proven)
+  const stretches = all.filter(({ end }) => end > proven)
   // Backwards from the newest, as far as each goes on where the one after it begins.
   let from = (stretches.at(-1)?.end ?? proven) + 1
   let kept = stretches.length
@@ -357,6 +364,22 @@ function logOf({ logs, saved }: VDiskOnDisks, trailers: readonly Trailer[]): Reb
       replicas: disks.map(({ disk }) => disk),
     }))
   return { drained: drained as Sequence, episodes, notes }
+}
+
+/**
+ * A group that an undrained record names is never freed (I7): where it is on no disk the row said that the record was drained. Trailers may say
+ * less: what died with one drain is freed before the next one says that this one went through.
+ */
+function drainedByFreedGroups(stretches: readonly Stretch[], records: LogsOnDisks['ofFreedGroups']): number {
+  const byId = new Map(stretches.map((stretch) => [stretch.id, stretch]))
+  let drained = 0
+  for (const { episode, sequence } of records) {
+    // Of an attempt, or beyond an episode's end, it never counted, and neither did its group.
+    const stretch = byId.get(episode)
+    if (stretch !== undefined && sequence >= stretch.first && sequence <= stretch.end)
+      drained = Math.max(drained, sequence)
+  }
+  return drained
 }
 
 function stretchesOf(found: readonly EpisodeOnDisk[]): Stretch[] {

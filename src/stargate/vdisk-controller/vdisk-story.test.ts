@@ -277,6 +277,8 @@ class Story {
     // An owner that nobody uses gives the vDisk up before long: groups are freed meanwhile, or by the next one.
     await this.world.clock.pass(70_000)
     await this.claim()
+    // A new owner may find something to compact: until it is done its groups are on their way.
+    await this.world.clock.pass(10_000)
   }
 
   /** Disks of one node, at most, can't be reached, or take records and their answers are lost. */
