@@ -147,8 +147,8 @@ export const fileBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         `${nfs}/file-data.ts`,
-        'try {\n          await vdisk.write(offset as VDiskOffset, bytes)',
-        'try {\n          void Promise.resolve(vdisk.write(offset as VDiskOffset, bytes)).catch(() => undefined)',
+        'await known.write(at, bytes)',
+        'void Promise.resolve(known.write(at, bytes)).catch(() => undefined)',
       ),
     ],
   },

@@ -200,7 +200,7 @@ export const scenarioBugs: readonly PlantedBug[] = [
         '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
       ),
     ],
-    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C3: power goes everywhere.*seed 2' },
+    scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C3: power goes everywhere' },
   },
   {
     name: "late replica's longer tail believed",

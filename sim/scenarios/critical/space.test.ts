@@ -7,7 +7,7 @@ import { Stage } from './support.ts'
 const seed = 1
 
 test('I10: streams fill a disk to the reserve, and go elsewhere then', () =>
-  Stage.tell({ seed, sectors: 64 * 1024, capacityBytes: { flash: 24 * MiB } }, async (stage) => {
+  Stage.tell({ seed, sectors: 128 * 1024, capacityBytes: { flash: 48 * MiB } }, async (stage) => {
     const pieceSectors = (128 * KiB) / sectorBytes
     const guest = stage.guest('guest')
     await guest.open(stage.cluster.names[0])
