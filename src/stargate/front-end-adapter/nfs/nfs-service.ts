@@ -189,22 +189,26 @@ export class NfsService implements Nfs3Service {
     )
   }
 
-  write(args: Nfs3Arguments['write'], caller: Caller): Promise<Nfs3Results['write']> {
-    return this.#answered(async () => {
-      const { share, user, id } = await this.#target(args.handle, caller, 'change')
-      const { known, data } = this.#stateOf(share)
-      const inode = await known.inode(id)
-      assertFile(inode)
-      if (!allowsData(inode, user, may.write)) throw new Refusal('ACCES')
-      const bytes = args.data.length === 1 ? args.data[0] : Buffer.concat(args.data)
-      if (args.offset + bytes.length > fileBytesMax) throw new Refusal('FBIG')
-      const now =
-        bytes.length === 0
-          ? await data.current(inode)
-          : await this.#admitted(bytes.length, () => data.write(inode, args.offset, bytes))
-      const change = { after: attributesOf(now, share.namespace.root) }
-      return { status: 'OK', count: bytes.length, committed: 'fileSync', verifier, change }
-    })
+  write(args: Nfs3Arguments['write'], caller: Caller): Maybe<Nfs3Results['write']> {
+    return answeredAtOnce(() =>
+      after(this.#target(args.handle, caller, 'change'), ({ share, user, id }) => {
+        const { known, data } = this.#stateOf(share)
+        return after(known.inode(id), (inode) => {
+          assertFile(inode)
+          if (!allowsData(inode, user, may.write)) throw new Refusal('ACCES')
+          const bytes = args.data.length === 1 ? args.data[0] : Buffer.concat(args.data)
+          if (args.offset + bytes.length > fileBytesMax) throw new Refusal('FBIG')
+          const writing: Maybe<Inode> =
+            bytes.length === 0
+              ? data.current(inode)
+              : this.#admitted(bytes.length, () => data.write(inode, args.offset, bytes))
+          return after(writing, (now) => ({
+            ...{ status: 'OK', count: bytes.length, committed: 'fileSync', verifier },
+            change: { after: attributesOf(now, share.namespace.root) },
+          }))
+        })
+      }),
+    )
   }
 
   create({ directory, name, how }: Nfs3Arguments['create'], caller: Caller): Promise<Nfs3Results['create']> {
