@@ -60,8 +60,10 @@ export async function create(
       dots(name) === 'self' ? directory : asDirectory(directory, await readLive(parts, directory)).parent
     return existing(parts, at, { id, row: await readLive(parts, id) })
   }
+  let place: Name | undefined = at
   return tryAgain(parts.platform, `create ${printed(name)}`, async () => {
-    const id = newId(parts, wanted.type === 'directory' ? 'directory' : 'other')
+    const id = newId(parts, wanted.type === 'directory' ? 'directory' : 'other', place)
+    place = undefined
     const entered = await enterNew(parts, at, id)
     if ('current' in entered) return existing(parts, at, entered.current)
     const row = newRow(parts, at, wanted)

@@ -22,6 +22,7 @@ import {
   type InodeRow,
   isLive,
   type LiveRow,
+  type Name,
   partitionOf,
 } from './rows.ts'
 
@@ -132,10 +133,23 @@ export function modified<Row extends LiveRow>(parts: Parts, row: Row): Row {
 
 export const newGeneration = ({ platform }: Parts): number => platform.chance.bytes(6).readUIntLE(0, 6)
 
-/** Never used before but by a chance of one in 2^52, and then its insertion fails. */
-export function newId(parts: Parts, kind: 'directory' | 'other'): InodeId {
-  const random = parts.platform.chance.bytes(6).readUIntLE(0, 6) * 16 + parts.platform.chance.below(16)
-  return (random * 2 + (kind === 'directory' ? 1 : 0)) as InodeId
+/** Of an id's 52 bits, beside the one that tells directories, those that go by the name. */
+const placeBits = 29
+const lotBits = 52 - placeBits
+
+/**
+ * An id for what is to have this name: beside the ids of its neighbours in the directory's listing, for whose inodes the store is asked together. The
+ * upper bits go up with the cookies, from the directory's own place on, the lower ones are drawn by lot. What was used before, or is, fails
+ * to be inserted: that is unlikely but where one name was given again and again, for which `place` is left out.
+ */
+export function newId({ platform, hash }: Parts, kind: 'directory' | 'other', place?: Name): InodeId {
+  const places = 2 ** placeBits
+  const from = place === undefined ? 0 : Math.floor(place.directory / 2 ** (lotBits + 1))
+  const by =
+    place === undefined ? platform.chance.below(places) : Number(hash(place.name) >> BigInt(61 - placeBits))
+  const lot = platform.chance.below(2 ** lotBits)
+  const id = ((from + by) % places) * 2 ** lotBits + lot
+  return (id * 2 + (kind === 'directory' ? 1 : 0)) as InodeId
 }
 
 /** Names that stand for a directory itself and for its parent. */
