@@ -147,8 +147,8 @@ export const fileBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         `${nfs}/file-data.ts`,
-        'await known.write(at, bytes)',
-        'void Promise.resolve(known.write(at, bytes)).catch(() => undefined)',
+        'try {\n          await vdisk.write(offset as VDiskOffset, payload())',
+        'try {\n          void Promise.resolve(vdisk.write(offset as VDiskOffset, payload())).catch(() => undefined)',
       ),
     ],
   },

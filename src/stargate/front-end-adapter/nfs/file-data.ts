@@ -104,31 +104,22 @@ export class FileData {
   }
 
   /** Durable when it resolves, to the file after it. */
-  async write(inode: Inode, offset: number, bytes: Buffer): Promise<Inode> {
+  write(inode: Inode, offset: number, bytes: Buffer): Promise<Inode> {
     const end = offset + bytes.length
-    const at = offset as VDiskOffset
-    // Nearly every write: within a vDisk that is known here.
-    const known = inode.content?.kind === 'vdisk' ? this.#share.vdisks.open(inode.content.vdisk) : undefined
-    if (known !== undefined && !(known instanceof Promise) && end <= known.lastKnown.sizeBytes)
-      try {
-        await known.write(at, bytes)
-        return asChanged(inode, known.lastKnown)
-      } catch (error) {
-        if (!isOvertaken(error)) throw error
-        // What was refused may still lie with a peer that it was sent to before.
-        bytes = Buffer.from(bytes)
-      }
+    // What was refused may still lie with a peer that it was sent to: each further attempt has a copy.
+    let attempts = 0
+    const payload = (): Buffer => (attempts++ === 0 ? bytes : Buffer.from(bytes))
     return this.#change(inode, end, {
       inline: async (id) => (await this.#share.namespace.write(id, offset, bytes)).after,
       vdisk: async (vdisk) => {
         if (end > vdisk.lastKnown.sizeBytes) await vdisk.grow(end)
         try {
-          await vdisk.write(at, bytes)
+          await vdisk.write(offset as VDiskOffset, payload())
         } catch (error) {
           // It was longer when this node heard of it last.
           if (!hasCode(error, 'REFUSED')) throw error
           await vdisk.grow(end)
-          await vdisk.write(at, Buffer.from(bytes))
+          await vdisk.write(offset as VDiskOffset, payload())
         }
       },
     })
