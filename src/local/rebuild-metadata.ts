@@ -31,7 +31,6 @@ import { type CopyFile, copyFiles, trailerOfCopy } from '../stargate/extent-stor
 import { entriesBegin, entriesEnd } from '../stargate/namespace/cookies.ts'
 import { decodeEntry, encodeEntry } from '../stargate/namespace/rows.ts'
 import { type LogOfVDisk, readLog } from '../stargate/oplog/log-on-disk.ts'
-import type { RecordHeader } from '../stargate/oplog/oplog.ts'
 import { decodeExtentPayload, type ExtentPiece } from '../stargate/vdisk-controller/extent-payload.ts'
 import {
   type CopyOnDisk,
@@ -442,17 +441,11 @@ class Rebuild {
       !there.has(group) && this.#disks.missing.length === 0 && copies.every((copy) => this.#disks.has(copy))
     for (const disk of this.#disks.disks) {
       if (disk.tier !== 'flash') continue
-      const ofFreed = new Map<VDiskId, LogsOnDisks['ofFreedGroups'][number][]>()
-      const onExtent = ({ vdisk, episode, sequence }: RecordHeader, payload: Buffer): void => {
-        if (!decodeExtentPayload(payload).pieces.some(isFreed)) return
-        const records = ofFreed.get(vdisk)
-        if (records === undefined) ofFreed.set(vdisk, [{ episode, sequence }])
-        else records.push({ episode, sequence })
-      }
-      const { vdisks, uncertain } = await readLog(disk, this.#platform, onExtent)
+      const { vdisks, uncertain } = await readLog(disk, this.#platform, (payload) =>
+        decodeExtentPayload(payload).pieces.some(isFreed),
+      )
       if (uncertain !== undefined) this.#notes.push(`the log on ${disk.ref.disk}: ${uncertain}`)
-      for (const [vdisk, log] of vdisks)
-        all.set(vdisk, joined(all.get(vdisk), log, disk.ref, ofFreed.get(vdisk) ?? []))
+      for (const [vdisk, log] of vdisks) all.set(vdisk, joined(all.get(vdisk), log, disk.ref))
     }
     return all
   }
@@ -554,12 +547,7 @@ const renamed = ({ key, value }: Row, name: string): Row => ({
   value: encodeVDiskState({ ...decodeVDiskState(value), name }),
 })
 
-function joined(
-  logs: LogsOnDisks | undefined,
-  log: LogOfVDisk,
-  disk: DiskRef,
-  ofFreedGroups: LogsOnDisks['ofFreedGroups'],
-): LogsOnDisks {
+function joined(logs: LogsOnDisks | undefined, log: LogOfVDisk, disk: DiskRef): LogsOnDisks {
   const episodes = [...log.episodes].map(([id, episode]) => ({ id, disk, ...episode }))
   return {
     epoch: Math.max(logs?.epoch ?? 0, log.epoch) as Epoch,
@@ -567,6 +555,6 @@ function joined(
     episodes: [...(logs?.episodes ?? []), ...episodes],
     endBytes: Math.max(logs?.endBytes ?? 0, log.endBytes),
     resized: Math.max(logs?.resized ?? 0, log.resized) as Sequence,
-    ofFreedGroups: [...(logs?.ofFreedGroups ?? []), ...ofFreedGroups],
+    ofFreedGroups: [...(logs?.ofFreedGroups ?? []), ...log.ofFreedGroups],
   }
 }

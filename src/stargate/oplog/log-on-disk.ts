@@ -2,7 +2,6 @@
 import type { EpisodeId, Epoch, Sequence, VDiskId } from '../../base/ids.ts'
 import type { Disk } from '../../disk/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
-import type { RecordHeader } from './record.ts'
 import { findSegments, replay } from './replay.ts'
 
 export interface LogOfVDisk {
@@ -15,6 +14,8 @@ export interface LogOfVDisk {
   endBytes: number
   /** The newest record that says a size; 0: none does. */
   resized: Sequence
+  /** Records that name a group which was freed. */
+  readonly ofFreedGroups: { readonly episode: EpisodeId; readonly sequence: Sequence }[]
 }
 
 export interface EpisodeInLog {
@@ -31,11 +32,11 @@ export interface LogOnDisk {
   readonly uncertain?: string
 }
 
-/** Reads the whole log, a segment at a time; changes nothing. `onExtent` is told the records that name extent groups; payloads are good until it returns. */
+/** Reads the whole log, a segment at a time; changes nothing. `namesFreed`: whether the payload of a record that names extent groups names one that was freed. */
 export async function readLog(
   disk: Disk,
   { files, log }: Pick<Platform, 'files' | 'log'>,
-  onExtent: (header: RecordHeader, payload: Buffer) => void,
+  namesFreed: (payload: Buffer) => boolean,
 ): Promise<LogOnDisk> {
   let memory: Buffer = Buffer.alloc(0)
   const scratch = (bytes: number): Buffer => {
@@ -52,6 +53,7 @@ export async function readLog(
         episodes: new Map(),
         endBytes: 0,
         resized: 0 as Sequence,
+        ofFreedGroups: [],
       }
       vdisks.set(vdisk, found)
     }
@@ -65,11 +67,14 @@ export async function readLog(
       table: (table) => {
         for (const { vdisk, epoch, freed } of table.vdisks) Object.assign(of(vdisk), { epoch, freed })
       },
-      record: (_position, _bytes, header, payload) => {
+      extent: ({ vdisk, episode, sequence }, payload) => {
+        const found = of(vdisk)
+        if (sequence > found.freed && namesFreed(payload)) found.ofFreedGroups.push({ episode, sequence })
+      },
+      record: (_position, _bytes, header) => {
         const found = of(header.vdisk)
         found.epoch = Math.max(found.epoch, header.epoch) as Epoch
         if (header.sequence <= found.freed) return
-        if (header.kind === 'extent') onExtent(header, payload)
         const end = header.kind === 'size' ? header.length : header.offset + header.length
         found.endBytes = Math.max(found.endBytes, end)
         if (header.kind === 'size') found.resized = Math.max(found.resized, header.sequence) as Sequence

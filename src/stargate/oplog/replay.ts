@@ -32,8 +32,9 @@ export interface FoundSegment {
 export interface ReplayVisitor {
   /** First of all: the newest table. */
   table(table: Table): void
-  /** `payload` is good until this returns. */
-  record(position: number, bytes: number, header: RecordHeader, payload: Buffer): void
+  record(position: number, bytes: number, header: RecordHeader): void
+  /** A record that names extent groups, before `record` has it; the payload is good until this returns. */
+  extent?(header: RecordHeader, payload: Buffer): void
   /** A record that was synced here and can't be read. */
   lost(position: number, record: { vdisk: VDiskId; episode: EpisodeId; sequence: Sequence }): void
 }
@@ -125,15 +126,11 @@ export async function replay(
     .filter(({ generation }) => generation > 0)
     .sort((a, b) => a.generation - b.generation)
   const known = new Map<number, KnownEnd>()
-  const scan = async ({
-    file,
-    generation,
-  }: FoundSegment): Promise<SegmentScan & { readonly memory: Buffer }> => {
-    const bytes = scratch(segmentBytes)
+  const scan = async ({ file, generation }: FoundSegment, bytes: Buffer): Promise<SegmentScan> => {
     await readPart(file, bytes, log)
     const result = scanSegment(bytes, { ...place, generation }, known.get(generation))
     if (result.previousEnd !== undefined) learn(result.previousEnd, undefined)
-    return { ...result, memory: bytes }
+    return result
   }
   const learn = (previousEnd: number, last: KnownEnd['last']) => {
     if (previousEnd === 0) return
@@ -156,7 +153,7 @@ export async function replay(
   let table: Table | undefined
   let tableGeneration = 0
   for (const segment of oldestFirst.toReversed()) {
-    const result = await scan(segment)
+    const result = await scan(segment, scratch(segmentBytes))
     if (result.table === undefined) continue
     table = result.table
     tableGeneration = segment.generation
@@ -177,11 +174,13 @@ export async function replay(
   for (const segment of oldestFirst) {
     const { generation } = segment
     if (generation < tableGeneration && !listed.delete(generation)) continue
-    const result = await scan(segment)
+    const memory = scratch(segmentBytes)
+    const result = await scan(segment, memory)
     const base = generation * segmentBytes
     for (const { offset, bytes, header } of result.records) {
-      const payload = result.memory.subarray(offset + recordHeaderBytes, offset + bytes)
-      visitor.record(base + offset, bytes, header, payload)
+      if (header.kind === 'extent')
+        visitor.extent?.(header, memory.subarray(offset + recordHeaderBytes, offset + bytes))
+      visitor.record(base + offset, bytes, header)
     }
     for (const { offset, entry } of result.lost) visitor.lost(base + offset, entry)
     hidden += result.hidden.length
