@@ -13,3 +13,15 @@ export function joined(buffers: readonly Buffer[]): Buffer[] {
   }
   return runs
 }
+
+/** The bytes from `from` to `to` of the buffers one after the other, without copying. */
+export function cut<Bytes extends Uint8Array>(buffers: readonly Bytes[], from: number, to: number): Bytes[] {
+  const result: Bytes[] = []
+  let at = 0
+  for (const buffer of buffers) {
+    const part = buffer.subarray(Math.max(0, from - at), Math.max(0, to - at)) as Bytes
+    if (part.length > 0) result.push(part)
+    at += buffer.length
+  }
+  return result
+}

@@ -8,6 +8,7 @@
  *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
+import { cut } from '../../base/joined.ts'
 import { Limit } from '../../base/limit.ts'
 import {
   type DiskId,
@@ -333,13 +334,9 @@ export class LocalExtents {
 }
 
 async function writeInPieces(file: DiskFile, parts: readonly Uint8Array[], position: number): Promise<void> {
-  let to = position
-  for (const part of parts)
-    for (let from = 0; from < part.length; from += writtenAtOnceBytes) {
-      const piece = part.subarray(from, from + writtenAtOnceBytes)
-      await file.write([piece], to)
-      to += piece.length
-    }
+  const bytes = parts.reduce((sum, part) => sum + part.length, 0)
+  for (let at = 0; at < bytes; at += writtenAtOnceBytes)
+    await file.write(cut(parts, at, at + writtenAtOnceBytes), position + at)
 }
 
 async function holds(file: DiskFile, bytes: Buffer, position: number): Promise<boolean> {

@@ -9,6 +9,7 @@
  * in the index, before any byte is written.
  */
 import { messageOf, NdfsError } from '../../base/errors.ts'
+import { cut } from '../../base/joined.ts'
 import { giveBack } from '../../base/large-buffers.ts'
 import { groupBytesMax, groupPage, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { Log } from '../../platform/platform.ts'
@@ -249,16 +250,4 @@ export class StreamWriter {
 function wholePages(offset: number, parts: readonly Buffer[]): readonly Buffer[] {
   const whole = offset % pageBytes === 0 && parts.slice(0, -1).every((part) => part.length % pageBytes === 0)
   return whole ? parts : [Buffer.concat(parts)]
-}
-
-/** The bytes from `from` to `to` of the buffers one after the other, without copying. */
-function cut(buffers: readonly Buffer[], from: number, to: number): Buffer[] {
-  const result: Buffer[] = []
-  let at = 0
-  for (const buffer of buffers) {
-    const part = buffer.subarray(Math.max(0, from - at), Math.max(0, to - at))
-    if (part.length > 0) result.push(part)
-    at += buffer.length
-  }
-  return result
 }
