@@ -13,7 +13,8 @@ const lowestCookie = BigInt(slotsOfName)
 
 export type NameHash = (name: Buffer) => bigint
 
-/** 61 bits. */
+export const nameHashBits = 61
+
 export const nameHash =
   (secret: Buffer): NameHash =>
   (name) =>

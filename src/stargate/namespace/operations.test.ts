@@ -42,6 +42,23 @@ test('namespace creates, looks up, lists and removes a file', async () => {
   assert.deepEqual(await namesIn(one, root), [])
 })
 
+test('inodes of a directory lie as its listing goes, from the directory’s own place on, and none has the id of one before', async () => {
+  const world = await newWorld()
+  const one = world.node()
+  const { inode: directory } = await one.create(root, name('d'), aDirectory)
+  for (let i = 0; i < 50; i++) await one.create(directory.id, name(`disk-${i}`), aFile)
+  const { entries } = await one.list(directory.id, 0n, 100)
+  assert.equal(entries.length, 50)
+  const steps = entries.slice(1).filter(({ inode }, i) => inode.id < entries[i].inode.id)
+  assert.ok(steps.length <= 1, `${steps.length} steps back, where one may be, at the end of all places`)
+  const ids = new Set<number>()
+  for (let i = 0; i < 20; i++) {
+    ids.add((await one.create(directory.id, name('lock'), aFile)).inode.id)
+    await one.remove(directory.id, name('lock'))
+  }
+  assert.equal(ids.size, 20)
+})
+
 test('namespace keeps what a new inode brings along', async () => {
   const world = await newWorld()
   const one = world.node()

@@ -2,7 +2,7 @@
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Medusa } from '../../medusa/medusa.ts'
 import type { Platform } from '../../platform/platform.ts'
-import type { NameHash } from './cookies.ts'
+import { nameHashBits, type NameHash } from './cookies.ts'
 import {
   FileError,
   type FileTime,
@@ -136,19 +136,21 @@ export const newGeneration = ({ platform }: Parts): number => platform.chance.by
 /** Of an id's 52 bits, beside the one that tells directories, those that go by the name. */
 const placeBits = 29
 const lotBits = 52 - placeBits
+const places = 2 ** placeBits
+
+/** The upper bits of an id go up with the cookies of the directory, from its own on. */
+const placeOf = (hash: NameHash, { directory, name }: Name): number =>
+  (Math.floor(directory / 2 ** (lotBits + 1)) + Number(hash(name) >> BigInt(nameHashBits - placeBits))) %
+  places
 
 /**
- * An id for what is to have this name: beside the ids of its neighbours in the directory's listing, for whose inodes the store is asked together. The
- * upper bits go up with the cookies, from the directory's own place on, the lower ones are drawn by lot. What was used before, or is, fails
- * to be inserted: that is unlikely but where one name was given again and again, for which `place` is left out.
+ * An id for what is to have this name: beside the ids of its neighbours in the directory's listing, for whose inodes the store is asked
+ * together; else drawn by lot. What is used, or was before, fails to be inserted: that is unlikely but where one name was given again and
+ * again, for which `at` is left out.
  */
-export function newId({ platform, hash }: Parts, kind: 'directory' | 'other', place?: Name): InodeId {
-  const places = 2 ** placeBits
-  const from = place === undefined ? 0 : Math.floor(place.directory / 2 ** (lotBits + 1))
-  const by =
-    place === undefined ? platform.chance.below(places) : Number(hash(place.name) >> BigInt(61 - placeBits))
-  const lot = platform.chance.below(2 ** lotBits)
-  const id = ((from + by) % places) * 2 ** lotBits + lot
+export function newId({ platform, hash }: Parts, kind: 'directory' | 'other', at?: Name): InodeId {
+  const place = at === undefined ? platform.chance.below(places) : placeOf(hash, at)
+  const id = place * 2 ** lotBits + platform.chance.below(2 ** lotBits)
   return (id * 2 + (kind === 'directory' ? 1 : 0)) as InodeId
 }
 
