@@ -1,7 +1,7 @@
 /**
  * Memory for what moves in megabytes, or in parts of one many times a second: used again by whoever gives it back, or left to the garbage
- * collector by whoever doesn't. Fresh memory costs about as much as all else that is done with it: the system fills it with zeroes page by page, and each 64 MiB of it
- * has V8 look through the whole heap.
+ * collector by whoever doesn't. Fresh memory costs about as much as all else that is done with it: the system fills it with zeroes page by
+ * page, and each 64 MiB of it has V8 look through the whole heap.
  *
  * From 256 KiB on it begins on a page, where the system has addresses for that: such memory is written around the page cache (see
  * `File.write` in platform.ts).
@@ -13,7 +13,7 @@ import { assert } from './assert.ts'
 import { KiB, MiB, roundUp } from './units.ts'
 
 /** Below it an allocation of its own costs less. */
-export const lentBytesMin = 16 * KiB
+const lentBytesMin = 16 * KiB
 /** From here on it begins on a page. */
 const largeBytesMin = 256 * KiB
 /** Sizes are rounded up, so that one fits another's use: to whole ones of 256 KiB, and below that of 16 KiB. What is never touched takes no memory. */

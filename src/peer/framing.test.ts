@@ -114,6 +114,7 @@ test('the rest of a long body is read to where it belongs, as far as it comes, a
   }
   assert.deepEqual(frames, sent)
   assert.ok(filled > 310_000, `only ${filled} bytes were read to where they belong`)
+  assert.equal(reader.room()?.length, headerBytes)
 })
 
 test('after a long body the next header is read to where it belongs, so that no byte of a long body is copied; after a short one it is not', () => {

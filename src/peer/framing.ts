@@ -21,8 +21,9 @@
  */
 import { assert } from '../base/assert.ts'
 import { checksumsOfPages, crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
-import { lentBytesMin, takeLarge } from '../base/large-buffers.ts'
+import { takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB, pageBytes } from '../base/units.ts'
+import { readIntoBytesMin } from '../platform/platform.ts'
 import type { Lane } from './peer.ts'
 
 export const headerBytes = 20
@@ -209,7 +210,7 @@ export class FrameReader {
   room(): Uint8Array | undefined {
     const body = this.#body
     if (body === undefined) return this.#lastWasLong ? this.#header.subarray(this.#headerHave) : undefined
-    return body.length < lentBytesMin ? undefined : body.subarray(this.#bodyHave)
+    return body.length < readIntoBytesMin ? undefined : body.subarray(this.#bodyHave)
   }
 
   /** So many bytes were written where `room` said. Calls back, and throws, as `push` does. */
@@ -238,7 +239,7 @@ export class FrameReader {
   #beginBody(length: number): void {
     this.#body = length === 0 ? noBytes : takeLarge(length)
     this.#bodyHave = 0
-    this.#lastWasLong = length >= lentBytesMin
+    this.#lastWasLong = length >= readIntoBytesMin
     if (length === 0) this.#finishBody(noBytes)
   }
 

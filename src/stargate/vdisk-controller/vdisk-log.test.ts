@@ -140,6 +140,19 @@ class Owner {
     return this.recorded().episodes.at(-1)!
   }
 
+  /** The next change of rows waits. */
+  holdFirstChange(): { readonly letGo: () => void } {
+    const gate = held()
+    const { beforeChange } = this.node
+    let isFirst = true
+    this.node.beforeChange = async (partition, change) => {
+      await beforeChange(partition, change)
+      if (isFirst) await gate.until
+      isFirst = false
+    }
+    return gate
+  }
+
   payloadOf(sequence: number): Buffer {
     return this.log.undrained().find((entry) => entry.sequence === sequence)!.payload[0]
   }
@@ -408,14 +421,7 @@ test('a log that is sealed ends at what was acknowledged; the next write opens a
 
 test('a write that comes while the log is being sealed is acknowledged in the next episode alone', async () => {
   const owner = await Owner.begin()
-  const gate = held()
-  const { beforeChange } = owner.node
-  let first = true
-  owner.node.beforeChange = async (partition, change) => {
-    await beforeChange(partition, change)
-    if (first) await gate.until
-    first = false
-  }
+  const gate = owner.holdFirstChange()
   const sealed = owner.log.seal()
   await owner.pass(100)
   const write = owner.write()
@@ -525,14 +531,7 @@ test('the memory of drained records is used again, but not what a replica that f
 
 test('nor what was sent to an episode that was being sealed', async () => {
   const owner = await Owner.begin()
-  const gate = held()
-  const { beforeChange } = owner.node
-  let isFirst = true
-  owner.node.beforeChange = async (partition, change) => {
-    await beforeChange(partition, change)
-    if (isFirst) await gate.until
-    isFirst = false
-  }
+  const gate = owner.holdFirstChange()
   const sealed = owner.log.seal()
   await owner.pass(100)
   owner.disk(owner.peer).state = 'silent'
