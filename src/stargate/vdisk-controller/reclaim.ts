@@ -46,6 +46,10 @@ export class Reclaimer {
   readonly #context: ReclaimContext
   #counting: Promise<void> | undefined
   #freeing: Promise<void> | undefined
+  /** Resolves to how many groups of those that go together now are gone; rejects for a bug alone. */
+  #pass: Promise<number> | undefined
+  /** How many times groups wait to be tried again. */
+  #waiting = 0
   #partitionsCounted = 0
 
   constructor(context: ReclaimContext) {
@@ -82,7 +86,7 @@ export class Reclaimer {
 
   /** Something dead is being freed, or waits to be tried again. */
   get isFreeing(): boolean {
-    return this.#freeing !== undefined
+    return this.#freeing !== undefined || this.#waiting > 0
   }
 
   /** Resolves when nothing is being freed. Of an ownership that goes on that may take for ever. */
@@ -95,49 +99,80 @@ export class Reclaimer {
     this.#freeing ??= this.#freeWhileDead().finally(() => (this.#freeing = undefined))
   }
 
+  /** Frees what is dead, and resolves to how many of the groups that go together next are gone. 0: none is dead, or they can't be freed for now. */
+  async freedNext(): Promise<number> {
+    this.freeDead()
+    return (await this.#pass) ?? 0
+  }
+
   async #freeWhileDead(): Promise<void> {
-    const { ledger, log, clock, pace, alive } = this.#context
+    const { ledger, alive } = this.#context
     while (alive()) {
       const dead = ledger.takeDead(groupsAtOnceMax)
       if (dead.length === 0) return
-      let freed = 0
-      try {
-        freed = await this.#free(dead)
-      } catch (error) {
-        // Ownership is over, or Medusa can't be reached: whoever owns the vDisk then finds them again.
-        if (!(error instanceof NdfsError)) throw error
-        log.debug('groups are not freed now', { reason: messageOf(error) })
-      } finally {
-        for (const group of dead) ledger.spared(group)
-      }
-      if (freed === 0 && alive()) await clock.sleep(pace.freeAgainMs)
+      this.#pass = this.#freed(dead)
+      await this.#pass
+      this.#pass = undefined
     }
   }
 
-  async #free(dead: readonly GroupHandle[]): Promise<number> {
-    const { index, ledger, groups, reader, clock, alive, freed } = this.#context
+  async #freed(dead: readonly GroupHandle[]): Promise<number> {
+    const { ledger, log, freed } = this.#context
+    let left = { tried: dead, untried: [] as readonly GroupHandle[] }
+    try {
+      left = await this.#free(dead)
+    } catch (error) {
+      // Ownership is over, or Medusa can't be reached: whoever owns the vDisk then finds them again.
+      if (!(error instanceof NdfsError)) throw error
+      log.debug('groups are not freed now', { reason: messageOf(error) })
+    }
+    for (const group of left.untried) ledger.spared(group)
+    if (left.tried.length > 0) this.#tryAgain(left.tried)
+    const gone = dead.length - left.tried.length - left.untried.length
+    freed(gone)
+    return gone
+  }
+
+  /** In a while: a copy could not be reached. What dies meanwhile is not held up by that. */
+  #tryAgain(groups: readonly GroupHandle[]): void {
+    const { ledger, clock, pace, alive } = this.#context
+    this.#waiting++
+    clock.after(pace.freeAgainMs, () => {
+      this.#waiting--
+      for (const group of groups) ledger.spared(group)
+      if (alive()) this.freeDead()
+    })
+  }
+
+  /** What is left of them: that could not be freed, and that was not tried. */
+  async #free(dead: readonly GroupHandle[]): Promise<{ tried: GroupHandle[]; untried: GroupHandle[] }> {
+    const { index, ledger, groups, reader, clock, alive } = this.#context
     const rows = await index.rowsToFree(dead.map((handle) => groups.idOf(handle)))
-    const ids = await this.#withoutZeros(rows)
+    const { ids, later } = await this.#withoutZeros(rows)
     await index.markDeleting(new Map(ids.map((id) => [id, rows.get(id)!])))
     // Whoever found them in the map before they were marked has read what it wanted by now.
     await Promise.all([reader.settled(), clock.sleep(graceMs)])
-    if (!alive()) return 0
-    const gone = await index.finishDeletion(ids)
+    const gone = alive() ? await index.finishDeletion(ids) : []
+    const left = new Set(dead)
     for (const id of gone) {
       const handle = groups.handleOf(id)
+      left.delete(handle)
       ledger.freed(handle)
       groups.forget(handle)
     }
-    freed(gone.length)
-    return gone.length
+    const untried = later.map((id) => groups.handleOf(id))
+    for (const group of untried) left.delete(group)
+    return { tried: [...left], untried }
   }
 
-  /** Those of which nothing is left to be said of zeros. Where that can't be handed on now, they stay, and the others go. */
-  async #withoutZeros(rows: ReadonlyMap<GroupId, SeenRow>): Promise<readonly GroupId[]> {
+  /** Those of which nothing is left to be said of zeros, and those whose turn comes next. Where it can't be handed on now, they stay, and the others go. */
+  async #withoutZeros(
+    rows: ReadonlyMap<GroupId, SeenRow>,
+  ): Promise<{ readonly ids: readonly GroupId[]; readonly later: readonly GroupId[] }> {
     const { handOn, log } = this.#context
     const ids = [...rows.keys()]
     const zeros = zerosOf(rows)
-    if (zeros.size === 0) return ids
+    if (zeros.size === 0) return { ids, later: [] }
     // As many as one new group takes, or a little more: drains wait meanwhile. The others are dead still, and come next.
     const now = new Set<GroupId>()
     const runs: ZeroRun[] = []
@@ -146,13 +181,14 @@ export class Reclaimer {
       now.add(id)
       for (const run of some) runs.push(run)
     }
+    const others = ids.filter((id) => !zeros.has(id))
     try {
       await handOn(runs)
-      return ids.filter((id) => !zeros.has(id) || now.has(id))
+      return { ids: [...others, ...now], later: ids.filter((id) => zeros.has(id) && !now.has(id)) }
     } catch (error) {
       if (!(error instanceof NdfsError) || hasCode(error, 'FENCED', 'NOT_OWNER')) throw error
       log.debug('zeros are not handed on now', { reason: messageOf(error) })
-      return ids.filter((id) => !zeros.has(id))
+      return { ids: others, later: [] }
     }
   }
 }
