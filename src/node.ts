@@ -223,6 +223,7 @@ export async function startNode(options: NodeOptions) {
     isRemoved: leaving.isRemoved,
     epochOf: (vdisk) => controller.epochOf(vdisk),
     remoteCandidates: () => spaces.candidates(),
+    hearOfSpace: () => spaces.refresh(),
     hearAgain: (node) => spaces.ask(node),
     remoteTier: (disk) => view.nodes.get(disk.node)?.disks.find(({ id }) => id === disk.disk)?.tier,
     readLast: (disk) => gone.isGone(disk),

@@ -42,8 +42,18 @@ export const dataMarks: readonly Mark[] = [
     'freeing a deleted vDisk was cut short': "if (hasCode(error, 'FENCED', 'NOT_OWNER')) return ¶, false",
   }),
   ...marks('stargate/vdisk-controller/compact.ts', {
-    'compaction replaced entries': 'await writeGroup(context, toWrite, packed)\n    ¶; chunk.forEach(',
+    'compaction replaced entries': 'toWrite, packed)\n      ¶; chunk.forEach(',
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
+  }),
+  ...marks('stargate/vdisk-controller/drain-schedule.ts', {
+    'a drain waited for compaction': '[¶ where scarcity(space()) > 0]; if (isMore && ledger.complete',
+    'compaction kept up with drains': '[¶ where scarce > 0]; this.#isScarce = scarce > 0\n        if',
+  }),
+  ...marks('stargate/vdisk-controller/space-wait.ts', {
+    'a guest waited for space': '¶; this.#waiters.push(',
+    'space was made': '[¶ where still === undefined]; this.#overdue?.cancel()',
+    'a guest waited for space in vain':
+      '[¶ where still !== undefined]; if (still !== undefined) this.#nextAt',
   }),
   ...marks('stargate/vdisk-controller/copy-repair.ts', {
     'a bad copy was repaired': "if (what === 'bad')\n        ¶, log.warn(`a bad copy of",

@@ -135,6 +135,8 @@ export interface ExtentStore {
   inventory(disk: DiskRef, folder: number): Promise<readonly FoundCopy[]>
   /** All extent disks of the cluster as last heard: what placement chooses from. */
   candidates(): readonly Candidate[]
+  /** Asks all nodes what room their disks have, which `candidates` may say as it was a second ago; resolves when each has answered or failed. */
+  hearOfSpace(): Promise<void>
   /** Chooses disks for the copies of a new group from `candidates()`: see `place`. */
   place(request: PlacementRequest): Placement
   /** Chooses a disk for one more copy: see `placeCopy`. */

@@ -57,6 +57,8 @@ export interface ExtentStoreOptions {
   readonly epochOf: EpochOf
   /** Other nodes' disks as last heard: see space-view.ts. */
   readonly remoteCandidates: () => readonly Candidate[]
+  /** Asks all other nodes. */
+  readonly hearOfSpace: () => Promise<void>
   /** Hears of another node's disks anew, before anybody chooses from them again. */
   readonly hearAgain?: (node: NodeId) => Promise<void>
   /** By the cluster's configuration, whatever was heard of the disk. */
@@ -290,6 +292,10 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     return [...here, ...remoteCandidates()]
       .filter(({ ref }) => !isRemoved(ref))
       .map((candidate) => (isPassedOver(candidate.ref) ? { ...candidate, leaving: true } : candidate))
+  }
+
+  hearOfSpace(): Promise<void> {
+    return this.#options.hearOfSpace()
   }
 
   place(request: PlacementRequest): Placement {

@@ -25,7 +25,7 @@ export interface KnownDisk {
 export interface SpaceView {
   /** What is known now. Asks the nodes again where the last answers are older than a second. */
   candidates(): readonly Candidate[]
-  /** Asks all live nodes now; resolves when each has answered or failed. */
+  /** Asks all live nodes, from now on; resolves when each has answered or failed. */
   refresh(): Promise<void>
   /** Asks this node now: a disk of it has less room than it was heard to have. Resolves when it has answered or failed. */
   ask(node: NodeId): Promise<void>
@@ -73,7 +73,7 @@ export function createSpaceView(options: {
       platform.log.debug('Cannot learn how much room a node has', { node, reason: messageOf(error) })
     }
   }
-  const refresh = (): Promise<void> => {
+  const refreshOnce = (): Promise<void> => {
     refreshing ??= Promise.all(
       [...new Set(known().flatMap(({ ref, live }) => (live ? [ref.node] : [])))].map(ask),
     ).then(() => {
@@ -84,10 +84,14 @@ export function createSpaceView(options: {
   }
 
   return {
-    refresh,
+    async refresh() {
+      // What is under way may have been answered before the caller had reason to ask.
+      await refreshing
+      await refreshOnce()
+    },
     ask,
     candidates() {
-      if (platform.clock.now() - refreshedAt >= refreshIntervalMs) void refresh()
+      if (platform.clock.now() - refreshedAt >= refreshIntervalMs) void refreshOnce()
       return known().flatMap(({ ref, block, tier, live }): Candidate[] => {
         const answer = heard
           .get(ref.node)

@@ -2,39 +2,22 @@
  * Compaction gives back what dead pages hold: it copies the live pages of groups that are mostly dead, or small, into new ones.
  *
  * It does not pass through the log: the vDisk's owner is its map's only writer, and replaces **only those entries that
- * still name the victim** (C5). It runs between drains, never beside one.
+ * still name the victim** (C5). It runs between drains, never beside one. Which groups are copied: compaction-victims.ts.
  */
 import { hasCode } from '../../base/errors.ts'
 import type { Sequence } from '../../base/ids.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { pageBytes, pagesPerGroupMax, pagesPerVBlock } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
-import { completeGroups, type DrainContext, type WrittenGroup, writeGroup } from './drain.ts'
+import {
+  completeGroups,
+  type DrainContext,
+  type PageToWrite,
+  type WrittenGroup,
+  writeGroup,
+} from './drain.ts'
 import { standingOf } from './rows.ts'
 import type { MapEntry } from './vdisk-map.ts'
-
-/** More groups than this many times what the live pages need is worth copying for: at most about half of the space is dead. */
-const groupsPerNeededMax = 2
-/** A vDisk may have this many small groups before anyone minds. */
-const groupsSpare = 16
-/** Live pages copied in one go: four new groups, 16 MiB. */
-const pagesAtOnceMax = 4 * pagesPerGroupMax
-
-/** The groups to compact now: those with the fewest live pages, or none where there is little to gain. `live`: pages the map names. */
-export function victimsAmong(live: ReadonlyMap<GroupHandle, number>): GroupHandle[] {
-  let pages = 0
-  for (const count of live.values()) pages += count
-  if (live.size <= groupsPerNeededMax * Math.ceil(pages / pagesPerGroupMax) + groupsSpare) return []
-  const victims: GroupHandle[] = []
-  let copied = 0
-  for (const [group, count] of [...live].sort((a, b) => a[1] - b[1])) {
-    if (count > pagesPerGroupMax / 2 || copied + count > pagesAtOnceMax) break
-    copied += count
-    victims.push(group)
-  }
-  // One new group for fewer than two old ones gains nothing.
-  return victims.length < 2 * Math.ceil(copied / pagesPerGroupMax) ? [] : victims
-}
 
 interface LivePage {
   readonly page: number
@@ -43,8 +26,14 @@ interface LivePage {
   readonly at: number
 }
 
-/** Copies what is live of the victims and points the map there; they are dead afterwards. Resolves to the bytes copied. */
-export async function compact(context: DrainContext, victims: readonly GroupHandle[]): Promise<number> {
+export interface Compacted {
+  readonly bytes: number
+  /** Victims with pages that can't be read now: those stay where they are, for compaction loses nothing. */
+  readonly unread: readonly GroupHandle[]
+}
+
+/** Copies what is live of the victims and points the map there; they are dead afterwards. */
+export async function compact(context: DrainContext, victims: readonly GroupHandle[]): Promise<Compacted> {
   const { map, groups, index, ledger } = context
   const live: LivePage[] = []
   const rows = await index.readAll(victims.map((victim) => groups.idOf(victim)))
@@ -54,7 +43,8 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
     for (const extent of victimRow.extents)
       for (let i = 0; i < extent.count; i++) {
         const page = extent.page + i
-        const block = await map.loaded(Math.floor(page / pagesPerVBlock))
+        const vBlock = Math.floor(page / pagesPerVBlock)
+        const block = map.peek(vBlock) ?? (await map.loaded(vBlock))
         if (
           block.groups[page % pagesPerVBlock] !== victim ||
           block.pages[page % pagesPerVBlock] !== extent.at + i
@@ -71,49 +61,79 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
   live.sort((a, b) => a.page - b.page)
   const entries: MapEntry[] = []
   const packed: WrittenGroup[] = []
+  let unread: readonly GroupHandle[]
   try {
-    await pack(context, live, entries, packed)
+    unread = await pack(context, live, entries, packed)
     await completeGroups(context, packed)
     if (entries.length > 0) await map.change(entries)
   } finally {
     // The map names them now; or it doesn't, and they are dead.
     for (const { id } of packed) ledger.unpin(groups.handleOf(id))
   }
-  return entries.length * pageBytes
+  return { bytes: entries.length * pageBytes, unread }
 }
 
-/** Copies what is live into new groups, as far as it can be read. */
+/** Copies what is live into new groups, as far as it can be read: one is read while the one before it is written. Resolves to what was not read. */
 async function pack(
   context: DrainContext,
   live: readonly LivePage[],
   entries: MapEntry[],
   packed: WrittenGroup[],
-): Promise<void> {
-  const { reader, row } = context
-  for (let i = 0; i < live.length; i += pagesPerGroupMax) {
-    const chunk = live.slice(i, i + pagesPerGroupMax)
-    const leave = await context.admit(chunk.length * pageBytes)
-    const memory = takeLarge(chunk.length * pageBytes)
-    const pages = chunk.map((page, at) => ({
-      ...page,
-      bytes: memory.subarray(at * pageBytes, (at + 1) * pageBytes),
-    }))
+): Promise<readonly GroupHandle[]> {
+  const standing = standingOf(context.row.state)
+  const unread = new Set<GroupHandle>()
+  const chunks = Array.from({ length: Math.ceil(live.length / pagesPerGroupMax) }, (_, i) =>
+    live.slice(i * pagesPerGroupMax, (i + 1) * pagesPerGroupMax),
+  )
+  let reading = chunks.length > 0 ? readPages(context, chunks[0]) : undefined
+  for (const [i, chunk] of chunks.entries()) {
+    const read = await reading
+    reading = i + 1 < chunks.length ? readPages(context, chunks[i + 1]) : undefined
+    // What it fails with is met in its turn, if that comes.
+    reading?.catch(() => undefined)
+    if (read === undefined) {
+      for (const { group } of chunk) unread.add(group)
+      continue
+    }
+    const leave = await context.admit(read.memory.length)
+    const toWrite = { pages: read.pages, zeros: [], standing }
     try {
-      await reader.fetch(
-        row.vdisk,
-        row.epoch,
-        pages.map(({ group, at, bytes }) => ({ group, at, target: bytes })),
-      )
-    } catch (error) {
-      // A page that can't be read stays where it is: compaction loses nothing.
-      if (hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE')) continue
-      throw error
+      const { group, firstTry } = await writeGroup(context, toWrite, packed)
+      chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+      if (firstTry) giveBack(read.memory)
     } finally {
       leave()
     }
-    const toWrite = { pages, zeros: [], standing: standingOf(row.state) }
-    const { group, firstTry } = await writeGroup(context, toWrite, packed)
-    chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
-    if (firstTry) giveBack(memory)
+  }
+  return [...unread]
+}
+
+interface ReadPages {
+  readonly memory: Buffer
+  readonly pages: readonly PageToWrite[]
+}
+
+/** Undefined where some of them can't be read now. */
+async function readPages(context: DrainContext, chunk: readonly LivePage[]): Promise<ReadPages | undefined> {
+  const { reader, row } = context
+  const leave = await context.admit(chunk.length * pageBytes)
+  const memory = takeLarge(chunk.length * pageBytes)
+  const pages = chunk.map(({ page, sequence }, at) => ({
+    ...{ page, sequence },
+    bytes: memory.subarray(at * pageBytes, (at + 1) * pageBytes),
+  }))
+  const fetches = chunk.map(({ group, at }, i) => ({ group, at, target: pages[i].bytes }))
+  try {
+    await reader.fetchAcrossGaps(row.vdisk, row.epoch, fetches).catch((error: unknown) => {
+      // It may be one that is dead.
+      if (!hasCode(error, 'CORRUPT_EXTENT')) throw error
+      return reader.fetch(row.vdisk, row.epoch, fetches)
+    })
+    return { memory, pages }
+  } catch (error) {
+    if (hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE')) return undefined
+    throw error
+  } finally {
+    leave()
   }
 }

@@ -4,15 +4,19 @@
  *   a record is acknowledged ─▶ much is undrained? now. Else when the oldest is `drainAgeMs` old.
  *   a drain failed ─▶ again, after a growing pause
  *   drained ─▶ dead groups freed, mostly dead ones compacted ─▶ idle for `idleReleaseMs`? given up
+ *   room gets scarce ─▶ a drain waits until what the one before took is given back, as far as it can be
+ *   a guest finds no room ─▶ drained, compacted and freed, before it is told so (space-wait.ts)
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Sequence, VDiskId } from '../../base/ids.ts'
 import { Serial } from '../../base/serial.ts'
 import { KiB, pageBytes } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
-import { compact, victimsAmong } from './compact.ts'
+import type { GroupHandle } from '../extent-cache/extent-cache.ts'
+import { compact } from './compact.ts'
+import { scarcity, type SpaceLeft, victimsAmong } from './compaction-victims.ts'
 import { type DrainContext, drainPrefix, drainPrefixBytesMax } from './drain.ts'
-import type { GroupLedger } from './group-ledger.ts'
+import type { GroupLedger, LiveGroups } from './group-ledger.ts'
 import type { LogIndex } from './log-index.ts'
 import type { Pace } from './pace.ts'
 import type { Reclaimer } from './reclaim.ts'
@@ -27,6 +31,12 @@ const idleReleasesWaited = 10
 /** What a failed drain waits before it is tried again: the first time, and at most. */
 const retryMs = 1000
 const retryMsMax = 30_000
+/** Goes of compaction after the first, between two drains, where there is no room left: guests' writes wait for those when the log is full. */
+const goesMoreMax = 7
+/** Before a group is looked at again whose pages could not be read. */
+const unreadAgainMs = 60_000
+/** What a drain takes while compaction has to keep up with it, so that guests wait the shorter. */
+const drainPrefixBytesScarce = drainPrefixBytesMax / 4
 
 export interface DrainScheduleContext {
   readonly vdisk: VDiskId
@@ -42,6 +52,10 @@ export interface DrainScheduleContext {
   readonly keptThrough: Sequence
   /** A guest waits for room in memory. */
   readonly isWaitedFor: () => boolean
+  /** Of the disks that its groups go to, as last heard. */
+  readonly space: () => SpaceLeft
+  /** vDisks of this node that are compacting now. */
+  readonly compacting: Set<VDiskId>
   /** The vDisks of this node hold half of what they may, together. */
   readonly isCrowded: () => boolean
   readonly lastUsedAt: () => number
@@ -57,9 +71,14 @@ export class DrainSchedule {
   readonly mapChanges = new Serial()
   #timer: Timer | undefined
   #idleTimer: Timer | undefined
-  #draining = false
-  #cleaning = false
+  #draining: Promise<void> | undefined
+  #cleaning: Promise<void> | undefined
   #cleanUpFailed = false
+  /** Compaction has to keep up with drains. */
+  #isScarce = false
+  #compacts = true
+  /** Groups that compaction passes over, and until when. */
+  readonly #unread = new Map<GroupHandle, number>()
   #stopped = false
   #pauseMs = 0
   #grownAt = 0
@@ -81,7 +100,8 @@ export class DrainSchedule {
 
   /** Nothing is being drained, compacted or freed, or waits to be tried again. */
   get isTidy(): boolean {
-    return !this.#draining && !this.#cleaning && !this.#cleanUpFailed && !this.#context.reclaimer.isFreeing
+    const { reclaimer } = this.#context
+    return !this.#draining && !this.#cleaning && !this.#cleanUpFailed && !reclaimer.isFreeing
   }
 
   /** A record was acknowledged: drains now where much is undrained, else in time. */
@@ -98,10 +118,9 @@ export class DrainSchedule {
   /** Drains what there is, now. */
   start(): void {
     if (this.#draining || this.#stopped) return
-    this.#draining = true
     this.#timer?.cancel()
     this.#timer = undefined
-    void this.#run()
+    this.#draining = this.#run()
   }
 
   /** Resolves when all that was acknowledged at the call is drained; rejects with what stands in the way. */
@@ -109,6 +128,24 @@ export class DrainSchedule {
     const { vdiskLog } = this.#context
     const upTo = vdiskLog.acknowledged
     while (vdiskLog.drained < upTo && !this.#stopped) await this.mapChanges.run(() => this.#drainOnce())
+  }
+
+  /** Gives back what can be, now: frees what is dead; or, where nothing is, drains, compacts what is not quite alive, and frees that. */
+  async makeRoom(): Promise<void> {
+    const { reclaimer, space } = this.#context
+    if (this.#stopped || (await reclaimer.freedNext()) > 0) return
+    // What is under way may have begun before what fills the disks was there.
+    await this.#draining
+    this.start()
+    await this.#draining
+    await this.#cleaning
+    await this.#cleanUp(() => ({ ...space(), taken: 1 }))
+    if (!this.#stopped) await reclaimer.freedNext()
+  }
+
+  /** Nothing is compacted any more: the vDisk is being given up, and drained before. */
+  endCompaction(): void {
+    this.#compacts = false
   }
 
   /** Nothing is begun any more. */
@@ -130,7 +167,7 @@ export class DrainSchedule {
   }
 
   async #run(): Promise<void> {
-    const { vdisk, log, vdiskLog } = this.#context
+    const { vdisk, log, vdiskLog, ledger, space } = this.#context
     try {
       // Ends when nothing is left that was acknowledged: the next acknowledgement plans again.
       for (let isMore = true; isMore;) {
@@ -138,6 +175,8 @@ export class DrainSchedule {
         this.#pauseMs = 0
         this.#failure = undefined
         isMore = drained && !this.#stopped && this.#isMuch()
+        // Not for the count of the map: that may take long.
+        if (isMore && ledger.complete && scarcity(space()) > 0) await this.#cleanUp()
       }
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error // a bug: it stops the process
@@ -146,7 +185,7 @@ export class DrainSchedule {
       if (this.#failure === undefined) log.warn(`draining vDisk ${vdisk} waits`, { reason: messageOf(error) })
       this.#failure = error
     } finally {
-      this.#draining = false
+      this.#draining = undefined
     }
     void this.#cleanUp()
     // What waits for replicas can't be drained, however much it is: planning for it would never end.
@@ -165,7 +204,7 @@ export class DrainSchedule {
   /** False where there was nothing to drain. */
   async #drainOnce(): Promise<boolean> {
     const { drain, vdiskLog, index, drained } = this.#context
-    const prefix = vdiskLog.prefix(drainPrefixBytesMax)
+    const prefix = vdiskLog.prefix(this.#isScarce ? drainPrefixBytesScarce : drainPrefixBytesMax)
     if (prefix.length === 0 || this.#stopped) return false
     const episodes = drain.row.state.episodes
     const result = await drainPrefix(drain, prefix)
@@ -176,19 +215,21 @@ export class DrainSchedule {
     return true
   }
 
-  /** Compacts and frees. No drain waits for it but for a compaction's change of the map. */
-  async #cleanUp(): Promise<void> {
-    const { drain, vdiskLog, ledger, reclaimer, keptThrough, compacted, log, vdisk } = this.#context
-    if (this.#cleaning || this.#stopped || vdiskLog.drained < keptThrough) return
-    this.#cleaning = true
+  /** Compacts and frees. No drain waits for it but for a compaction's change of the map, and where room is scarce. */
+  #cleanUp(space = this.#context.space): Promise<void> {
+    this.#cleaning ??= this.#cleanUpBy(space).finally(() => (this.#cleaning = undefined))
+    return this.#cleaning
+  }
+
+  async #cleanUpBy(space: () => SpaceLeft): Promise<void> {
+    const { vdiskLog, reclaimer, keptThrough, log, vdisk } = this.#context
+    if (this.#stopped || vdiskLog.drained < keptThrough) return
     this.#cleanUpFailed = false
     try {
       await reclaimer.count()
       // Before what needs room: where there is none, this makes it (I10).
       if (!this.#stopped) reclaimer.freeDead()
-      const victims = victimsAmong(ledger.liveGroups())
-      if (victims.length > 0 && !this.#stopped)
-        compacted(await this.mapChanges.run(() => compact(drain, victims)))
+      if (!this.#stopped) await this.#compact(space)
     } catch (error) {
       if (!(error instanceof NdfsError)) throw error
       if (hasCode(error, 'FENCED', 'NOT_OWNER')) vdiskLog.stop(error)
@@ -199,8 +240,41 @@ export class DrainSchedule {
     } finally {
       // What compaction left, and what one that failed wrote in vain.
       if (!this.#stopped) reclaimer.freeDead()
-      this.#cleaning = false
     }
+  }
+
+  /** One go where there is room; the scarcer it is the more, but for a drain in between. */
+  async #compact(space: () => SpaceLeft): Promise<void> {
+    const { drain, reclaimer, compacted, clock, compacting, vdisk } = this.#context
+    this.#isScarce = false
+    for (const [group, until] of this.#unread) if (until <= clock.now()) this.#unread.delete(group)
+    compacting.add(vdisk)
+    try {
+      for (let goes = 0; ; goes++) {
+        const scarce = scarcity(space())
+        if (goes > scarce * goesMoreMax) return
+        const bytes = await this.mapChanges.run(async () => {
+          // Chosen in its turn: while it waited some may have died, and be gone.
+          const victims = this.#compacts && !this.#stopped ? this.#victims(space()) : []
+          if (victims.length === 0) return 0
+          const { bytes, unread } = await compact(drain, victims)
+          for (const group of unread) this.#unread.set(group, clock.now() + unreadAgainMs)
+          return bytes
+        })
+        if (bytes === 0) return
+        compacted(bytes)
+        this.#isScarce = scarce > 0
+        if (!this.#stopped) reclaimer.freeDead()
+      }
+    } finally {
+      compacting.delete(vdisk)
+    }
+  }
+
+  #victims(left: SpaceLeft): GroupHandle[] {
+    const live = this.#context.ledger.liveGroups()
+    const unread = this.#unread
+    return victimsAmong(unread.size === 0 ? live : without(live, unread), left)
   }
 
   /**
@@ -224,3 +298,10 @@ export class DrainSchedule {
     })
   }
 }
+
+const without = (live: LiveGroups, groups: ReadonlyMap<GroupHandle, unknown>): LiveGroups => ({
+  ...live,
+  *each() {
+    for (const one of live.each()) if (!groups.has(one[0])) yield one
+  },
+})

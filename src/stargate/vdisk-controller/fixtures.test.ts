@@ -893,6 +893,7 @@ export class TestNode {
             leaving: world.left.has(ref.node),
           }),
         ),
+      hearOfSpace: () => Promise.resolve(),
       // Without lots: tests say beforehand which nodes hold what.
       place: ({ draw: _, ...request }: PlacementRequest) => {
         const chosen = place(request, store.candidates())

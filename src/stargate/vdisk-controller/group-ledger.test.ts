@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { pagesPerGroupMax } from '../../base/units.ts'
-import { victimsAmong } from './compact.ts'
 import { GroupLedger } from './group-ledger.ts'
 import { bad, emptyVBlock, hole, type VBlock } from './map-row.ts'
 
@@ -101,37 +99,9 @@ test('only groups that nothing else holds are live for compaction', () => {
   ledger.countVBlock(naming(1, 1, 2))
   ledger.countedAll()
   ledger.pin(2)
-  assert.deepEqual([...ledger.liveGroups()], [[1, 2]])
-})
-
-const live = (...pages: number[]): Map<number, number> => new Map(pages.map((count, i) => [i + 1, count]))
-
-test('a few small groups are left as they are', () => {
-  assert.deepEqual(victimsAmong(live()), [])
-  assert.deepEqual(victimsAmong(live(...Array.from({ length: 16 }, () => 1))), [])
-})
-
-test('many small groups become few', () => {
-  const victims = victimsAmong(live(...Array.from({ length: 30 }, (_, i) => i + 1)))
-  assert.equal(victims.length, 30)
-})
-
-test('full groups are no victims, and neither are those more than half full', () => {
-  const full = Array.from({ length: 100 }, () => pagesPerGroupMax)
-  assert.deepEqual(victimsAmong(live(...full)), [])
-  const dead = Array.from({ length: 200 }, () => 10)
-  const victims = victimsAmong(live(...full, ...dead))
-  assert.deepEqual(
-    [...victims].sort((a, b) => a - b),
-    dead.map((_, i) => 101 + i),
-  )
-})
-
-test('the emptiest come first, and no more than one go of them', () => {
-  const pages = Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? 400 : 50))
-  const victims = victimsAmong(live(...pages))
-  const copied = victims.reduce((sum, group) => sum + pages[group - 1], 0)
-  assert.ok(copied <= 4 * pagesPerGroupMax)
-  assert.ok(victims.slice(0, 80).every((group) => pages[group - 1] === 50))
-  assert.ok(victims.length >= 2 * Math.ceil(copied / pagesPerGroupMax), 'it gains at least half')
+  const { count, pages, each } = ledger.liveGroups()
+  assert.deepEqual([...each()], [[1, 2]])
+  assert.deepEqual([count, pages], [2, 3])
+  ledger.changed(0, 1, hole)
+  assert.equal(ledger.liveGroups().pages, 2)
 })

@@ -11,9 +11,19 @@ import { vBlocksPerPartition } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
 
+/** Those that the map names. */
+export interface LiveGroups {
+  readonly count: number
+  /** Pages of them that it names. */
+  readonly pages: number
+  /** Without those that something else holds on to. */
+  readonly each: () => Iterable<readonly [group: GroupHandle, pages: number]>
+}
+
 export class GroupLedger {
   /** Map entries that name the group. Groups with none are absent. */
   readonly #named = new Map<GroupHandle, number>()
+  #pagesNamed = 0
   /** Reasons why a group must stay though no map entry names it. */
   readonly #pins = new Map<GroupHandle, number>()
   /** Every group that has a row in the index. */
@@ -27,6 +37,10 @@ export class GroupLedger {
   }
   get live(): number {
     return this.#named.size
+  }
+  /** About how many: those that nothing is known to name, and nothing holds. */
+  get dead(): number {
+    return this.#complete ? Math.max(0, this.#known.size - this.#named.size - this.#pins.size) : 0
   }
   get known(): number {
     return this.#known.size
@@ -113,9 +127,12 @@ export class GroupLedger {
     if (this.#known.delete(group)) this.#known.add(group)
   }
 
-  /** Pages that the map names, by group; of groups that nothing else holds on to. */
-  liveGroups(): ReadonlyMap<GroupHandle, number> {
-    return new Map([...this.#named].filter(([group]) => !this.#pins.has(group)))
+  liveGroups(): LiveGroups {
+    return { count: this.#named.size, pages: this.#pagesNamed, each: () => this.#unpinned() }
+  }
+
+  *#unpinned(): Iterable<readonly [GroupHandle, number]> {
+    for (const named of this.#named) if (!this.#pins.has(named[0])) yield named
   }
 
   #add(group: GroupHandle, by: number): void {
@@ -125,5 +142,6 @@ export class GroupLedger {
     if (by > 0) assert(!this.#freeing.has(group), 'a dead group is not named again')
     if (count === 0) this.#named.delete(group)
     else this.#named.set(group, count)
+    this.#pagesNamed += by
   }
 }

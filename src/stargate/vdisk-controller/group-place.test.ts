@@ -4,7 +4,9 @@ import fc from 'fast-check'
 import { hasCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
 import { asVDisk, diskRef, TestNode, TestWorld } from './fixtures.test.ts'
-import { type LogCandidate, placeGroup, placeLog, Suspects } from './group-place.ts'
+import type { Candidate } from '../extent-store/extent-store.ts'
+import type { SpaceLeft } from './compaction-victims.ts'
+import { bytesInCopies, type LogCandidate, placeGroup, placeLog, spaceLeft, Suspects } from './group-place.ts'
 
 const n = (node: string): NodeId => node as NodeId
 const candidate = (node: string, block = `block-of-${node}`): LogCandidate => ({ ref: diskRef(node), block })
@@ -143,4 +145,48 @@ test("in any cluster a log lies on distinct nodes and in as many blocks as those
     }),
     { seed: 20_261_121, numRuns: 1000 },
   )
+})
+
+test('what has room in two copies is bounded by what the fullest nodes leave', () => {
+  assert.equal(bytesInCopies([], 1), 0)
+  assert.equal(bytesInCopies([7], 2), 0)
+  assert.equal(bytesInCopies([6, 6, 6], 2), 9)
+  assert.equal(bytesInCopies([100, 3, 2], 2), 5)
+  assert.equal(bytesInCopies([100, 3, 2], 3), 2)
+  const free = fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 6 })
+  fc.assert(
+    fc.property(free, fc.integer({ min: 1, max: 3 }), (nodes, copies) => {
+      // One byte after the other, each on the nodes with most room.
+      const left = [...nodes]
+      let placed = 0
+      for (;;) {
+        const most = [...left.keys()].sort((a, b) => left[b] - left[a]).slice(0, copies)
+        if (most.length < copies || most.some((i) => left[i] === 0)) break
+        for (const i of most) left[i]--
+        placed++
+      }
+      assert.equal(Math.floor(bytesInCopies(nodes, copies)), placed)
+    }),
+  )
+})
+
+test('what is left for groups is what guests find, without disks that are being left or out of reach', () => {
+  const space = { capacityBytes: 100, usedBytes: 30, guestFreeBytes: 60, maintenanceFreeBytes: 70 }
+  const nodes = ['n1', 'n2', 'n3', 'n4'].map((node) => ({
+    ...{ ref: diskRef(node), block: node, tier: 'flash' as const, space, live: node !== 'n4' },
+  }))
+  const [n1, n2, n3, n4] = nodes
+  const left = (candidates: Candidate[], deadBytes = 0, compacting = 1): SpaceLeft =>
+    spaceLeft(candidates, { copies: 2, deadBytes, compacting })
+  assert.deepEqual(left(nodes), { taken: 90 / 270, copyBytesMax: 17 })
+  assert.deepEqual(left([n1, n2, { ...n3, leaving: true }, n4]), { taken: 1 / 3, copyBytesMax: 17 })
+  assert.deepEqual(left([n1, n4]), { taken: 1, copyBytesMax: 0 })
+  assert.deepEqual(left([]), { taken: 1, copyBytesMax: 0 })
+  const full = { ...n1, space: { ...space, guestFreeBytes: 0 } }
+  assert.equal(left([full, n2]).taken, 1)
+  // What is dead is on its way out; until it is, no more is copied than there is room for beside it, by all that copy.
+  assert.deepEqual(left(nodes, 10), { taken: 70 / 270, copyBytesMax: 15 })
+  assert.deepEqual(left(nodes, 10, 5), { taken: 70 / 270, copyBytesMax: 3 })
+  assert.equal(left([full, n2], 15).taken, 0.5)
+  assert.deepEqual(left(nodes, 1000), { taken: 0, copyBytesMax: 0 })
 })

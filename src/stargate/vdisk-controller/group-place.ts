@@ -4,7 +4,7 @@
  */
 import { NdfsError } from '../../base/errors.ts'
 import type { DiskRef, NodeId } from '../../base/ids.ts'
-import type { SpacePurpose, Tier } from '../../disk/disk.ts'
+import type { DiskSpace, SpacePurpose, Tier } from '../../disk/disk.ts'
 import {
   type Candidate,
   type CopyPlacementRequest,
@@ -12,6 +12,7 @@ import {
   type Placement,
   trailerRoomBytes,
 } from '../extent-store/extent-store.ts'
+import type { SpaceLeft } from './compaction-victims.ts'
 
 /** How long a node that failed is chosen last (F10). */
 const avoidMs = 60_000
@@ -135,6 +136,46 @@ export function placeCopy(extents: ExtentStore, wish: CopyWish): Candidate {
     { bytes: wish.bytes },
   )
 }
+
+export interface SpaceUse {
+  readonly copies: number
+  /** Of the vDisk, in one copy each: dead, and on their way out. */
+  readonly deadBytes: number
+  /** vDisks of this node that compact just now, this one included. */
+  readonly compacting: number
+}
+
+/** What is left for groups of so many copies, on disks that are in reach and not being left. */
+export function spaceLeft(candidates: readonly Candidate[], use: SpaceUse): SpaceLeft {
+  const { copies, deadBytes, compacting } = use
+  const byNode = new Map<NodeId, DiskSpace[]>()
+  for (const { ref, space, live, leaving } of candidates)
+    if (live && leaving !== true) byNode.set(ref.node, [...(byNode.get(ref.node) ?? []), space])
+  const ofNodes = (bytesOf: (space: DiskSpace) => number): number[] =>
+    [...byNode.values()].map((spaces) => sumOf(spaces.map((space) => Math.max(0, bytesOf(space)))))
+  const guestFree = ofNodes(({ guestFreeBytes }) => guestFreeBytes)
+  const maintenanceFree = ofNodes(({ maintenanceFreeBytes }) => maintenanceFreeBytes)
+  const usedBytes = sumOf(ofNodes(({ usedBytes }) => usedBytes))
+  const guestBytes = usedBytes + copies * bytesInCopies(guestFree, copies)
+  // Half of what is left, all that was copied and is not given back yet included; each node does so, by what it heard a second ago.
+  const mayBeCopied = (bytesInCopies(maintenanceFree, copies) - deadBytes) / 2
+  return {
+    taken: guestBytes === 0 ? 1 : Math.max(0, usedBytes - copies * deadBytes) / guestBytes,
+    copyBytesMax: Math.max(0, Math.floor(mayBeCopied / Math.max(1, byNode.size * compacting))),
+  }
+}
+
+/** How many bytes have room where each has `copies` places on different nodes: the nodes with most room are of use only as far as the others go with them. */
+export function bytesInCopies(freeOfNodes: readonly number[], copies: number): number {
+  const rising = [...freeOfNodes].sort((a, b) => a - b)
+  if (rising.length < copies) return 0
+  let least = Infinity
+  for (let alone = 0; alone < copies; alone++)
+    least = Math.min(least, sumOf(rising.slice(0, rising.length - alone)) / (copies - alone))
+  return least
+}
+
+const sumOf = (numbers: readonly number[]): number => numbers.reduce((sum, one) => sum + one, 0)
 
 /** The tier that the copies lie on, for the row (I8). UNAVAILABLE where that is not known yet. */
 export function tierOf(extents: ExtentStore, disks: readonly DiskRef[]): Tier {

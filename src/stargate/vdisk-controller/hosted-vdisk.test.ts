@@ -1,7 +1,7 @@
 /** One hosted vDisk over a small world: what single faults and single requests do. vdisk-story.test.ts has all of it at once. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { hasCode } from '../../base/errors.ts'
+import { hasCode, NdfsError, type NdfsErrorCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
 import { overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
@@ -688,6 +688,161 @@ test('guests are told that there is no space while drains still find some (I10)'
   await assert.rejects(cluster.write(0, 'more'), (error) => hasCode(error, 'OUT_OF_SPACE'))
   await cluster.run(cluster.served.discard(vDiskOffset(0), 4096, []))
   await cluster.drain()
+})
+
+/** Half of what its groups hold is dead, in groups that are half alive: too full for compaction where there is room. */
+async function halfDead(cluster: Cluster, pages: number): Promise<Buffer> {
+  const expected = Buffer.alloc(2 * pages * pageBytes)
+  const write = async (page: number, text: string): Promise<void> => {
+    const bytes = Buffer.alloc(pageBytes, text)
+    bytes.copy(expected, page * pageBytes)
+    await cluster.write(page * pageBytes, bytes)
+  }
+  for (const half of [0, 1]) {
+    for (let i = 0; i < pages; i++) await write(half * pages + i, `first ${i};`)
+    await cluster.drain()
+  }
+  for (let i = 0; i < pages; i += 2) await write(i, `second ${i};`)
+  for (let i = 0; i < pages; i += 2) await write(pages + i, `second ${i};`)
+  await cluster.drain()
+  return expected
+}
+
+/** Guests find room while there are fewer files than now. */
+function roomBelow(cluster: Cluster): void {
+  const { files } = cluster
+  for (const disk of cluster.world.extents.values())
+    Object.defineProperty(disk, 'guestFreeBytes', {
+      get: () => (cluster.files < files ? disk.capacityBytes : 0),
+    })
+}
+
+/** What became of a write that finds no room, by now. */
+function tryToWrite(cluster: Cluster): { answer: string } {
+  const seen = { answer: 'none' }
+  cluster.served.write(vDiskOffset(0), Buffer.from('more'), []).then(
+    () => (seen.answer = 'done'),
+    (error: unknown) => (seen.answer = error instanceof NdfsError ? error.code : String(error)),
+  )
+  return seen
+}
+
+test('a guest that finds no room has its dead pages given back, and is told of none only after that (I10)', async () => {
+  const cluster = await Cluster.begin()
+  const expected = await halfDead(cluster, 32)
+  roomBelow(cluster)
+  // By now nobody remembers that there was room.
+  await cluster.pass(1000)
+  const writing = tryToWrite(cluster)
+  await cluster.pass(1000)
+  assert.equal(writing.answer, 'none', 'what is dead is freed after the reads that saw it')
+  await cluster.pass(5000)
+  assert.equal(writing.answer, 'done')
+  expected.write('more', 0)
+  assert.ok(cluster.node.host.statistics().compactedBytes > 0)
+  assert.ok((await cluster.read(0, expected.length)).equals(expected))
+  await cluster.takeOver('n2')
+  assert.ok((await cluster.read(0, expected.length)).equals(expected))
+})
+
+test('a guest that finds no room is told so where nothing is dead, and what that took is not tried for each', async () => {
+  const cluster = await Cluster.begin()
+  await cluster.write(0, 'text')
+  await cluster.drain()
+  for (const disk of cluster.world.extents.values()) disk.guestFreeBytes = 0
+  await cluster.pass(1000)
+  await assert.rejects(cluster.write(0, 'more'), (error) => hasCode(error, 'OUT_OF_SPACE'))
+  const { drains } = cluster.node.host.statistics()
+  await assert.rejects(cluster.write(0, 'more'), (error) => hasCode(error, 'OUT_OF_SPACE'))
+  assert.equal(cluster.node.host.statistics().drains, drains)
+})
+
+test('who waits for room hears at once that the vDisk is given up, deleted or taken, and of that', async () => {
+  const ways: [NdfsErrorCode, (cluster: Cluster) => Promise<unknown>][] = [
+    ['NOT_OWNER', ({ node }) => node.host.release(vdisk, 'n2' as NodeId)],
+    ['NOT_OWNER', ({ node }) => node.host.close()],
+    ['NOT_FOUND', ({ node }) => node.host.delete(vdisk)],
+    ['FENCED', ({ node }) => Promise.resolve(node.host.fenced(vdisk, asEpoch(99)))],
+  ]
+  for (const [code, end] of ways) {
+    const cluster = await Cluster.begin()
+    await halfDead(cluster, 32)
+    roomBelow(cluster)
+    await cluster.pass(1000)
+    const writing = tryToWrite(cluster)
+    await cluster.pass(500)
+    assert.equal(writing.answer, 'none')
+    void end(cluster)
+    await cluster.pass(100)
+    assert.equal(writing.answer, code)
+  }
+})
+
+test('who waits for room is told that there is none after some seconds, whatever hangs', async () => {
+  const cluster = await Cluster.begin()
+  await halfDead(cluster, 32)
+  await cluster.write(pageBytes, 'undrained')
+  roomBelow(cluster)
+  await cluster.pass(1000)
+  let isAway = true
+  cluster.node.beforeChange = () => {
+    if (isAway) throw new NdfsError('UNAVAILABLE', 'Medusa is away')
+  }
+  const writing = tryToWrite(cluster)
+  await cluster.pass(9_000)
+  assert.equal(writing.answer, 'none')
+  await cluster.pass(2_000)
+  assert.equal(writing.answer, 'OUT_OF_SPACE')
+  await assert.rejects(cluster.write(0, 'more'), (error) => hasCode(error, 'OUT_OF_SPACE'))
+  isAway = false
+  await cluster.pass(20_000)
+  await cluster.write(0, 'more')
+})
+
+test('a dead group whose copy can not be reached holds up the freeing of no other', async () => {
+  const cluster = await Cluster.begin()
+  const { extents } = cluster.world
+  const onlyOn = (nodes: readonly string[]): void => {
+    for (const [node, disk] of extents) disk.usedBytes = nodes.includes(node) ? 0 : GiB
+  }
+  onlyOn(['n1', 'n3'])
+  await cluster.write(40 * MiB, 'n1 and n3')
+  await cluster.drain()
+  onlyOn(['n1', 'n2'])
+  cluster.disks('gone', 'n3')
+  await cluster.write(40 * MiB, Buffer.alloc(pageBytes, 'n1 and n2'))
+  // It is drained, and then what is dead is freed: the copy on n1.
+  await cluster.pass(40_000)
+  assert.equal(cluster.files, 3)
+  await cluster.write(40 * MiB, Buffer.alloc(pageBytes, 'again'))
+  await cluster.pass(25_000)
+  assert.equal(cluster.files, 3, 'what is dead now is freed as well')
+  cluster.disks('up', 'n3')
+  await cluster.pass(120_000)
+  assert.equal(cluster.files, 2)
+})
+
+test('compaction without gain does not go on and on while guests find no room (I10)', async () => {
+  const cluster = await Cluster.begin()
+  for (let g = 0; g < 3; g++) {
+    for (let i = 0; i < 500; i++)
+      await cluster.write((g + 3 * i) * pageBytes, Buffer.alloc(pageBytes, `g${g} i${i};`))
+    await cluster.drain()
+  }
+  // One page is bad in each copy: what is copied beside it makes a small group, which could be copied again.
+  for (const { files } of cluster.world.extents.values())
+    for (const { pages } of files.values())
+      if (pages.toString('latin1', 0, 5) === 'g0 i0') pages.fill(0, 0, pageBytes)
+  await cluster.takeOver('n2')
+  await cluster.pass(3000)
+  for (const disk of cluster.world.extents.values()) disk.guestFreeBytes = 0
+  await cluster.pass(1000)
+  for (let minute = 0; minute < 3; minute++) {
+    await assert.rejects(cluster.write(0, 'more'), (error) => hasCode(error, 'OUT_OF_SPACE'))
+    await cluster.pass(60_000)
+  }
+  assert.ok(cluster.node.host.statistics().compactedBytes < 3 * 1500 * pageBytes)
+  assert.ok(cluster.files <= 8, `${cluster.files} files`)
 })
 
 test('a drain that goes through clears what the one before it failed with, though more waits to be drained', async () => {

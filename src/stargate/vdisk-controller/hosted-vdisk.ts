@@ -28,7 +28,7 @@ import type { DrainContext } from './drain.ts'
 import { DrainSchedule } from './drain-schedule.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
-import { placeCopy, placeGroup, type Suspects } from './group-place.ts'
+import { placeCopy, placeGroup, spaceLeft, type Suspects } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
 import type { Leaving } from './leaving.ts'
 import { LogIndex } from './log-index.ts'
@@ -50,6 +50,7 @@ import { VDiskReads } from './vdisk-reads.ts'
 import { VDiskRepair } from './vdisk-repair.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 import type { HeldByLog } from './vdisk-survey.ts'
+import { SpaceWait, type SpaceWaiting } from './space-wait.ts'
 import type { WriteGate } from './write-gate.ts'
 import { homeOf, WriteStreams } from './write-home.ts'
 
@@ -74,6 +75,10 @@ export interface HostedContext {
   readonly pace: Pace
   readonly suspects: Suspects
   readonly gate: WriteGate
+  /** Of all vDisks of this node. */
+  readonly waitingForSpace: SpaceWaiting
+  /** vDisks of this node that are compacting now. */
+  readonly compacting: Set<VDiskId>
   readonly placeLog: (vdisk: VDiskId, copies: number) => readonly DiskRef[]
   readonly admitMaintenance: (work: 'drain' | 'repair', bytes: number) => Promise<() => void>
   /** The disk is not there, as far as this node has heard: its node has no session, or shows it no more, or as failed. */
@@ -132,6 +137,7 @@ export class HostedVDiskController implements HostedVDisk {
   readonly #streams = new WriteStreams()
   readonly #streamWriter: StreamWriter
   readonly #drains: DrainSchedule
+  readonly #spaceWait: SpaceWait
   readonly #copies: CopyRepair
   readonly #reclaimer: Reclaimer
   readonly #repair: VDiskRepair
@@ -298,6 +304,13 @@ export class HostedVDiskController implements HostedVDisk {
       ledger: this.#ledger,
       reclaimer,
       keptThrough: recovered.entries.at(-1)?.sequence ?? row.state.drained,
+      space: () =>
+        spaceLeft(extents.candidates(), {
+          copies: row.state.copies,
+          deadBytes: this.#ledger.dead * groupBytesMax,
+          compacting: context.compacting.size,
+        }),
+      compacting: context.compacting,
       isWaitedFor: () => context.gate.isWaiting(this.id),
       isCrowded: () => context.gate.isCrowded,
       lastUsedAt: () => this.#lastUsedAt,
@@ -309,6 +322,20 @@ export class HostedVDiskController implements HostedVDisk {
       },
       compacted: (bytes) => context.count('compactedBytes', bytes),
       idle: () => context.idle(this),
+    })
+    this.#spaceWait = new SpaceWait({
+      clock,
+      waiting: context.waitingForSpace,
+      lacking: () => this.#lackOfSpace(),
+      taken: () => ({
+        liveBytes: this.#ledger.live * groupBytesMax + this.#log.undrainedBytes,
+        dead: this.#ledger.dead,
+      }),
+      makeRoom: () => this.#drains.makeRoom(),
+      hear: async () => {
+        await extents.hearOfSpace()
+        context.gate.spaceChanged()
+      },
     })
     this.#leaveGate = context.gate.opened(this.id, {
       held: () => ({ bytes: this.#log.undrainedBytes, entries: this.#drains.entries }),
@@ -444,7 +471,13 @@ export class HostedVDiskController implements HostedVDisk {
     if (admitted !== undefined) await admitted
     this.#sessions.assertNewest(senders)
     this.#lastUsedAt = this.#context.platform.clock.now()
-    if (bytes > 0) this.#assertSpace()
+    const lacking = bytes > 0 ? this.#lackOfSpace() : undefined
+    if (lacking !== undefined)
+      await this.#spaceWait.wait(bytes, lacking).catch((error: unknown) => {
+        // Who gave the vDisk up meanwhile says so: another owner may find room.
+        this.#assertServing()
+        throw error
+      })
     const entered = this.#context.gate.enter(this.id, bytes)
     if (entered instanceof Promise) this.#drains.start()
     const room = entered instanceof Promise ? await entered : entered
@@ -522,16 +555,12 @@ export class HostedVDiskController implements HostedVDisk {
       )
   }
 
-  #assertSpace(): void {
+  /** Why guests' bytes have no room. With too few nodes the log waits for them, as long as it may. */
+  #lackOfSpace(): NdfsError | undefined {
     const { gate } = this.#context
-    try {
-      gate.assertSpace(this.#row.state.copies, () =>
-        this.#placeGroup(groupBytesMax + gate.undrainedBytes, 'guest'),
-      )
-    } catch (error) {
-      // With too few nodes the log waits for them, as long as it may.
-      if (!hasCode(error, 'TOO_FEW_REPLICAS')) throw error
-    }
+    const place = (): unknown => this.#placeGroup(groupBytesMax + gate.spokenForBytes, 'guest')
+    const lacking = gate.lackOfSpace(this.#row.state.copies, place)
+    return hasCode(lacking, 'TOO_FEW_REPLICAS') ? undefined : lacking
   }
 
   #placeCopy(beside: readonly DiskRef[], bytes: number, tier: Tier, cause: Cause): Target {
@@ -644,6 +673,7 @@ export class HostedVDiskController implements HostedVDisk {
    */
   async leave(): Promise<boolean> {
     try {
+      this.#drains.endCompaction()
       if (this.#phase === 'serving') await this.#drains.drainAll()
     } catch (error) {
       this.#context.platform.log.debug(`vDisk ${this.id} is given up undrained`, { reason: messageOf(error) })
@@ -660,6 +690,8 @@ export class HostedVDiskController implements HostedVDisk {
       if (this.#phase === 'serving') {
         this.#phase = 'leaving'
         this.#refusal = gone
+        this.#drains.endCompaction()
+        this.#spaceWait.end()
         for (let tries = 0; !sealed && tries < leaveTriesMax; tries++) {
           sealed = await this.#drains.mapChanges.run(() => this.#log.seal())
           if (!sealed) await this.#context.platform.clock.sleep(leavePauseMs)
@@ -682,6 +714,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#refusal = new NdfsError('NOT_FOUND', `vDisk ${this.id} was deleted`, { vdisk: this.id })
     this.#lease.suspend()
     this.#drains.stop()
+    this.#spaceWait.end()
     this.#repair.stop()
     const replicas = this.#row.state.episodes.flatMap((episode) => episode.replicas)
     await this.#drains.mapChanges
@@ -729,6 +762,7 @@ export class HostedVDiskController implements HostedVDisk {
     this.#phase = 'over'
     if (!announced) this.#refusal = error
     this.#drains.stop()
+    this.#spaceWait.end()
     this.#repair.stop()
     this.#moveLogTimer?.cancel()
     this.#lease.suspend()

@@ -6,6 +6,7 @@ import { atOnce } from '../../base/at-once.ts'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { Epoch, VDiskId } from '../../base/ids.ts'
 import { joined } from '../../base/joined.ts'
+import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import { groupPage, pageBytes } from '../../base/units.ts'
 import type { ExtentCache, GroupHandle } from '../extent-cache/extent-cache.ts'
 import type { ExtentStore } from '../extent-store/extent-store.ts'
@@ -21,6 +22,8 @@ export interface PageFetch {
 
 /** Runs read at once: what one guest request or drain may keep the disks busy with. */
 const runsAtOnceMax = 16
+/** Pages between two that are wanted which are read with them: so many take less of a disk than another request. */
+const gapPagesMax = 8
 
 export class PageReader {
   readonly #extents: ExtentStore
@@ -36,7 +39,24 @@ export class PageReader {
 
   /** Resolves when every target is filled; rejects when nothing touches them any more: CORRUPT_EXTENT where all copies of a page are bad, PEER_UNREACHABLE where some can't be asked. */
   fetch(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
-    const done = this.#fetch(vdisk, epoch, fetches)
+    return this.#during(this.#fetch(vdisk, epoch, fetches))
+  }
+
+  /**
+   * As `fetch`, of pages that lie close together and are wanted once: they are read with what is between them, and the cache is left to
+   * what guests read. Rejects with CORRUPT_EXTENT also where a page is bad that was not asked for.
+   */
+  fetchAcrossGaps(vdisk: VDiskId, epoch: Epoch, fetches: readonly PageFetch[]): Promise<void> {
+    const runs = runsOf(fetches, gapPagesMax)
+    const read = async (run: PageFetch[]): Promise<void> => {
+      const across = takeLarge((run.at(-1)!.at + 1 - run[0].at) * pageBytes)
+      await this.#readRun(vdisk, epoch, run, this.#groups.peek(run[0].group), across)
+      giveBack(across)
+    }
+    return this.#during(atOnce(runs, runsAtOnceMax, read))
+  }
+
+  #during(done: Promise<void>): Promise<void> {
     const over = (): void => void this.#underWay.delete(done)
     this.#underWay.add(done)
     done.then(over, over)
@@ -70,13 +90,14 @@ export class PageReader {
     epoch: Epoch,
     run: readonly PageFetch[],
     known: GroupPlace | undefined,
+    across?: Buffer,
   ): Promise<void> {
-    const target = contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
+    const target = across ?? contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
     let place = known ?? (await this.#groups.place(run[0].group))
     for (;;)
       try {
-        await this.#readFrom(place, vdisk, epoch, run, target)
-        return this.#keep(run, target)
+        await this.#readFrom(place, vdisk, epoch, run[0], target)
+        return across === undefined ? this.#keep(run, target) : deal(run, target)
       } catch (error) {
         // Copies move: only what a row read after the failure names was really tried.
         const now = await this.#placeNow(run[0].group, place)
@@ -90,18 +111,12 @@ export class PageReader {
     { copies, checksums }: GroupPlace,
     vdisk: VDiskId,
     epoch: Epoch,
-    run: readonly PageFetch[],
+    { group, at }: PageFetch,
     target: Buffer,
   ): Promise<void> {
-    const { group, at } = run[0]
+    const count = target.length / pageBytes
     const access = { group: this.#groups.idOf(group), vdisk, epoch, copies }
-    return this.#extents.read(
-      access,
-      groupPage(at),
-      run.length,
-      checksums.subarray(at, at + run.length),
-      target,
-    )
+    return this.#extents.read(access, groupPage(at), count, checksums.subarray(at, at + count), target)
   }
 
   /** What was read goes to the cache, and where it is wanted. */
@@ -130,17 +145,26 @@ export class PageReader {
   }
 }
 
-/** Fetches of neighbouring pages of one group together, whatever order they came in. */
-function runsOf(fetches: readonly PageFetch[]): PageFetch[][] {
+/** Fetches of pages of one group together that have no more than `gap` others between them, whatever order they came in. */
+function runsOf(fetches: readonly PageFetch[], gap = 0): PageFetch[][] {
   const sorted = [...fetches].sort((a, b) => a.group - b.group || a.at - b.at)
   const runs: PageFetch[][] = []
   for (const fetch of sorted) {
     const run = runs.at(-1)
     const last = run?.at(-1)
-    if (run !== undefined && last!.group === fetch.group && last!.at + 1 === fetch.at) run.push(fetch)
+    const between = fetch.at - (last?.at ?? 0) - 1
+    if (last?.group === fetch.group && between >= 0 && between <= gap) run!.push(fetch)
     else runs.push([fetch])
   }
   return runs
+}
+
+/** What was read from the first page of the run on goes where it is wanted. */
+function deal(run: readonly PageFetch[], read: Buffer): void {
+  for (const { at, target } of run) {
+    const from = (at - run[0].at) * pageBytes
+    read.copy(target, 0, from, from + pageBytes)
+  }
 }
 
 /** The targets as one buffer, where they lie one after the other. */

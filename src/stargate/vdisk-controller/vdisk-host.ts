@@ -39,6 +39,7 @@ import { epochOfEpisode } from './vdisk-log.ts'
 import { VDiskRow } from './vdisk-row.ts'
 import type { LeftOverJudge } from './vdisk-check.ts'
 import { type SurveyQuestion, VDiskSurveys } from './vdisk-survey.ts'
+import { SpaceWaiting } from './space-wait.ts'
 import { WriteGate } from './write-gate.ts'
 
 export interface VDiskHostOptions {
@@ -95,6 +96,8 @@ export class VDiskHost implements VDiskController {
   /** Recoveries under way: each reads a whole undrained log into memory. */
   readonly #recoveries = new Limit(recoveriesAtOnceMax)
   readonly #gate: WriteGate
+  readonly #waitingForSpace = new SpaceWaiting()
+  readonly #compacting = new Set<VDiskId>()
   readonly #suspects = new Suspects()
   readonly #repairs: RepairLine
   readonly #hosted = new Map<VDiskId, HostedVDiskController>()
@@ -298,6 +301,8 @@ export class VDiskHost implements VDiskController {
       pace,
       suspects: this.#suspects,
       gate: this.#gate,
+      waitingForSpace: this.#waitingForSpace,
+      compacting: this.#compacting,
       placeLog: (vdisk, copies) =>
         placeLog(copies, vdisk, node, logCandidates(), this.#suspects.now(platform.clock.now())),
       admitMaintenance,

@@ -52,7 +52,7 @@ export class WriteGate {
   #givenBytes = 0
   #overdue: Timer | undefined
   /** By the number of copies: where three find no room, two may. */
-  readonly #space = new Map<number, { readonly until: number; readonly failure: Error | undefined }>()
+  readonly #space = new Map<number, { readonly until: number; readonly failure: NdfsError | undefined }>()
 
   /** `bytesMax`: undrained bytes of all vDisks of the node. */
   constructor(clock: Clock, bytesMax: number, waitMaxMs: number) {
@@ -67,6 +67,11 @@ export class WriteGate {
 
   get undrainedBytes(): number {
     return this.#undrainedBytes
+  }
+
+  /** What drains have to find room for, or will. */
+  get spokenForBytes(): number {
+    return this.#undrainedBytes + this.#givenBytes
   }
 
   /** The logs of this node hold half of what they may. */
@@ -143,15 +148,20 @@ export class WriteGate {
     }
   }
 
-  /** Throws what `place` throws, remembering the finding for a moment. */
-  assertSpace(copies: number, place: () => unknown): void {
+  /** What `place` throws, if it does; remembers the finding for a moment. */
+  lackOfSpace(copies: number, place: () => unknown): NdfsError | undefined {
     const now = this.#clock.now()
     let found = this.#space.get(copies)
     if (found === undefined || now >= found.until) {
       found = { until: now + spaceHoldsMs, failure: failureOf(place) }
       this.#space.set(copies, found)
     }
-    if (found.failure !== undefined) throw found.failure
+    return found.failure
+  }
+
+  /** There may be room now: what was found is forgotten. */
+  spaceChanged(): void {
+    this.#space.clear()
   }
 
   #hasRoom(hosted: Hosted): boolean {
@@ -194,7 +204,7 @@ export class WriteGate {
   }
 }
 
-function failureOf(place: () => unknown): Error | undefined {
+function failureOf(place: () => unknown): NdfsError | undefined {
   try {
     place()
     return undefined
