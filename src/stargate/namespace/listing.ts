@@ -10,30 +10,96 @@ import { asDirectory, checkDirectory, type Parts, readRow } from './parts.ts'
 import { decodeEntry, type Entry, inodeOf, lists, partitionOf } from './rows.ts'
 
 const rowsPerScanMax = 1 * KiB
+/** In a listing that goes on: so few that the store finds some while those before them are looked through and sent, so many that asking costs little. */
+const rowsPerPart = 256
+/** Entries of a listing that goes on which are being read, or wait to be taken. */
+const rowsAheadMax = 3 * rowsPerPart
 
-export async function list(
-  parts: Parts,
-  id: InodeId,
-  after: bigint,
-  limit: number,
-): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly done: boolean }> {
+export interface Listed {
+  readonly entries: readonly DirectoryEntry[]
+  readonly done: boolean
+}
+
+export async function list(parts: Parts, id: InodeId, after: bigint, limit: number): Promise<Listed> {
   await checkDirectory(parts, id)
   const entries: DirectoryEntry[] = []
   for (let key = entryKey(after); ;) {
-    const wanted = Math.min(limit - entries.length, rowsPerScanMax)
-    // One more, to know whether there is any behind them. The two reads may be of two versions: removal empties a directory first.
-    const [row, { rows }] = await Promise.all([
-      readRow(parts, id),
-      parts.medusa.scan(partitionOf(id), { after: key, before: entriesEnd, limit: wanted + 1 }),
-    ])
-    asDirectory(id, row)
-    const taken = rows.slice(0, wanted)
-    const read = taken.map((found) => ({ cookie: cookieOf(found.key), entry: decodeEntry(found.value) }))
+    const { read, last, done } = await find(parts, id, key, Math.min(limit - entries.length, rowsPerScanMax))
     entries.push(...(await withInodes(parts, id, read)))
-    const done = rows.length <= wanted
     if (done || entries.length >= limit) return { entries, done }
-    key = taken[taken.length - 1].key
+    key = last
   }
+}
+
+/**
+ * See `Namespace.listAhead`. Each part is looked for as soon as it is known where it begins, and its inodes are read beside that: the store and this
+ * node work at once. `run`: waits for a turn.
+ */
+export async function* listAhead(
+  parts: Parts,
+  id: InodeId,
+  after: bigint,
+  room: () => number,
+  run: <T>(task: () => Promise<T>) => Promise<T>,
+): AsyncGenerator<Listed> {
+  const ahead: Promise<Listed & { readonly found: number }>[] = []
+  let outstanding = 0
+  /** Behind it the next part begins; undefined while that is not known, or nobody wants it. */
+  let key: string | undefined = entryKey(after)
+  let isWanted = true
+  const goOn = (atLeast = 0): void => {
+    const wanted = Math.max(atLeast, Math.ceil(Math.min(room(), rowsAheadMax) - outstanding))
+    if (key === undefined || !isWanted || wanted <= 0) return
+    const limit = Math.min(wanted, rowsPerPart)
+    const from = key
+    const finding = run(() => find(parts, id, from, limit))
+    key = undefined
+    outstanding += limit
+    const reading = finding.then(async ({ read, last, done }) => {
+      outstanding -= limit - read.length
+      if (!done) {
+        key = last
+        goOn()
+      }
+      const entries = await run(() => withInodes(parts, id, read))
+      return { entries, done, found: read.length }
+    })
+    // What it fails with is met in its turn, if that comes.
+    reading.catch(() => undefined)
+    ahead.push(reading)
+  }
+  try {
+    await checkDirectory(parts, id)
+    for (;;) {
+      if (ahead.length === 0) goOn(1)
+      const { entries, done, found } = await ahead.shift()!
+      outstanding -= found
+      yield { entries, done }
+      if (done) return
+      goOn()
+    }
+  } finally {
+    isWanted = false
+  }
+}
+
+/** Entries behind the key, at most so many; `last`: the key of the last one. */
+interface Found {
+  readonly read: readonly ReadEntry[]
+  readonly last: string
+  readonly done: boolean
+}
+
+async function find(parts: Parts, id: InodeId, after: string, wanted: number): Promise<Found> {
+  // One more, to know whether there is any behind them. The two reads may be of two versions: removal empties a directory first.
+  const [row, { rows }] = await Promise.all([
+    readRow(parts, id),
+    parts.medusa.scan(partitionOf(id), { after, before: entriesEnd, limit: wanted + 1 }),
+  ])
+  asDirectory(id, row)
+  const taken = rows.slice(0, wanted)
+  const read = taken.map((found) => ({ cookie: cookieOf(found.key), entry: decodeEntry(found.value) }))
+  return { read, last: taken.at(-1)?.key ?? after, done: rows.length <= wanted }
 }
 
 interface ReadEntry {

@@ -8,7 +8,7 @@ import * as content from './content.ts'
 import { ContainerCheck } from './check.ts'
 import { nameHash, type NameHash } from './cookies.ts'
 import { create, insertRoot, link } from './create.ts'
-import { list } from './listing.ts'
+import { list, listAhead } from './listing.ts'
 import { lookup, parentOf } from './lookup.ts'
 import { Moves } from './moves.ts'
 import type { Inode, InodeId, Namespace } from './namespace.ts'
@@ -62,6 +62,8 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     setAttributes: (id, change, ifChangedAt) =>
       limit.run(() => attributes.setAttributes(parts, id, change, ifChangedAt)),
     list: (directory, after, most) => limit.run(() => list(parts, directory, after, most)),
+    listAhead: (directory, after, room) =>
+      listAhead(parts, directory, after, room, (task) => limit.run(task)),
     read: (id, offset, length) => limit.run(() => content.read(parts, id, offset, length)),
     write: (id, offset, bytes) => limit.run(() => content.write(parts, id, offset, bytes)),
     beginPromotion: (id, vdisk) => limit.run(() => attributes.beginPromotion(parts, id, vdisk)),

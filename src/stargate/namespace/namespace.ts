@@ -229,6 +229,16 @@ export interface Namespace {
     limit: number,
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly done: boolean }>
 
+  /**
+   * As `list`, all entries behind the cookie, in parts as they are found: those that have `room` are read while the ones before them are put to
+   * use. A part may be empty; the last one is `done`. Each part is as of a moment after the one before was asked for.
+   */
+  listAhead(
+    directory: InodeId,
+    after: bigint,
+    room: () => number,
+  ): AsyncIterable<{ readonly entries: readonly DirectoryEntry[]; readonly done: boolean }>
+
   /** Bytes of a file that lies here, inline or promoting, from `offset`, fewer at its end. CHANGED where it is a vDisk. */
   read(
     id: InodeId,

@@ -42,6 +42,59 @@ test('namespace creates, looks up, lists and removes a file', async () => {
   assert.deepEqual(await namesIn(one, root), [])
 })
 
+test('a listing that goes on has the entries of one that does not, however much has room, and no more than that is read ahead', async () => {
+  const world = await newWorld()
+  const one = world.node()
+  const { inode: directory } = await one.create(root, name('d'), aDirectory)
+  for (let i = 0; i < 1_500; i++) await one.create(directory.id, name(`disk-${i}`), aFile)
+  const { entries } = await one.list(directory.id, 0n, 2_000)
+  assert.equal(entries.length, 1_500)
+  for (const room of [0, 1, 100, 256, 700, Infinity]) {
+    const seen: (typeof entries)[number][] = []
+    const parts: number[] = []
+    // As a client's answer has it: what is left grows less by what was taken.
+    for await (const part of one.listAhead(directory.id, 0n, () => room - seen.length)) {
+      seen.push(...part.entries)
+      parts.push(part.entries.length)
+      assert.equal(part.done, seen.length === 1_500)
+    }
+    assert.deepEqual(seen, entries)
+    assert.ok(Math.max(...parts) <= 256)
+    if (room > 0 && room < 256) assert.equal(parts[0], room)
+  }
+  // However slowly it is taken, and whether all of it is: no more is read than waits to be taken.
+  let scans = 0
+  const medusa = world.medusa()
+  const scan: typeof medusa.scan = (...asked) => {
+    scans++
+    return medusa.scan(...asked)
+  }
+  const counted = world.node({}, { medusa: { ...medusa, scan } })
+  for await (const part of counted.listAhead(directory.id, 0n, () => Infinity)) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    assert.deepEqual(part.entries, entries.slice(0, 256))
+    break
+  }
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.equal(scans, 4)
+  await one.remove(directory.id, name('disk-7'))
+  const left: string[] = []
+  for await (const part of one.listAhead(directory.id, 0n, () => Infinity))
+    left.push(...part.entries.map((entry) => entry.name.toString()))
+  assert.deepEqual(
+    left,
+    entries.map((entry) => entry.name.toString()).filter((each) => each !== 'disk-7'),
+  )
+  const listed = async (id: InodeId): Promise<void> => {
+    for await (const part of one.listAhead(id, 0n, () => Infinity)) assert.ok(part)
+  }
+  const { inode: file } = await one.create(root, name('f'), aFile)
+  assert.equal(await codeOf(listed(file.id)), 'NOTDIR')
+  const { inode: gone } = await one.create(root, name('g'), aDirectory)
+  await one.removeDirectory(root, name('g'))
+  assert.equal(await codeOf(listed(gone.id)), 'STALE')
+})
+
 test('inodes of a directory lie as its listing goes, from the directory’s own place on, and none has the id of one before', async () => {
   const world = await newWorld()
   const one = world.node()

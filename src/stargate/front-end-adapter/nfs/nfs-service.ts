@@ -44,8 +44,6 @@ import { allows, allowsData, allowsRemoval, grantedAccess, isOwner, may } from '
 import type { Caller } from './rpc-program.ts'
 import type { Share, Shares } from './shares.ts'
 
-/** Entries read from the namespace at once for a listing. */
-const entriesAtOnce = 256
 const readdirBytesPreferred = 256 * 1024
 /** As many files as ids may be told apart: there is no table of them that could be full. */
 const filesMax = 2 ** 48
@@ -493,20 +491,12 @@ export class NfsService implements Nfs3Service {
       if (!offer(share, { name: Buffer.from('..'), cookie: 2n, inode: parent }))
         return { atEnd: false, attributes }
     }
-    let ahead: ReturnType<typeof namespace.list> | undefined
-    for (let behind = cookie < 2n ? 2n : cookie; ;) {
-      const { entries, done } = await (ahead ?? namespace.list(id, behind, entriesAtOnce))
-      ahead = undefined
-      const last = entries.at(-1)
-      if (last !== undefined) behind = last.cookie
-      // Those that will have room, too, are read while these are put into the answer.
-      if (!done && listing.room > entries.length) {
-        ahead = namespace.list(id, behind, entriesAtOnce)
-        ahead.catch(() => undefined)
-      }
+    const behind = cookie < 2n ? 2n : cookie
+    for await (const { entries, done } of namespace.listAhead(id, behind, () => listing.room)) {
       for (const entry of entries) if (!offer(share, entry)) return { atEnd: false, attributes }
-      if (done) return { atEnd: true, attributes }
+      if (done) break
     }
+    return { atEnd: true, attributes }
   }
 
   #forget(share: Share, inode: Inode): Promise<void> {
