@@ -61,6 +61,8 @@ export async function* listAhead(
         key = last
         goOn()
       }
+      // The store answers together what comes together, and the part behind this one is not to wait for these inodes.
+      await new Promise<void>((resolve) => parts.platform.clock.soon(resolve))
       const entries = await run(() => withInodes(parts, id, read))
       return { entries, done, found: read.length }
     })

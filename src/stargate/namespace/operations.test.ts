@@ -76,7 +76,7 @@ test('a listing that goes on has the entries of one that does not, however much 
     break
   }
   await new Promise((resolve) => setTimeout(resolve, 20))
-  assert.equal(scans, 4)
+  assert.ok(scans <= 4, `${scans} scans`)
   await one.remove(directory.id, name('disk-7'))
   const left: string[] = []
   for await (const part of one.listAhead(directory.id, 0n, () => Infinity))
