@@ -3,7 +3,7 @@
  * and on the same disk, what that disk does by itself. Prints tables with what is wanted, and writes all of it to bench-results/.
  *
  * Options: --seconds N of each job (8), --rounds N (1), --dir DIR on the disk to be measured (the system's folder for temporary files),
- * --sustained: instead, random writes for five minutes (--seconds N).
+ * --sustained: instead, random writes for five minutes (--seconds N) over 16 GiB, or 6 where the disk is small (--vdisk-gib N).
  */
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -26,16 +26,20 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '1' },
     dir: { type: 'string', default: tmpdir() },
     sustained: { type: 'boolean', default: false },
+    'vdisk-gib': { type: 'string' },
   },
 })
 const warmUpSeconds = 2
 const secondsUsual = 8
-const secondsGiven = values.seconds === undefined ? undefined : Number(values.seconds)
+const numberOf = (given: string | undefined): number | undefined =>
+  given === undefined ? undefined : Number(given)
+const secondsGiven = numberOf(values.seconds)
 
 installPackages('the jobs', { packages: ['fio'], commands: ['fio'] }, (line) => console.log(line))
 console.log(machineAndCommit())
 await withScratch(values.dir, async (root, signal) => {
-  if (values.sustained) return sustained(root, signal, secondsGiven)
+  if (values.sustained)
+    return sustained(root, signal, { seconds: secondsGiven, vdiskGiB: numberOf(values['vdisk-gib']) })
   const targets = [new Ndfs(root), new RawDisk(root)]
   const [rounds, seconds] = [Number(values.rounds), secondsGiven ?? secondsUsual]
   await withTargets(targets, signal, async ([ndfs]) => {

@@ -210,6 +210,6 @@ if (unknown.length > 0) {
   installPackages('the jobs', { packages: ['fio'], commands: ['fio'] }, say)
   say(machineAndCommit())
   await withScratch(values.dir, (root, signal) =>
-    values.sustained ? sustained(root, signal, secondsGiven) : comparePeers(root, signal),
+    values.sustained ? sustained(root, signal, { seconds: secondsGiven }) : comparePeers(root, signal),
   )
 }

@@ -9,6 +9,7 @@ test('below 60 GiB of free disk the vDisk has 6 GiB, and on a small disk there i
   assert.equal(roomFor(60 * GiB)?.vdiskGiB, 16)
   assert.equal(roomFor(59 * GiB)?.vdiskGiB, 6)
   assert.equal(roomFor(20 * GiB), undefined)
+  assert.equal(roomFor(200 * GiB, 6)?.vdiskGiB, 6)
 })
 
 test('the disks of all nodes fit into what is free', () => {

@@ -33,10 +33,10 @@ export interface Room {
   readonly hddGiB: number
 }
 
-/** Undefined where the disk has no room for it. */
-export function roomFor(freeBytes: number): Room | undefined {
+/** For the size that is asked for, where one is. Undefined where the disk has no room for it. */
+export function roomFor(freeBytes: number, wantedVDiskGiB?: number): Room | undefined {
   const freeGiB = freeBytes / GiB
-  const vdiskGiB = freeGiB < 60 ? 6 : 16
+  const vdiskGiB = wantedVDiskGiB ?? (freeGiB < 60 ? 6 : 16)
   const wantedGiB = vdiskGiB * copies * spacePerLive + nodes * flashGiB
   const hddGiB = Math.floor(Math.min(wantedGiB, freeGiB - leftFreeGiB) / nodes) - flashGiB
   return hddGiB * nodes < vdiskGiB * copies * 0.5 ? undefined : { vdiskGiB, hddGiB }
@@ -59,10 +59,14 @@ export function steadiness(perSecond: readonly number[]): {
   }
 }
 
-export async function sustained(root: string, signal: AbortSignal, runSeconds = secondsUsual): Promise<void> {
+export async function sustained(
+  root: string,
+  signal: AbortSignal,
+  { seconds: runSeconds = secondsUsual, vdiskGiB: wantedGiB }: { seconds?: number; vdiskGiB?: number } = {},
+): Promise<void> {
   const { bavail, bsize } = statfsSync(root)
   const freeBytes = bavail * bsize
-  const room = roomFor(freeBytes)
+  const room = roomFor(freeBytes, wantedGiB)
   const freeText = `${(freeBytes / GiB).toFixed(0)} GiB`
   if (room === undefined)
     throw new Error(
@@ -72,7 +76,8 @@ export async function sustained(root: string, signal: AbortSignal, runSeconds = 
   const { vdiskGiB, hddGiB } = room
   console.log(
     `Random write, 4 KiB, d32, for ${runSeconds} s over ${vdiskGiB} GiB` +
-      (vdiskGiB < 16 ? `, not 16, as the disk has only ${freeText} free` : ''),
+      (vdiskGiB < 16 && wantedGiB === undefined ? `, not 16, as the disk has only ${freeText} free` : '') +
+      `, on ${nodes * (flashGiB + hddGiB)} GiB of disks`,
   )
   const disks = [`flash:${flashGiB}GiB`, `hdd:${hddGiB}GiB`]
   const ndfs = new Ndfs(root, { vdiskMiB: vdiskGiB * 1024, disks })
