@@ -294,6 +294,19 @@ export const scenarioBugs: readonly PlantedBug[] = [
     scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'I2: a read is of one instant' },
   },
   {
+    name: 'guests refused while dead pages fill the disks',
+    breaks: 'I10',
+    does: 'A guest that finds no room is told so before anything that is dead was given back.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/hosted-vdisk.ts',
+        'await this.#spaceWait.wait(bytes, lacking)',
+        'await Promise.reject<void>(lacking)',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/major/full-disks.test.ts', tests: 'I10: random overwrites go on' },
+  },
+  {
     name: 'attempt under way cut as never named',
     breaks: 'I1',
     does: 'A node cuts episodes that the row does not name though their epoch is not over, and its row may name them yet.',

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { hasCode } from '../../../src/base/errors.ts'
 import type { NodeId } from '../../../src/base/ids.ts'
 import { MiB } from '../../../src/base/units.ts'
+import { SeededChance } from '../../seeded-chance.ts'
 import { pathOfDisk } from '../../cluster.ts'
 import { findMetadataFaults } from '../../metadata-check.ts'
 import { quickPace, Scene, type SceneOptions } from './support.ts'
@@ -154,6 +155,33 @@ test('I10: logs full of what can not be drained, on full disks, take all their v
     isFull = false
     await scene.finish()
   }
+})
+
+test('I10: random overwrites go on where what is dead would fill the disks', async () => {
+  const sectors = 32 * 1024
+  const scene = await begin({ seed: 1, nodes: 3, sectors, capacityBytes: { flash: 36 * MiB, hdd: 1 * MiB } })
+  const { cluster } = scene
+  const chance = new SeededChance(1, 'overwrites')
+  const node = cluster.names[0]
+  for (let at = 0; at < sectors; at += 4 * sectorsOfWrite)
+    await scene.done(
+      ...[0, 1, 2, 3].map((i) => scene.guest(node).write(at + i * sectorsOfWrite, sectorsOfWrite)),
+    )
+  await scene.drain()
+  // Three times as much as the vDisk holds, in pieces that leave the rest of their groups alive.
+  for (let i = 0; i < 768; i++) {
+    const writes = Array.from({ length: 4 }, () =>
+      scene.guest(node).write(8 * chance.below(sectors / 8 - 4), 32),
+    )
+    await scene.ended(...writes)
+    await scene.done(...writes)
+  }
+  const { compactedBytes, groupsFreed } = cluster.node(node)!.controller.statistics()
+  assert.ok(
+    compactedBytes > 4 * MiB && groupsFreed > 16,
+    `${compactedBytes} bytes compacted, ${groupsFreed} groups freed`,
+  )
+  await scene.finish()
 })
 
 /** Writes until there is no room, or so far. */
