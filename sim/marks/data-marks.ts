@@ -46,7 +46,7 @@ export const dataMarks: readonly Mark[] = [
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
   }),
   ...marks('stargate/vdisk-controller/drain-schedule.ts', {
-    'a drain waited for compaction': '[¶ where scarcity(space()) > 0]; if (isMore && ledger.complete',
+    'a drain waited for compaction': 'ledger.complete && scarcity(space()) > 0 && ¶) await',
     'compaction kept up with drains': '[¶ where scarce > 0]; this.#isScarce = scarce > 0\n        if',
   }),
   ...marks('stargate/vdisk-controller/space-wait.ts', {
