@@ -8,6 +8,8 @@ export const dataMarks: readonly Mark[] = [
   ...marks('stargate/vdisk-controller/drain-schedule.ts', {
     'a drain failed and waits': '¶; this.#pauseMs = Math.min(retryMsMax',
     'cleaning up waits': '¶, log.debug(`cleaning up behind',
+    'a drain waited for compaction': 'ledger.complete && scarcity(space()) > 0 && ¶) await',
+    'compaction kept up with drains': '[¶ where scarce > 0]; this.#isScarce = scarce > 0\n        if',
   }),
   ...marks('stargate/vdisk-controller/drain.ts', {
     'a stream group was complete already':
@@ -44,10 +46,6 @@ export const dataMarks: readonly Mark[] = [
   ...marks('stargate/vdisk-controller/compact.ts', {
     'compaction replaced entries': 'toWrite, packed)\n      ¶; chunk.forEach(',
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
-  }),
-  ...marks('stargate/vdisk-controller/drain-schedule.ts', {
-    'a drain waited for compaction': 'ledger.complete && scarcity(space()) > 0 && ¶) await',
-    'compaction kept up with drains': '[¶ where scarce > 0]; this.#isScarce = scarce > 0\n        if',
   }),
   ...marks('stargate/vdisk-controller/space-wait.ts', {
     'a guest waited for space': '¶; this.#waiters.push(',
