@@ -44,7 +44,7 @@ export const dataMarks: readonly Mark[] = [
     'freeing a deleted vDisk was cut short': "if (hasCode(error, 'FENCED', 'NOT_OWNER')) return ¶, false",
   }),
   ...marks('stargate/vdisk-controller/compact.ts', {
-    'compaction replaced entries': 'toWrite, packed)\n      ¶; chunk.forEach(',
+    'compaction replaced entries': 'toWrite, packed)\n        ¶; chunk.forEach(',
     'compaction passed over an entry that moved on': '{ ¶; continue }\n        live.push({',
   }),
   ...marks('stargate/vdisk-controller/space-wait.ts', {

@@ -63,7 +63,7 @@ export async function* listAhead(
       }
       // The store answers together what comes together, and the part behind this one is not to wait for these inodes.
       await new Promise<void>((resolve) => parts.platform.clock.soon(resolve))
-      const entries = await run(() => withInodes(parts, id, read))
+      const entries = isWanted ? await run(() => withInodes(parts, id, read)) : []
       return { entries, done, found: read.length }
     })
     // What it fails with is met in its turn, if that comes.

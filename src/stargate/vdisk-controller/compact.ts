@@ -86,24 +86,29 @@ async function pack(
     live.slice(i * pagesPerGroupMax, (i + 1) * pagesPerGroupMax),
   )
   let reading = chunks.length > 0 ? readPages(context, chunks[0]) : undefined
-  for (const [i, chunk] of chunks.entries()) {
-    const read = await reading
-    reading = i + 1 < chunks.length ? readPages(context, chunks[i + 1]) : undefined
-    // What it fails with is met in its turn, if that comes.
-    reading?.catch(() => undefined)
-    if (read === undefined) {
-      for (const { group } of chunk) unread.add(group)
-      continue
+  try {
+    for (const [i, chunk] of chunks.entries()) {
+      const read = await reading
+      reading = i + 1 < chunks.length ? readPages(context, chunks[i + 1]) : undefined
+      // What it fails with is met in its turn, if that comes.
+      reading?.catch(() => undefined)
+      if (read === undefined) {
+        for (const { group } of chunk) unread.add(group)
+        continue
+      }
+      const leave = await context.admit(read.memory.length)
+      const toWrite = { pages: read.pages, zeros: [], standing }
+      try {
+        const { group, firstTry } = await writeGroup(context, toWrite, packed)
+        chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
+        if (firstTry) giveBack(read.memory)
+      } finally {
+        leave()
+      }
     }
-    const leave = await context.admit(read.memory.length)
-    const toWrite = { pages: read.pages, zeros: [], standing }
-    try {
-      const { group, firstTry } = await writeGroup(context, toWrite, packed)
-      chunk.forEach(({ page }, at) => entries.push({ page, group: group.handle, at }))
-      if (firstTry) giveBack(read.memory)
-    } finally {
-      leave()
-    }
+  } finally {
+    // Nothing of it is under way when the map's next change begins.
+    await reading?.catch(() => undefined)
   }
   return [...unread]
 }

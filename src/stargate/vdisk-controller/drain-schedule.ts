@@ -253,15 +253,14 @@ export class DrainSchedule {
       for (let goes = 0; ; goes++) {
         const scarce = scarcity(space())
         if (goes > scarce * goesMoreMax) return
-        const bytes = await this.mapChanges.run(async () => {
+        const { bytes, unread } = await this.mapChanges.run(async () => {
           // Chosen in its turn: while it waited some may have died, and be gone.
           const victims = this.#compacts && !this.#stopped ? this.#victims(space()) : []
-          if (victims.length === 0) return 0
-          const { bytes, unread } = await compact(drain, victims)
-          for (const group of unread) this.#unread.set(group, clock.now() + unreadAgainMs)
-          return bytes
+          return victims.length === 0 ? { bytes: 0, unread: [] } : compact(drain, victims)
         })
-        if (bytes === 0) return
+        for (const group of unread) this.#unread.set(group, clock.now() + unreadAgainMs)
+        // Behind those that can't be read there may be others.
+        if (bytes === 0 && unread.length === 0) return
         compacted(bytes)
         this.#isScarce = scarce > 0
         if (!this.#stopped) reclaimer.freeDead()

@@ -822,6 +822,33 @@ test('a dead group whose copy can not be reached holds up the freeing of no othe
   assert.equal(cluster.files, 2)
 })
 
+test('dead groups that wait for a node that is down are no room to come: others are compacted all the same (I10)', async () => {
+  const cluster = await Cluster.begin()
+  const disks = [...cluster.world.extents.values()]
+  const onlyOn = (nodes: readonly string[]): void => {
+    for (const disk of disks) disk.usedBytes = nodes.includes(disk.ref.node) ? 0 : disk.capacityBytes
+  }
+  for (const disk of disks) disk.capacityBytes = 64 * MiB
+  onlyOn(['n1', 'n3'])
+  for (let i = 0; i < 20; i++) {
+    await cluster.write((4096 + i) * pageBytes, Buffer.alloc(pageBytes, 'n1 and n3'))
+    await cluster.drain()
+  }
+  onlyOn(['n1', 'n2'])
+  cluster.disks('gone', 'n3')
+  await cluster.write(4096 * pageBytes, Buffer.alloc(20 * pageBytes, 'n1 and n2'))
+  // All of those are dead now, as far as they can be freed.
+  const expected = await halfDead(cluster, 32)
+  await cluster.pass(40_000)
+  roomBelow(cluster)
+  await cluster.pass(1000)
+  const writing = tryToWrite(cluster)
+  await cluster.pass(9000)
+  assert.equal(writing.answer, 'done')
+  expected.write('more', 0)
+  assert.ok((await cluster.read(0, expected.length)).equals(expected))
+})
+
 test('compaction without gain does not go on and on while guests find no room (I10)', async () => {
   const cluster = await Cluster.begin()
   for (let g = 0; g < 3; g++) {

@@ -307,7 +307,7 @@ export class HostedVDiskController implements HostedVDisk {
       space: () =>
         spaceLeft(extents.candidates(), {
           copies: row.state.copies,
-          deadBytes: this.#ledger.dead * groupBytesMax,
+          deadBytes: Math.max(0, this.#ledger.dead - reclaimer.waiting) * groupBytesMax,
           compacting: context.compacting.size,
         }),
       compacting: context.compacting,

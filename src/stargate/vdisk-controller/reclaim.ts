@@ -48,7 +48,7 @@ export class Reclaimer {
   #freeing: Promise<void> | undefined
   /** Resolves to how many groups of those that go together now are gone; rejects for a bug alone. */
   #pass: Promise<number> | undefined
-  /** How many times groups wait to be tried again. */
+  /** Groups that wait to be tried again. */
   #waiting = 0
   #partitionsCounted = 0
 
@@ -87,6 +87,11 @@ export class Reclaimer {
   /** Something dead is being freed, or waits to be tried again. */
   get isFreeing(): boolean {
     return this.#freeing !== undefined || this.#waiting > 0
+  }
+
+  /** Dead groups with a copy that could not be reached: those that could be are gone, and no more comes of them for now. */
+  get waiting(): number {
+    return this.#waiting
   }
 
   /** Resolves when nothing is being freed. Of an ownership that goes on that may take for ever. */
@@ -136,9 +141,10 @@ export class Reclaimer {
   /** In a while: a copy could not be reached. What dies meanwhile is not held up by that. */
   #tryAgain(groups: readonly GroupHandle[]): void {
     const { ledger, clock, pace, alive } = this.#context
-    this.#waiting++
+    if (!alive()) return
+    this.#waiting += groups.length
     clock.after(pace.freeAgainMs, () => {
-      this.#waiting--
+      this.#waiting -= groups.length
       for (const group of groups) ledger.spared(group)
       if (alive()) this.freeDead()
     })

@@ -65,7 +65,7 @@ export class SpaceWait {
     try {
       await new Promise<void>((resolve, reject) => {
         this.#waiters.push({ bytes, done: (error) => (error === undefined ? resolve() : reject(error)) })
-        if (!this.#making) this.#begin(lacking)
+        if (!this.#making) this.#begin()
       })
     } finally {
       waiting.bytes -= bytes
@@ -78,11 +78,12 @@ export class SpaceWait {
     this.#settle()
   }
 
-  #begin(lacking: NdfsError): void {
+  #begin(): void {
     this.#making = true
     this.#overdue = this.#context.clock.after(waitMaxMs, () => {
       this.#overdue = undefined
-      this.#settle(lacking)
+      // There may be some by now, though more is under way.
+      this.#settle(this.#context.lacking())
     })
     void this.#make()
   }
