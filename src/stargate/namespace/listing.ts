@@ -44,7 +44,7 @@ export async function* listAhead(
 ): AsyncGenerator<Listed> {
   const ahead: Promise<Listed & { readonly found: number }>[] = []
   let outstanding = 0
-  /** Behind it the next part begins; undefined while that is not known, or nobody wants it. */
+  /** Behind it the next part begins; undefined while that is not known. */
   let key: string | undefined = entryKey(after)
   let isWanted = true
   const goOn = (atLeast = 0): void => {

@@ -38,14 +38,9 @@ export interface SpaceWaitContext {
   readonly hear: () => Promise<void>
 }
 
-interface Waiter {
-  readonly bytes: number
-  readonly done: (lacking?: NdfsError) => void
-}
-
 export class SpaceWait {
   readonly #context: SpaceWaitContext
-  #waiters: Waiter[] = []
+  readonly #waiters: ((lacking?: NdfsError) => void)[] = []
   #making = false
   #overdue: Timer | undefined
   #nextAt = 0
@@ -64,7 +59,7 @@ export class SpaceWait {
     waiting.bytes += bytes
     try {
       await new Promise<void>((resolve, reject) => {
-        this.#waiters.push({ bytes, done: (error) => (error === undefined ? resolve() : reject(error)) })
+        this.#waiters.push((still) => (still === undefined ? resolve() : reject(still)))
         if (!this.#making) this.#begin()
       })
     } finally {
@@ -108,6 +103,6 @@ export class SpaceWait {
   }
 
   #settle(lacking?: NdfsError): void {
-    for (const { done } of this.#waiters.splice(0)) done(lacking)
+    for (const settle of this.#waiters.splice(0)) settle(lacking)
   }
 }
