@@ -3,8 +3,8 @@
  * (src/cluster-format.ts), and it only rises, by `ndfs upgrade finish`.
  *
  *   format   since   what it brought
- *   1        -       everything as it was written before the first release; it is not read any more
- *   2        0.1.0   rows of extent groups share partitions (docs/decisions/0022)
+ *   1, 2     -       as it was written before the first release; it is not read any more
+ *   3        0.1.0   rows of extent groups share partitions (docs/decisions/0022), rows of files are arrays (docs/decisions/0024)
  *
  *  1. A release serves a range of formats: under each of them it writes as that format says, and nothing that is newer. So every node whose range has
  *     the cluster's format reads what any other has written.
@@ -21,7 +21,7 @@ export interface Release {
   readonly newest: number
 }
 
-const formats = { oldest: 2, newest: 2 }
+const formats = { oldest: 3, newest: 3 }
 export const thisRelease: Release = { version, ...formats }
 
 export const servesFormat = ({ oldest, newest }: Release, format: number): boolean =>
