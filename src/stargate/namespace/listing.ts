@@ -6,7 +6,7 @@ import { KiB } from '../../base/units.ts'
 import { cookieOf, entriesEnd, entryKey } from './cookies.ts'
 import { currentOf } from './lookup.ts'
 import type { DirectoryEntry, InodeId } from './namespace.ts'
-import { asDirectory, checkDirectory, type Parts, readRow } from './parts.ts'
+import { asDirectory, type Parts, readRow, readRows } from './parts.ts'
 import { decodeEntry, type Entry, inodeOf, lists, partitionOf } from './rows.ts'
 
 const rowsPerScanMax = 1 * KiB
@@ -21,7 +21,6 @@ export interface Listed {
 }
 
 export async function list(parts: Parts, id: InodeId, after: bigint, limit: number): Promise<Listed> {
-  await checkDirectory(parts, id)
   const entries: DirectoryEntry[] = []
   for (let key = entryKey(after); ;) {
     const { read, last, done } = await find(parts, id, key, Math.min(limit - entries.length, rowsPerScanMax))
@@ -71,7 +70,6 @@ export async function* listAhead(
     ahead.push(reading)
   }
   try {
-    await checkDirectory(parts, id)
     for (;;) {
       if (ahead.length === 0) goOn(1)
       const { entries, done, found } = await ahead.shift()!
@@ -114,7 +112,10 @@ async function withInodes(
   directory: InodeId,
   read: readonly ReadEntry[],
 ): Promise<readonly DirectoryEntry[]> {
-  const rows = await Promise.all(read.map(({ entry }) => readRow(parts, entry.candidates[0])))
+  const rows = await readRows(
+    parts,
+    read.map(({ entry }) => entry.candidates[0]),
+  )
   const entries: DirectoryEntry[] = []
   for (const [i, { cookie, entry }] of read.entries()) {
     const [first] = entry.candidates

@@ -45,6 +45,15 @@ export async function readRow({ reads }: Parts, id: InodeId): Promise<InodeRow |
   return bytes && decodeInodeRow(bytes)
 }
 
+/** At once, for whoever has many: see `RowReads.readMany`. */
+export async function readRows(
+  { reads }: Parts,
+  ids: readonly InodeId[],
+): Promise<readonly (InodeRow | undefined)[]> {
+  const rows = await reads.readMany(ids)
+  return rows.map((bytes) => bytes && decodeInodeRow(bytes))
+}
+
 /** An inode's row as a check finds it: `none`, its partition was never changed. */
 export type FoundRow =
   | { readonly state: 'found'; readonly row: InodeRow }

@@ -44,6 +44,14 @@ test('a read sees what resolved before it was asked for, also while another is u
   assert.equal(asked.length, 2)
 })
 
+test('many that are asked for at once come in their order, whichever table they lie in', async () => {
+  const { asked, reads } = stage()
+  const rows = await reads.readMany([directory, 10 as InodeId, file, 11 as InodeId])
+  assert.deepEqual(rows.map(String), ['before', 'undefined', 'before', 'before'])
+  assert.deepEqual(asked, ['inode 10 8', 'directory 9 11'])
+  assert.deepEqual(await reads.readMany([]), [])
+})
+
 test('who asked for what could not be read is told, and the next one asks anew', async () => {
   const { reads, answers } = stage()
   answers('error')
