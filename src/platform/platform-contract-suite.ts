@@ -114,18 +114,20 @@ export function platformContract(
     platform,
     directory,
   }) => {
-    const long = platform.files.alignedBuffer(MiB).fill('l')
+    const bytes = 3 * MiB + 8192
+    const long = platform.files.alignedBuffer(bytes)
+    for (let at = 0; at < bytes; at += 8) long.writeDoubleBE(at, at)
     const file = await platform.files.open(`${directory}/long`, { create: true })
     await file.write([Buffer.from('short')], 4090)
     await file.read(Buffer.alloc(16), 4090)
-    await file.write([long.subarray(0, MiB / 2), long.subarray(MiB / 2)], 4096)
-    await file.write([Buffer.from('end')], MiB + 4096 - 1)
+    await file.write([long.subarray(0, MiB / 4), long.subarray(MiB / 4)], 4096)
+    await file.write([Buffer.from('end')], bytes + 4096 - 1)
     await file.write([long.subarray(0, 4096)], 0)
     await file.sync()
-    const back = Buffer.alloc(2 * MiB)
-    assert.equal(await file.read(back, 0), MiB + 4096 + 2)
+    const back = Buffer.alloc(4 * MiB)
+    assert.equal(await file.read(back, 0), bytes + 4096 + 2)
     const expected = Buffer.concat([long.subarray(0, 4096), long, Buffer.from('nd')])
-    expected.write('e', MiB + 4096 - 1)
+    expected.write('e', bytes + 4096 - 1)
     assert.ok(back.subarray(0, expected.length).equals(expected))
     // Also by whoever has it open under a name that is gone.
     await platform.files.remove(`${directory}/long`)

@@ -8,7 +8,6 @@
  *  4. When `close` has resolved nothing is under way, and nothing begins any more: peers may ask until the very end.
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
-import { cut } from '../../base/joined.ts'
 import { Limit } from '../../base/limit.ts'
 import {
   type DiskId,
@@ -18,7 +17,7 @@ import {
   partsOfGroupId,
   type VDiskId,
 } from '../../base/ids.ts'
-import { KiB, pageBytes, type GroupPage } from '../../base/units.ts'
+import { pageBytes, type GroupPage } from '../../base/units.ts'
 import type { Disk, DiskFile, SpacePurpose } from '../../disk/disk.ts'
 import type { Files } from '../../platform/platform.ts'
 import { EpochGuard, type EpochOf } from './epoch-guard.ts'
@@ -34,9 +33,6 @@ import {
 } from './group-file.ts'
 import { OpenFiles, type OpenedFile, type OpenFile } from './open-files.ts'
 import { verifyCopyFile, verifyPieceBytes } from './verify-copy.ts'
-
-/** Written at once: a log on the same disk waits for what is under way, behind 4 MiB five times as long as behind this. */
-const writtenAtOnceBytes = 512 * KiB
 
 interface LocalDisk {
   readonly disk: Disk
@@ -118,7 +114,7 @@ export class LocalExtents {
           `Cannot write to ${open.name}: it is finished, and never changes again`,
         )
       opened.finished = trailer !== undefined
-      await writeInPieces(file, pages, at * pageBytes)
+      await file.write(pages, at * pageBytes)
       if (trailer !== undefined) {
         const fileEnd =
           at === 0
@@ -331,12 +327,6 @@ export class LocalExtents {
       files.release(open)
     }
   }
-}
-
-async function writeInPieces(file: DiskFile, parts: readonly Uint8Array[], position: number): Promise<void> {
-  const bytes = parts.reduce((sum, part) => sum + part.length, 0)
-  for (let at = 0; at < bytes; at += writtenAtOnceBytes)
-    await file.write(cut(parts, at, at + writtenAtOnceBytes), position + at)
 }
 
 async function holds(file: DiskFile, bytes: Buffer, position: number): Promise<boolean> {
