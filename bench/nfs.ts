@@ -1,8 +1,8 @@
 /**
  * `npm run bench:nfs`: files over NFS, beside nfs-ganesha on a folder of the same disk, in the same run and in turn.
  *
- * The client is QEMU's own (`qemu-img bench`): an image of 1 GiB, written full before, 4 KiB at steps of 68 KiB, or 1 MiB after the other; what is
- * read comes from memory on both sides. NDFS answers a WRITE when it is on stable media of two nodes; nfs-ganesha has one copy, and
+ * The client is QEMU's own (`qemu-img bench`): an image of 1 GiB, written full from its beginning before each round, 4 KiB at steps of 68 KiB, or 1 MiB
+ * after the other, before the round's writes have scattered a third of its pages and behind them; what is read comes from memory on both sides. NDFS answers a WRITE when it is on stable media of two nodes; nfs-ganesha has one copy, and
  * answers when the kernel has it. Then, of NDFS alone, files made by 32 calls at once, and the listing of a directory (READDIRPLUS).
  *
  * Options: --rounds N (3), --files N for the directory (20,000), --dir DIR on the disk to be measured. For root on Debian.
@@ -39,12 +39,14 @@ interface Job {
   readonly wanted?: number
 }
 
+const largeReads = { writes: false, bytes: MiB, stepBytes: MiB, depth: 8, count: 8192, wanted: 0.85 } as const
 const jobs: readonly Job[] = [
+  { name: 'read 1 MiB d8, in order', ...largeReads },
   { name: 'read d32', writes: false, bytes: 4096, stepBytes, depth: 32, count: 200_000, wanted: 1 },
   { name: 'read d1', writes: false, bytes: 4096, stepBytes, depth: 1, count: 15_000 },
   { name: 'write d32', writes: true, bytes: 4096, stepBytes, depth: 32, count: 80_000, wanted: 0.65 },
   { name: 'write d1', writes: true, bytes: 4096, stepBytes, depth: 1, count: 5_000 },
-  { name: 'read 1 MiB d8', writes: false, bytes: MiB, stepBytes: MiB, depth: 8, count: 8192, wanted: 0.85 },
+  { name: 'read 1 MiB d8, scattered', ...largeReads },
 ]
 
 const wholeImage: Job = {
@@ -100,6 +102,13 @@ async function measure(server: Server, job: Job, round: number): Promise<Sample>
   }
 }
 
+/** All of it in sequence, and once through it: from then on it lies in memory. */
+async function fill(server: Server): Promise<void> {
+  for (let at = 0; at < imageMiB; at += 64)
+    await client(server, 'qemu-io', '-f', 'raw', '-c', `write -q -P 7 ${at}M 64M`, server.url('disk.raw'))
+  await measure(server, wholeImage, 0)
+}
+
 const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 
@@ -140,24 +149,21 @@ await withScratch(values.dir, async (root, signal) => {
     }
     await ganesha.start()
     const servers: readonly Server[] = [ndfs, ganesha]
-    for (const server of servers) {
+    for (const server of servers)
       await client(server, 'qemu-img', 'create', '-q', '-f', 'raw', server.url('disk.raw'), `${imageMiB}M`)
-      for (let at = 0; at < imageMiB; at += 64)
-        await client(server, 'qemu-io', '-f', 'raw', '-c', `write -q -P 7 ${at}M 64M`, server.url('disk.raw'))
-    }
-    // Once through all of it: from then on it lies in memory on both sides.
-    for (const server of servers) await measure(server, wholeImage, 0)
     const samples: Sample[] = []
-    for (let round = 1; round <= rounds; round++)
+    for (let round = 1; round <= rounds; round++) {
+      for (const server of servers) await fill(server)
       for (const job of jobs)
         for (const server of round % 2 === 1 ? servers : servers.toReversed()) {
           signal.throwIfAborted()
           const sample = await measure(server, job, round)
           samples.push(sample)
           console.log(
-            `  round ${round}  ${server.name.padEnd(11)}  ${job.name.padEnd(14)} ${text(job, sample.rate).padStart(10)}, ${sample.processorMicroseconds.toFixed(0)} µs of processors each`,
+            `  round ${round}  ${server.name.padEnd(11)}  ${job.name.padEnd(24)} ${text(job, sample.rate).padStart(10)}, ${sample.processorMicroseconds.toFixed(0)} µs of processors each`,
           )
         }
+    }
     const rows = jobs.flatMap((job) =>
       servers.map(({ name }) => [
         job.name,

@@ -12,7 +12,6 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
-import { cut } from '../base/joined.ts'
 import { KiB, pageBytes } from '../base/units.ts'
 import { alignedBuffer, isAligned } from '../base/aligned-memory.ts'
 import { lockPath } from './node-lock.ts'
@@ -20,15 +19,9 @@ import type { File, Files } from './platform.ts'
 
 const { O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR } = fs.constants
 
-/** Opening a file once more costs as much as copying this. */
+/** From here on a write goes around the page cache. Opening a file once more, where there is no descriptor to be kept, costs as much as copying this. */
 const aroundCacheBytesMin = 256 * KiB
-/**
- * A long write is handed to the system in pieces, two at a time: one is at work while this process comes to hand on the next. Whoever else writes to the
- * disk waits for what is under way: a log behind 4 MiB five times as long as behind one piece.
- */
-const pieceBytes = 512 * KiB
-const piecesAtOnce = 2
-/** Second descriptors that files keep to be read and written by, all together. Other files go through the page cache. */
+/** Second descriptors that files keep to be read and written by, all together. Without one a file is read through the page cache. */
 const aroundMax = 1024
 
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void
@@ -181,9 +174,8 @@ class NodeFile implements File {
     const goesAround = bytes >= aroundCacheBytesMin && this.#goesAround(buffers, position)
     this.#begin()
     try {
-      const around = goesAround ? await this.#aroundFd() : undefined
-      if (around === undefined) await writeAll(this.#fd, buffers, position, bytes)
-      else await writeAroundCache(around, this.#fd, buffers, position, bytes)
+      if (goesAround) await this.#writeAroundCache(buffers, position, bytes)
+      else await writeAll(this.#fd, buffers, position, bytes)
     } finally {
       this.#end()
     }
@@ -229,6 +221,17 @@ class NodeFile implements File {
       return undefined
     })
     return this.#around
+  }
+
+  async #writeAroundCache(buffers: readonly Uint8Array[], position: number, bytes: number): Promise<void> {
+    const kept = await this.#aroundFd()
+    const around = kept ?? (await openAround(this.#fd, this.#access).catch(() => undefined))
+    if (around === undefined) return writeAll(this.#fd, buffers, position, bytes)
+    try {
+      await writeAround(around, this.#fd, buffers, position, bytes)
+    } finally {
+      if (kept === undefined) await call((done) => fs.close(around, done))
+    }
   }
 
   #start<T = void>(start: (done: Done<T>) => void): Promise<T> {
@@ -314,33 +317,21 @@ async function writeAll(
   }
 }
 
-/** As durable as what `writeAll` wrote: once the file was synced. Where the file system has no direct writes, or not such ones, it is written as any other. */
-async function writeAroundCache(
+/** As durable as what `writeAll` wrote: once the file was synced. Where the file system has no such direct writes it is written as any other. */
+async function writeAround(
   around: number,
   fd: number,
   buffers: readonly Uint8Array[],
   position: number,
   bytes: number,
 ): Promise<void> {
-  let begun = 0
-  const writePieces = async (): Promise<void> => {
-    while (begun < bytes) {
-      const at = begun
-      begun = Math.min(begun + pieceBytes, bytes)
-      await writeAll(around, cut(buffers, at, begun), position + at, begun - at)
-    }
+  try {
+    await writeAll(around, buffers, position, bytes)
+  } catch (error) {
+    // It asks for more than whole pages. No other failure is one to try again (I6).
+    if (codeOf(error) !== 'EINVAL') throw error
+    await writeAll(fd, buffers, position, bytes)
   }
-  const stop = (error: unknown): never => {
-    begun = bytes
-    throw error
-  }
-  const writers = Array.from({ length: piecesAtOnce }, () => writePieces().catch(stop))
-  // Nothing is under way any more when this fails.
-  const failed = (await Promise.allSettled(writers)).find((one) => one.status === 'rejected')
-  if (failed === undefined) return
-  // It asks for more than whole pages. No other failure is one to try again (I6).
-  if (codeOf(failed.reason) !== 'EINVAL') throw failed.reason
-  await writeAll(fd, buffers, position, bytes)
 }
 
 function withoutFirst(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {

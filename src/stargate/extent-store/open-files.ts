@@ -18,7 +18,7 @@ import { folderOf, groupFileName, isFinished } from './group-file.ts'
 
 /**
  * Enough for random reads over 4 GiB a disk without opening a file for each (an open costs as much as the read): an
- * eighth of what `ndfs doctor` asks a process to be allowed, so that a node may have several disks, and files a second descriptor to be read by.
+ * eighth of what `ndfs doctor` asks a process to be allowed, so that a node may have several disks, and files a second descriptor to be read and written by.
  */
 const openFilesMax = 1024
 
