@@ -118,7 +118,8 @@ test('M4: a node that comes back in the middle of repair keeps what was not repl
     const before = scene.groupNodes()
     let isBack = false
     for (const node of elsewhere(scene, owner, holder)) {
-      scene.faulty(node, (one) => (isWrite(one) ? { delayMs: 1_500 } : undefined))
+      // Longer than the node takes to come back: then some copies are not made yet.
+      scene.faulty(node, (one) => (isWrite(one) ? { delayMs: 2_500 } : undefined))
       scene.atOperation(node, moment, isWrite, () => {
         if (!isBack) cluster.startNode(holder)
         isBack = true

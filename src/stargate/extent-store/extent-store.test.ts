@@ -23,7 +23,7 @@ import type { Disk } from '../../disk/disk.ts'
 import { formatDisk, openDisk } from '../../disk/folder-disk.ts'
 import type { PeerHandler, Peers } from '../../peer/peer.ts'
 import { nodePlatform } from '../../platform/node-platform.ts'
-import type { Platform } from '../../platform/platform.ts'
+import type { File, Files, Platform } from '../../platform/platform.ts'
 import type { CopyRef, ExtentStore, FoundCopy, GroupAccess, Trailer } from './extent-store.ts'
 import { inventoryFolders } from './extent-store.ts'
 import { groupFileName, isGroupId, parseGroupFileName, readTrailer } from './group-file.ts'
@@ -86,7 +86,13 @@ interface World {
   restart(): Promise<void>
 }
 
-async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB): Promise<World> {
+/** `files`: what disks are made of. */
+async function worldOf(
+  t: TestContext,
+  nodes: number,
+  capacityBytes = 64 * MiB,
+  files = platform.files,
+): Promise<World> {
   const root = await mkdtemp(join(tmpdir(), 'ndfs-extent-store-'))
   const network = new Network()
   const disks: Disk[] = []
@@ -101,7 +107,7 @@ async function worldOf(t: TestContext, nodes: number, capacityBytes = 64 * MiB):
       disk: `n${i}-flash-0` as DiskId,
     }
     await formatDisk(platform, { ...options, tier: 'flash', capacityBytes })
-    disks.push(await openDisk(platform, options))
+    disks.push(await openDisk({ ...platform, files }, options))
   }
   const start = (): void => {
     stores = disks.map((disk, i) =>
@@ -221,6 +227,30 @@ test('R26: what was written is on each copy’s disk, and is read back', async (
     await readBack(world, access, pages.subarray(3 * pageBytes, 5 * pageBytes), 3),
     pages.subarray(3 * pageBytes, 5 * pageBytes),
   )
+})
+
+test('of two pieces of a group that fail at once, that for which the disk is to blame takes it out of service, and no further one is begun (I6)', async (t) => {
+  const begun: number[] = []
+  const open: Files['open'] = async (...given) => {
+    const file = await platform.files.open(...given)
+    const write: File['write'] = async (buffers, position) => {
+      if (!given[0].includes('groups/')) return file.write(buffers, position)
+      begun.push(position)
+      await new Promise(setImmediate)
+      const code = position === 0 ? 'ENOSPC' : 'EIO'
+      throw Object.assign(new Error(`${code}: made to fail`), { code })
+    }
+    return {
+      ...{ write, read: file.read.bind(file), sync: file.sync.bind(file), size: file.size.bind(file) },
+      ...{ truncate: file.truncate.bind(file), close: file.close.bind(file) },
+    }
+  }
+  const world = await worldOf(t, 1, 64 * MiB, { ...platform.files, open })
+  await assert.rejects(world.store.write(accessTo(world), groupPage(0), [pagesOf(1024)], 'guest'), {
+    code: 'OUT_OF_SPACE',
+  })
+  assert.deepEqual(begun, [0, 512 * KiB])
+  assert.equal(world.disks[0].state, 'failed')
 })
 
 test('pages may come one by one, in several buffers, and the checksums of all come back', async (t) => {
