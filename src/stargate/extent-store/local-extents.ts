@@ -338,7 +338,7 @@ export class LocalExtents {
   }
 }
 
-/** Rejects when nothing is under way any more. */
+/** Rejects when every piece that was begun has ended or, as its disk has failed, was given up. */
 function writeInPieces(file: DiskFile, parts: readonly Uint8Array[], position: number): Promise<void> {
   const bytes = parts.reduce((sum, part) => sum + part.length, 0)
   const pieces = Array.from({ length: Math.ceil(bytes / pieceBytes) }, (_, i) => i * pieceBytes)
