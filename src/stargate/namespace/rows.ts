@@ -138,17 +138,19 @@ type TombstoneFields = [type: 'removed', never: boolean, vdisk?: VDiskId]
 type InodeFields = FileFields | DirectoryFields | TombstoneFields
 type EntryFields = [name: Buffer, candidates: readonly InodeId[], stamp: number]
 
+type Versioned<Fields extends unknown[]> = readonly [version: number, ...Fields]
+
 const wrap = (fields: InodeFields | EntryFields): Buffer => encodeControl([rowVersion, ...fields])
 
 /** DAMAGED_METADATA where the bytes are none that were ever written, or of another version. */
 function unwrap<Fields extends unknown[], Row>(
   bytes: Buffer,
   what: string,
-  rowOf: (fields: readonly [version: number, ...Fields]) => Row,
+  rowOf: (fields: Versioned<Fields>) => Row,
 ): Row {
   let version: number
   try {
-    const fields = decodeControl<[number, ...Fields]>(bytes)
+    const fields = decodeControl<Versioned<Fields>>(bytes)
     version = fields[0]
     if (version === rowVersion) return rowOf(fields)
     if (!Number.isSafeInteger(version)) throw new Error('it has no version')
@@ -170,13 +172,13 @@ function unwrap<Fields extends unknown[], Row>(
 export function encodeInodeRow(row: InodeRow): Buffer {
   if (row.type === 'removed')
     return wrap(row.vdisk === undefined ? ['removed', row.never] : ['removed', row.never, row.vdisk])
-  const { mode, uid, gid, accessTime, modifyTime, changeTime, generation } = row
+  const { mode, uid, gid, accessTime, modifyTime, changeTime, generation, ...own } = row
   const common: CommonFields = [mode, uid, gid, accessTime, modifyTime, changeTime, generation]
-  if (row.type === 'directory') {
-    const { parent, name, subdirectories, ...others } = row
-    return wrap(['directory', ...common, parent, name, subdirectories, ...rareOf<RareOfDirectory>(others)])
+  if (own.type === 'directory') {
+    const { type, parent, name, subdirectories, ...rare } = own
+    return wrap([type, ...common, parent, name, subdirectories, ...rareOf<RareOfDirectory>(rare)])
   }
-  const { type, sizeBytes, names, content = null, checksums = null, ...others } = row
+  const { type, sizeBytes, names, content = null, checksums = null, ...rare } = own
   return wrap([
     type,
     ...common,
@@ -184,17 +186,13 @@ export function encodeInodeRow(row: InodeRow): Buffer {
     names.map(({ directory, name }) => [directory, name] as const),
     content?.kind === 'inline' ? 'inline' : content,
     checksums,
-    ...rareOf<RareOfFile>(others),
+    ...rareOf<RareOfFile>(rare),
   ])
 }
 
-const commonKeys = ['type', 'mode', 'uid', 'gid', 'accessTime', 'modifyTime', 'changeTime', 'generation']
-
 /** What is there of it; nothing where there is none. A field that a later release has brought stays. */
-function rareOf<Rare extends object>(others: Rare): [] | [Rare] {
-  const there = Object.entries(others).filter(
-    ([key, value]) => value !== undefined && !commonKeys.includes(key),
-  )
+function rareOf<Rare extends object>(rare: Rare): [] | [Rare] {
+  const there = Object.entries(rare).filter(([, value]) => value !== undefined)
   return there.length === 0 ? [] : [Object.fromEntries(there) as Rare]
 }
 
@@ -206,8 +204,6 @@ export const decodeInodeRow = (bytes: Buffer): InodeRow =>
     if (!types.has(type)) throw new Error(`there is no type ${type}`)
     return fileOf(fields)
   })
-
-type Versioned<Fields extends unknown[]> = readonly [version: number, ...Fields]
 
 function tombstoneOf([, type, never, vdisk]: Versioned<TombstoneFields>): Tombstone {
   if (typeof never !== 'boolean') throw new Error('it does not say whether there ever was one')
