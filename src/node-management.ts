@@ -636,6 +636,7 @@ export class NodeManagement implements ManagementTarget {
     const cached = cache.statistics()
     add('gauge', 'extent_cache_limit_bytes', 'What the extent cache may take.', cached.limitBytes)
     add('gauge', 'extent_cache_used_bytes', 'What the extent cache holds.', cached.usedBytes)
+    add('gauge', 'extent_cache_lent_bytes', 'What of it is on its way to clients.', cached.lentBytes)
     add('counter', 'extent_cache_hits_total', 'Pages that reads found in the extent cache.', cached.hits)
     add(
       'counter',

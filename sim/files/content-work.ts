@@ -153,6 +153,7 @@ export class ContentWork {
       case 'write':
         return this.#write(file, first, count, caller)
       case 'read':
+        if (file.isVDisk && chance.happens(0.3)) return this.#readLong(file, caller)
         return this.#read(file, first, count, caller)
       case 'write far':
         return this.#write(file, inlineSectors - 1 + chance.below(inlineSectors - 64), count, caller)
@@ -165,6 +166,12 @@ export class ContentWork {
       default:
         return kind satisfies never
     }
+  }
+
+  /** So many that they are lent where they lie in the cache (`lendBytesMin` in io.ts). */
+  #readLong(file: UsedFile, caller: NfsCaller): Promise<void> {
+    const count = readSectors / 2 + caller.chance.below(readSectors / 2)
+    return this.#read(file, caller.chance.below(inlineSectors), count, caller)
   }
 
   async #write(file: UsedFile, first: number, count: number, caller: NfsCaller): Promise<void> {

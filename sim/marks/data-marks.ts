@@ -19,6 +19,9 @@ export const dataMarks: readonly Mark[] = [
       "¶; if (typeof error.facts.disk === 'string') context.suspect(error.facts.disk)",
     'a range of zeros cut the map': 'if (isAllZero(coalesced.get(page))) ¶, holes.push(',
   }),
+  ...marks('stargate/vdisk-controller/vdisk-reads.ts', {
+    'a read was lent': 'if (this.#takeFromMemory(offset, length, lend)) return ¶, lend.pieces()',
+  }),
   ...marks('stargate/vdisk-controller/vdisk-map.ts', {
     'a change of the map was a delta': '¶; const key = deltaKey(partition.rows.version + 1)',
     'a vBlock was folded': '¶; bytes += this.#putRow(put, index, digest[index], block)',

@@ -25,6 +25,8 @@ const keptBytesMax = 96 * MiB
 /** By size. */
 const kept = new Map<number, ArrayBuffer[]>()
 const lent = new WeakSet<ArrayBufferLike>()
+/** Memory that has an owner of its own, who is told of each view that is given back. */
+const owners = new WeakMap<ArrayBufferLike, (view: Uint8Array) => void>()
 let keptBytes = 0
 let isOverwritten = false
 let hasAddresses = true
@@ -56,10 +58,18 @@ function freshMemory(bytes: number): ArrayBuffer {
   return Buffer.allocUnsafeSlow(bytes).buffer
 }
 
-/** The memory of this buffer, or of any view of it, may be used again. Nothing happens where it is none of `takeLarge`, or was given back. */
+/** Views of this memory will be lent: `givenBack` is called with each that is given back. */
+export function lendViewsOf(memory: ArrayBufferLike, givenBack: (view: Uint8Array) => void): void {
+  owners.set(memory, givenBack)
+}
+
+/**
+ * The memory of this buffer, or of any view of it, may be used again. Nothing happens where it is none of `takeLarge`, or was given back. A
+ * view that an owner has lent (`lendViewsOf`) is given back once.
+ */
 export function giveBack(buffer: Uint8Array): void {
   const memory = buffer.buffer as ArrayBuffer
-  if (!lent.delete(memory)) return
+  if (!lent.delete(memory)) return owners.get(memory)?.(buffer)
   if (isOverwritten) return void Buffer.from(memory).fill(0xdb)
   assert(memory.byteLength === sizeFor(memory.byteLength), 'what is given back is not whole')
   if (keptBytes + memory.byteLength > keptBytesMax) return

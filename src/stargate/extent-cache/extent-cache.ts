@@ -7,6 +7,8 @@
  *  3. Memory is taken as it fills, up to `limitBytes`, and given back when the limit falls; the limit may be changed
  *     at any time.
  *  4. `get` copies and returns at once: no promise, no allocation.
+ *  5. What is lent stays as it is until it was given back, whatever becomes of the limit, and its pages stay here. At most half of the cache is
+ *     lent; where the limit falls meanwhile, memory of which something is lent is given back after that.
  */
 export interface ExtentCache {
   /**
@@ -14,6 +16,11 @@ export interface ExtentCache {
    * all that are asked for of this page. Of the group's pages behind it those that lie behind it in memory, too.
    */
   get(group: GroupHandle, page: number, target: Buffer, at: number, from: number, length: number): number
+  /**
+   * As `get`, without a copy: a view of the page as it lies in memory, and of those of the group that lie behind it. It is only read, and
+   * given back (`giveBack` in large-buffers.ts) once, when nobody reads it any more. Undefined also where too much is lent.
+   */
+  lend(group: GroupHandle, page: number, from: number, length: number): Buffer | undefined
   /** Takes a copy of the page that begins at `at` in `source`. */
   put(group: GroupHandle, page: number, source: Buffer, at: number): void
   has(group: GroupHandle, page: number): boolean
@@ -30,4 +37,6 @@ export interface ExtentCacheStatistics {
   readonly pages: number
   readonly hits: number
   readonly misses: number
+  /** Of pages that are lent; where the limit fell meanwhile these may be more than `usedBytes`. */
+  readonly lentBytes: number
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { giveBack } from '../../base/large-buffers.ts'
 import { MiB, pageBytes } from '../../base/units.ts'
 import { createExtentCache } from './page-cache.ts'
 import { keyOf } from './page-table.ts'
@@ -60,6 +61,8 @@ test('the extent cache never returns what was not put, nor more than its limit, 
   const call = fc.oneof(
     { weight: 20, arbitrary: fc.record({ put: fc.nat(60), page: fc.nat(3) }) },
     { weight: 20, arbitrary: fc.record({ get: fc.nat(60), page: fc.nat(3) }) },
+    { weight: 5, arbitrary: fc.record({ lend: fc.nat(60), page: fc.nat(3) }) },
+    { weight: 4, arbitrary: fc.record({ giveBack: fc.nat(8) }) },
     { weight: 1, arbitrary: fc.record({ limitPages: fc.nat(80) }) },
   )
   fc.assert(
@@ -69,6 +72,7 @@ test('the extent cache never returns what was not put, nor more than its limit, 
       const everPut = new Set<number>()
       let resident = 0
       let limitShrank = false
+      const lent: { view: Buffer; wanted: Buffer }[] = []
       for (const step of calls) {
         if ('put' in step) {
           const group = step.put + 1
@@ -81,6 +85,13 @@ test('the extent cache never returns what was not put, nor more than its limit, 
           const group = step.get + 1
           if (holds(cache, group, step.page)) assert.ok(everPut.has(keyOf(group, step.page)))
           else assert.ok(resident === limitPages || !everPut.has(keyOf(group, step.page)) || limitShrank)
+        } else if ('lend' in step) {
+          const group = step.lend + 1
+          const view = cache.lend(group, step.page, 8, 1 + 16 * step.lend)
+          if (view !== undefined) lent.push({ view, wanted: pageFor(group, step.page).subarray(8) })
+        } else if ('giveBack' in step) {
+          const one = lent.splice(step.giveBack % (lent.length + 1), 1).at(0)
+          if (one !== undefined) giveBack(one.view)
         } else {
           limitShrank ||= step.limitPages < resident
           limitPages = step.limitPages
@@ -88,7 +99,10 @@ test('the extent cache never returns what was not put, nor more than its limit, 
           resident = Math.min(resident, limitPages)
         }
         assert.equal(cache.statistics().pages, resident)
+        for (const { view, wanted } of lent) assert.deepEqual(view, wanted.subarray(0, view.length))
       }
+      for (const { view } of lent) giveBack(view)
+      assert.equal(cache.statistics().lentBytes, 0)
     }),
     { seed: 20_261_121, numRuns: 150 },
   )
@@ -101,6 +115,69 @@ test('a page that is read again outlives pages that are read once', () => {
     for (let hot = 0; hot < 8; hot++) assert.ok(holds(cache, 1, hot), `lost page ${hot} in step ${page}`)
     cache.put(2, page, pageFor(2, page), 0)
   }
+})
+
+test('what is lent stays as it is until it is given back, and its pages stay in the cache', () => {
+  const cache = createExtentCache({ limitBytes: 16 * pageBytes })
+  for (let page = 0; page < 16; page++) cache.put(1, page, pageFor(1, page), 0)
+  const whole = Buffer.concat(Array.from({ length: 6 }, (_, page) => pageFor(1, page)))
+  const first = cache.lend(1, 0, 100, 3 * pageBytes - 200)
+  const second = cache.lend(1, 2, 0, 4 * pageBytes)
+  assert.ok(first && second)
+  assert.equal(cache.lend(2, 0, 0, pageBytes), undefined)
+  assert.equal(cache.statistics().lentBytes, 6 * pageBytes)
+  for (let page = 0; page < 100; page++) cache.put(2, page, pageFor(2, page), 0)
+  assert.deepEqual(first, whole.subarray(100, 3 * pageBytes - 100))
+  assert.deepEqual(second, whole.subarray(2 * pageBytes))
+  for (let page = 0; page < 6; page++) assert.ok(holds(cache, 1, page))
+  giveBack(first)
+  assert.equal(cache.statistics().lentBytes, 4 * pageBytes)
+  giveBack(second)
+  assert.equal(cache.statistics().lentBytes, 0)
+  for (let page = 0; page < 100; page++) cache.put(3, page, pageFor(3, page), 0)
+  for (let page = 0; page < 6; page++) assert.ok(!holds(cache, 1, page))
+  assert.throws(() => giveBack(second), /was given back/)
+})
+
+test('half of the cache is never lent: there is room for other pages', () => {
+  const cache = createExtentCache({ limitBytes: 16 * pageBytes })
+  for (let page = 0; page < 16; page++) cache.put(1, page, pageFor(1, page), 0)
+  const lent = Array.from({ length: 16 }, (_, page) => cache.lend(1, page, 0, pageBytes))
+  assert.equal(lent.filter((view) => view !== undefined).length, 8)
+  for (let page = 0; page < 100; page++) {
+    cache.put(2, page, pageFor(2, page), 0)
+    assert.ok(holds(cache, 2, page))
+  }
+  const tiny = createExtentCache({ limitBytes: pageBytes })
+  tiny.put(1, 0, pageFor(1, 0), 0)
+  assert.equal(tiny.lend(1, 0, 0, pageBytes), undefined)
+})
+
+test('memory of which something is lent outlives a lower limit, and is given back after that', () => {
+  const cache = createExtentCache({ limitBytes: 130 * MiB })
+  const count = (130 * MiB) / pageBytes
+  const put = (page: number): void => {
+    const group = 1 + Math.floor(page / 1024)
+    cache.put(group, page % 1024, pageFor(group, page % 1024), 0)
+  }
+  for (let page = 0; page < count; page++) put(page)
+  const last = 1 + Math.floor((count - 1) / 1024)
+  const fromFirst = cache.lend(1, 0, 0, 2 * pageBytes)
+  const fromLast = cache.lend(last, 0, 0, 2 * pageBytes)
+  assert.ok(fromFirst && fromLast)
+  const kept = [pageFor(1, 0), pageFor(last, 0)]
+  for (const limitBytes of [70 * MiB, 66 * MiB, 10 * pageBytes, 0, 130 * MiB]) cache.limitBytes = limitBytes
+  for (let page = 0; page < count; page++) put(page)
+  assert.deepEqual([fromFirst.subarray(0, pageBytes), fromLast.subarray(0, pageBytes)], kept)
+  assert.equal(cache.statistics().lentBytes, 4 * pageBytes)
+  assert.equal(cache.lend(1, 0, 0, pageBytes), undefined, 'memory of two limits would be held')
+  giveBack(fromFirst)
+  giveBack(fromLast)
+  assert.deepEqual([fromFirst.length, fromLast.length], [0, 0])
+  assert.equal(cache.statistics().lentBytes, 0)
+  const again = cache.lend(1, 0, 0, pageBytes)
+  assert.ok(again)
+  giveBack(again)
 })
 
 // Seed, extent cache: 2 GB of memory by default, changeable.

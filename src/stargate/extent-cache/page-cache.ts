@@ -4,8 +4,12 @@
  * Slots are handed out from 0 upward, so the cache is always the slots below `#pages`: a falling limit gives up the
  * pages of the highest slots and drops their slabs. A page that was read since the clock's hand last passed is spared
  * once. So one long scan pushes out what nobody read twice, and each put costs about one step of the hand.
+ *
+ * Views of what is lent are counted for each page. The hand passes over pages that are lent, and the memory of a slab that is given up goes
+ * when none of it is.
  */
 import { assert } from '../../base/assert.ts'
+import { lendViewsOf } from '../../base/large-buffers.ts'
 import { MiB, pageBytes, pagesPerGroupMax } from '../../base/units.ts'
 import type { ExtentCache, ExtentCacheStatistics, GroupHandle } from './extent-cache.ts'
 import { keyOf, PageTable } from './page-table.ts'
@@ -20,6 +24,54 @@ const pagesPerSlab = slabBytes / pageBytes
 const slabOf = (slot: number): number => Math.floor(slot / pagesPerSlab)
 const offsetInSlab = (slot: number): number => (slot % pagesPerSlab) * pageBytes
 
+/** Memory for a part of the slots. */
+class Slab {
+  readonly memory: Buffer
+  /** Views that are lent, of each of its pages. */
+  readonly #views: Uint32Array
+  /** Pages of which any is. */
+  lentPages = 0
+  /** It belongs to no slots any more: what is to be done when nothing of it is lent. */
+  #unused: (() => void) | undefined
+
+  constructor(bytes: number) {
+    this.memory = Buffer.allocUnsafeSlow(bytes)
+    this.#views = new Uint32Array(bytes / pageBytes)
+    lendViewsOf(this.memory.buffer, (view) => this.#givenBack(view))
+  }
+
+  isLent(at: number): boolean {
+    return this.#views[at / pageBytes] > 0
+  }
+
+  /** A view; undefined where half of the slab is lent: the rest is there to be evicted. */
+  lend(start: number, bytes: number): Buffer | undefined {
+    const first = Math.floor(start / pageBytes)
+    const past = Math.ceil((start + bytes) / pageBytes)
+    if (2 * (this.lentPages + past - first) > this.#views.length) return undefined
+    for (let page = first; page < past; page++) if (this.#views[page]++ === 0) this.lentPages++
+    return this.memory.subarray(start, start + bytes)
+  }
+
+  #givenBack(view: Uint8Array): void {
+    const past = Math.ceil((view.byteOffset + view.length) / pageBytes)
+    for (let page = Math.floor(view.byteOffset / pageBytes); page < past; page++) {
+      assert(this.#views[page] > 0, 'what the cache has not lent, or not any more, was given back to it')
+      if (--this.#views[page] === 0) this.lentPages--
+    }
+    if (this.lentPages === 0) this.#unused?.()
+  }
+
+  /** Its memory goes back to the system, when nothing of it is lent any more. */
+  drop(dropped: () => void): void {
+    this.#unused = () => {
+      ;(this.memory.buffer as ArrayBuffer).transfer(0)
+      dropped()
+    }
+    if (this.lentPages === 0) this.#unused()
+  }
+}
+
 export function createExtentCache(options: { limitBytes: number }): ExtentCache {
   return new PageCache(options.limitBytes)
 }
@@ -33,8 +85,10 @@ class PageCache implements ExtentCache {
   #table = new PageTable(0)
   /** 1 where the page of the slot was read since the hand passed. */
   #referenced = new Uint8Array(0)
-  readonly #slabs: Buffer[] = []
+  readonly #slabs: Slab[] = []
   #hand = 0
+  /** Slabs that were given up while something of them was lent. */
+  readonly #leaving = new Set<Slab>()
   #hits = 0
   #misses = 0
 
@@ -43,9 +97,7 @@ class PageCache implements ExtentCache {
   }
 
   get(group: GroupHandle, page: number, target: Buffer, at: number, from: number, length: number): number {
-    const wanted = Math.ceil((from + length) / pageBytes)
-    assert(from >= 0 && from < pageBytes && length > 0, 'a read of nothing of a page')
-    assert(page + wanted <= pagesPerGroupMax, 'a read past the end of a group')
+    const wanted = pagesWanted(page, from, length)
     assert(at + length <= target.length, 'the target is too small')
     const key = keyOf(group, page)
     const slot = this.#table.find(key)
@@ -54,12 +106,29 @@ class PageCache implements ExtentCache {
       return 0
     }
     const past = this.#pastRun(slot, key, wanted)
-    this.#hits += past - slot
-    for (let one = slot; one < past; one++) this.#referenced[one] = 1
+    this.#wereRead(slot, past)
     const start = offsetInSlab(slot) + from
     const bytes = Math.min(length, (past - slot) * pageBytes - from)
-    this.#slabs[slabOf(slot)].copy(target, at, start, start + bytes)
+    this.#slabs[slabOf(slot)].memory.copy(target, at, start, start + bytes)
     return bytes
+  }
+
+  lend(group: GroupHandle, page: number, from: number, length: number): Buffer | undefined {
+    const wanted = pagesWanted(page, from, length)
+    const key = keyOf(group, page)
+    const slot = this.#table.find(key)
+    // More than one limit's worth of memory is not held for what is lent.
+    if (slot < 0 || this.#leaving.size > 0) return undefined
+    const past = this.#pastRun(slot, key, wanted)
+    const bytes = Math.min(length, (past - slot) * pageBytes - from)
+    const lent = this.#slabs[slabOf(slot)].lend(offsetInSlab(slot) + from, bytes)
+    if (lent !== undefined) this.#wereRead(slot, past)
+    return lent
+  }
+
+  #wereRead(slot: number, past: number): void {
+    this.#hits += past - slot
+    for (let one = slot; one < past; one++) this.#referenced[one] = 1
   }
 
   /** Pages that came one after the other mostly lie so: to see that costs less than to look for each, and one copy less than many. */
@@ -85,7 +154,7 @@ class PageCache implements ExtentCache {
     const slot = this.#pages < this.#slots ? this.#newSlot() : this.#evictOne()
     this.#table.add(key, slot)
     this.#referenced[slot] = 0
-    source.copy(this.#slabs[slabOf(slot)], offsetInSlab(slot), at, at + pageBytes)
+    source.copy(this.#slabs[slabOf(slot)].memory, offsetInSlab(slot), at, at + pageBytes)
   }
 
   has(group: GroupHandle, page: number): boolean {
@@ -111,13 +180,13 @@ class PageCache implements ExtentCache {
     this.#referenced = referenced
     this.#pages = kept
     this.#hand = 0
-    for (const slab of this.#slabs.splice(Math.ceil(kept / pagesPerSlab))) release(slab)
+    for (const slab of this.#slabs.splice(Math.ceil(kept / pagesPerSlab))) this.#giveUp(slab)
     // The last one may have been cut to the limit, or is to be.
     this.#slabs.forEach((slab, i) => {
-      if (slab.length === this.#sizeOfSlab(i)) return
-      this.#slabs[i] = Buffer.allocUnsafeSlow(this.#sizeOfSlab(i))
-      slab.copy(this.#slabs[i])
-      release(slab)
+      if (slab.memory.length === this.#sizeOfSlab(i)) return
+      this.#slabs[i] = new Slab(this.#sizeOfSlab(i))
+      slab.memory.copy(this.#slabs[i].memory)
+      this.#giveUp(slab)
     })
   }
 
@@ -128,14 +197,21 @@ class PageCache implements ExtentCache {
       pages: this.#pages,
       hits: this.#hits,
       misses: this.#misses,
+      lentBytes: this.#lentPages() * pageBytes,
     }
+  }
+
+  #lentPages(): number {
+    let pages = 0
+    for (const slab of [...this.#slabs, ...this.#leaving]) pages += slab.lentPages
+    return pages
   }
 
   #newSlot(): number {
     const slot = this.#pages++
     const slab = slabOf(slot)
     // Not zeroed: the system hands out a slab's memory when it is first written to.
-    if (slab === this.#slabs.length) this.#slabs.push(Buffer.allocUnsafeSlow(this.#sizeOfSlab(slab)))
+    if (slab === this.#slabs.length) this.#slabs.push(new Slab(this.#sizeOfSlab(slab)))
     return slot
   }
 
@@ -144,8 +220,8 @@ class PageCache implements ExtentCache {
   }
 
   #evictOne(): number {
-    // Ends within two rounds: the first takes all marks away.
-    while (this.#referenced[this.#hand] === 1) {
+    // Ends within two rounds: the first takes all marks away, and half of the pages are not lent.
+    while (this.#referenced[this.#hand] === 1 || this.#isLent(this.#hand)) {
       this.#referenced[this.#hand] = 0
       this.#hand = (this.#hand + 1) % this.#slots
     }
@@ -154,9 +230,21 @@ class PageCache implements ExtentCache {
     this.#table.remove(slot)
     return slot
   }
+
+  #isLent(slot: number): boolean {
+    return this.#slabs[slabOf(slot)].isLent(offsetInSlab(slot))
+  }
+
+  #giveUp(slab: Slab): void {
+    this.#leaving.add(slab)
+    slab.drop(() => this.#leaving.delete(slab))
+  }
 }
 
-/** Nobody has a view of it: what is read is copied. */
-function release(slab: Buffer): void {
-  ;(slab.buffer as ArrayBuffer).transfer(0)
+/** How many pages such a read touches. */
+function pagesWanted(page: number, from: number, length: number): number {
+  const wanted = Math.ceil((from + length) / pageBytes)
+  assert(from >= 0 && from < pageBytes && length > 0, 'a read of nothing of a page')
+  assert(page + wanted <= pagesPerGroupMax, 'a read past the end of a group')
+  return wanted
 }

@@ -15,7 +15,15 @@ import type { VDiskOffset } from '../../base/units.ts'
 import type { Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Owner } from '../../zeus/zeus.ts'
-import type { ClientSession, Exports, Maybe, OpenVDisk, Run, VDiskNow } from '../io/io.ts'
+import {
+  lendBytesMin,
+  type ClientSession,
+  type Exports,
+  type Maybe,
+  type OpenVDisk,
+  type Run,
+  type VDiskNow,
+} from '../io/io.ts'
 import type { HostedVDisk, Sender, VDiskController } from '../vdisk-controller/vdisk-controller.ts'
 import { decodeAnswer, encodeAsk, encodeForward } from './forwarding.ts'
 import type { Locations } from './front-end-adapter.ts'
@@ -514,6 +522,15 @@ export class RoutedVDisk implements OpenVDisk {
       })
     }
     return this.#readAnywhere(offset, target)
+  }
+
+  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined {
+    if (length < lendBytesMin) return undefined
+    const hosted = this.#controller.hosted(this.#vdisk)
+    if (hosted === undefined || offset + length > hosted.sizeBytes) return undefined
+    const lent = hosted.lend(offset, length)
+    if (lent !== undefined) this.#router.door.local(hosted)
+    return lent
   }
 
   #readAnywhere(offset: VDiskOffset, target: Buffer): Promise<void> {

@@ -2,7 +2,7 @@
  * The words of one request on its way from an adapter to the disk, and the door between the adapters and what is
  * behind them. No behaviour.
  */
-import type { VDiskOffset } from '../../base/units.ts'
+import { KiB, type VDiskOffset } from '../../base/units.ts'
 
 /** Done at once, or a promise of it: what is served from memory costs no promise. */
 export type Maybe<T> = T | Promise<T>
@@ -44,6 +44,12 @@ export interface OpenVDisk {
   readonly sizeBytes: number
   read(offset: VDiskOffset, target: Buffer): Maybe<void>
   /**
+   * As `read`, without a copy of most: the bytes as they lie in this node's memory, in pieces. They are only read, and each is given back
+   * (`giveBack` in large-buffers.ts) once, when nobody reads it any more. Undefined where that can't be done at once, or would not pay, as
+   * below `lendBytesMin`: `read` does it, or says why not.
+   */
+  lend?(offset: VDiskOffset, length: number): readonly Buffer[] | undefined
+  /**
    * The payload is the callee's: it may be kept in the log, or, once it has resolved, given back to be used again (large-buffers.ts).
    * While it is under way, and after it failed, it stays as it is: the caller may repeat it.
    */
@@ -75,6 +81,9 @@ export interface Exports {
 
 /** Why a piece of work is done: what admission control shares the machine by. */
 export type WorkClass = 'guest' | 'drain' | 'repair' | 'scrub' | 'tier'
+
+/** Shorter reads are copied for less than it costs to send their pieces from where they lie. */
+export const lendBytesMin = 64 * KiB
 
 /** The largest request that an adapter lets in, in bytes: the protocol document's default maximum for NBD. */
 export const requestBytesMax = 32 * 1024 * 1024

@@ -509,6 +509,7 @@ export class TestNode {
   readonly medusa: Medusa
   readonly oplogs: Oplogs
   readonly extents: ExtentStore
+  readonly cache = createExtentCache({ limitBytes: 4 * MiB })
   #host: VDiskHost | undefined
   readonly #undrainedBytesMax: number
   running = true
@@ -552,7 +553,7 @@ export class TestNode {
       oplogs: this.oplogs,
       replicas: [],
       extents: this.extents,
-      cache: createExtentCache({ limitBytes: 4 * MiB }),
+      cache: this.cache,
       pace: this.world.pace,
       writeWaitMaxMs: 60_000,
       undrainedBytesMax: this.#undrainedBytesMax,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode, NdfsError, type NdfsErrorCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
-import { overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
+import { giveBack, overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
 import { asEpoch, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
 import { usualPace } from './pace.ts'
@@ -139,6 +139,44 @@ test('a read of a page that lies partly in the log has its bytes, though the log
   goOn()
   await cluster.run(reading)
   assert.equal(target.toString('latin1', 98, 108), 'xxraggedxx')
+})
+
+test('what a read finds in memory can be lent as it lies there, be it in the cache, in the log or a hole (R29)', async () => {
+  const cluster = await Cluster.begin()
+  const bytes = numbered(1 * MiB)
+  await cluster.stream(0, bytes)
+  await cluster.drain()
+  assert.equal(cluster.served.lend(vDiskOffset(0), 1 * MiB), undefined, 'it is on the disks alone')
+  await cluster.read(0, 1 * MiB)
+  const write = async (offset: number, text: string): Promise<void> => {
+    await cluster.write(offset, text)
+    bytes.write(text, offset)
+  }
+  await write(300 * KiB, 'l'.repeat(2 * pageBytes))
+  await cluster.run(cluster.served.discard(vDiskOffset(600 * KiB), 3 * pageBytes, []))
+  bytes.fill(0, 600 * KiB, 600 * KiB + 3 * pageBytes)
+  const lent = cluster.served.lend(vDiskOffset(1000), 1 * MiB - 2000)
+  assert.ok(lent)
+  const { cache } = cluster.node
+  assert.ok(cache.statistics().lentBytes > 1 * MiB - 6 * pageBytes)
+  // It is what was there at the call, whatever comes after it.
+  await cluster.write(0, Buffer.alloc(1 * MiB, 'n'))
+  await cluster.drain()
+  assert.ok(Buffer.concat(lent).equals(bytes.subarray(1000, 1 * MiB - 1000)))
+  lent.forEach(giveBack)
+  assert.equal(cache.statistics().lentBytes, 0)
+  // A page that is here in part, and no lease.
+  await cluster.read(0, 1 * MiB)
+  await cluster.write(500 * KiB + 7, 'ragged')
+  assert.equal(cluster.served.lend(vDiskOffset(0), 1 * MiB), undefined)
+  assert.equal(cache.statistics().lentBytes, 0, 'what was lent before a page was missing is given back')
+  const whole = cluster.served.lend(vDiskOffset(0), 256 * KiB)
+  assert.ok(whole)
+  whole.forEach(giveBack)
+  cluster.logs('silent', 'n1', 'n2', 'n3')
+  await cluster.pass(5000)
+  assert.equal(cluster.served.lend(vDiskOffset(0), 256 * KiB), undefined)
+  assert.equal(cluster.served.lend(vDiskOffset(64 * MiB - 1), 2), undefined)
 })
 
 test('random writes lie in the log until they are drained; sequential ones in extent groups at once (R20 R22)', async () => {

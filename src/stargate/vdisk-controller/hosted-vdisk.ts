@@ -377,6 +377,13 @@ export class HostedVDiskController implements HostedVDisk {
     return this.#proven(this.#reads.read(offset, target))
   }
 
+  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined {
+    if (this.#phase !== 'serving' || offset + length > this.#sizeBytes) return undefined
+    const now = this.#context.platform.clock.now()
+    this.#lastUsedAt = now
+    return this.#lease.holds(now) ? this.#reads.lend(offset, length) : undefined
+  }
+
   prefetch(offset: VDiskOffset, length: number): Maybe<void> {
     this.#assertServing()
     this.#assertInside(offset, length)

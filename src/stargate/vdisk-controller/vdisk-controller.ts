@@ -45,6 +45,8 @@ export interface HostedVDisk extends VDiskNow {
   /** Undefined while it serves. */
   readonly stopped: Error | undefined
   read(offset: VDiskOffset, target: Buffer): Maybe<void>
+  /** See OpenVDisk.lend. */
+  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined
   write(offset: VDiskOffset, payload: Buffer, senders: readonly Sender[]): Promise<void>
   zero(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>
   discard(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>

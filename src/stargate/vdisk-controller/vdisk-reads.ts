@@ -12,6 +12,7 @@ import type { Run } from '../io/io.ts'
 import { coversPage, type Fragment, type LogIndex } from './log-index.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
+import { CopyTo, Lend, type Taker } from './memory-takers.ts'
 import type { PageFetch, PageReader } from './page-reader.ts'
 import { paint } from './paint.ts'
 import type { VDiskMap } from './vdisk-map.ts'
@@ -45,26 +46,41 @@ export class VDiskReads {
 
   /** True where every byte is in the index, a hole, or in the cache: the target is filled. False: it holds anything. */
   fromMemory(offset: number, target: Buffer): boolean {
-    for (let at = 0; at < target.length;) {
+    return this.#takeFromMemory(offset, target.length, new CopyTo(this.#cache, target))
+  }
+
+  /**
+   * The bytes as they lie in memory, where every one does: to be read only, and each piece to be given back (large-buffers.ts) once.
+   * Undefined where some are elsewhere.
+   */
+  lend(offset: number, length: number): readonly Buffer[] | undefined {
+    const lend = new Lend(this.#cache, length)
+    if (this.#takeFromMemory(offset, length, lend)) return lend.pieces()
+    lend.giveUp()
+    return undefined
+  }
+
+  /** Index and map are those of one instant. False: not all of it is in memory. */
+  #takeFromMemory(offset: number, length: number, taker: Taker): boolean {
+    for (let at = 0; at < length;) {
       const page = Math.floor((offset + at) / pageBytes)
-      const bytes = this.#copyFromMemory(page, offset + at - page * pageBytes, target, at)
+      const bytes = this.#takeNext(page, offset + at - page * pageBytes, length - at, taker)
       if (bytes === 0) return false
       at += bytes
     }
     return true
   }
 
-  /** From there to the page's end, or farther, as the target has room; says how many bytes, 0 where they are not in memory. */
-  #copyFromMemory(page: number, from: number, target: Buffer, at: number): number {
-    const length = Math.min(pageBytes - from, target.length - at)
+  /** From there to the page's end, or farther, up to `left`; says how many bytes, 0 where they are not in memory. */
+  #takeNext(page: number, from: number, left: number, taker: Taker): number {
+    const length = Math.min(pageBytes - from, left)
     const head = this.#index.get(page)
     if (head !== undefined) {
       if (!coversPage(head)) return 0
       const { source } = head
-      if (source.kind === 'extent')
-        return this.#cache.get(source.group, source.page, target, at, from, length)
-      if (source.kind === 'zero') target.fill(0, at, at + length)
-      else source.bytes.copy(target, at, source.at + from, source.at + from + length)
+      if (source.kind === 'extent') return taker.cached(source.group, source.page, from, length)
+      if (source.kind === 'zero') taker.zeros(length)
+      else taker.logged(source.bytes, source.at + from, length)
       return length
     }
     const block = this.#map.peek(Math.floor(page / pagesPerVBlock))
@@ -73,12 +89,11 @@ export class VDiskReads {
     const group = block.groups[entry]
     if (group === bad) return 0
     if (group === hole) {
-      target.fill(0, at, at + length)
+      taker.zeros(length)
       return length
     }
-    const together = this.#pagesTogether(block, page, Math.ceil((from + target.length - at) / pageBytes))
-    const bytes = Math.min(target.length - at, together * pageBytes - from)
-    return this.#cache.get(group, block.pages[entry], target, at, from, bytes)
+    const together = this.#pagesTogether(block, page, Math.ceil((from + left) / pageBytes))
+    return taker.cached(group, block.pages[entry], from, Math.min(left, together * pageBytes - from))
   }
 
   /** How many of these pages lie in their group as they do in the vDisk, one after the other, with nothing over them in the log. */

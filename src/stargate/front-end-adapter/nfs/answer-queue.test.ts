@@ -1,5 +1,6 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
+import { lendViewsOf } from '../../../base/large-buffers.ts'
 import { HandClock } from '../../../platform/clock-for-tests.ts'
 import type { Clock, Socket } from '../../../platform/platform.ts'
 import { AnswerQueue } from './answer-queue.ts'
@@ -84,4 +85,28 @@ test('after the end nothing is held, sent or told', () => {
   takeOne()
   clock.moveTo(10_000)
   assert.deepEqual([written.length, seen.held, seen.sent, seen.stalled], [1, 0, 0, 0])
+})
+
+test('what others have lent is given back once: when it was sent, or when it never will be', () => {
+  const { queue, takeOne } = start()
+  const givenBack: string[] = []
+  const lent = (text: string): Buffer[] => {
+    const memory = Buffer.from(new ArrayBuffer(text.length)).fill(text)
+    lendViewsOf(memory.buffer, () => givenBack.push(text))
+    return [Buffer.from('head'), memory]
+  }
+  queue.add(lent('sent'))
+  queue.flush()
+  assert.deepEqual(givenBack, [])
+  takeOne()
+  assert.deepEqual(givenBack, ['sent'])
+  queue.add(lent('on its way'))
+  queue.flush()
+  queue.add(lent('queued'))
+  queue.close()
+  assert.deepEqual(givenBack, ['sent', 'queued'])
+  queue.add(lent('late'))
+  assert.deepEqual(givenBack, ['sent', 'queued', 'late'])
+  takeOne()
+  assert.deepEqual(givenBack, ['sent', 'queued', 'late', 'on its way'])
 })

@@ -3,7 +3,10 @@
  *
  *   (none)  → queued    a record is ready: it leaves with all others that are, in one write   [add]
  *   queued  → written   handed to the socket                                                   [flush]
- *   written → (none)    the system has it; memory that was taken for it is given back             (whenSent)
+ *   written → (none)    the system has it, or never will                                       (whenSent)
+ *   queued  → (none)    the connection is gone                                                 [close]
+ *
+ * Whatever goes to (none) is given back (large-buffers.ts): memory that was taken for it, and what others have lent.
  *
  * A client that takes nothing for long, though something waits, is told by `stalled`.
  */
@@ -41,9 +44,9 @@ export class AnswerQueue {
     return this.#queuedBytes + this.#writtenBytes
   }
 
-  /** A record; its buffers stay as they are until it was sent. It leaves with the next `flush`. */
+  /** A record; its buffers stay as they are until they are given back. It leaves with the next `flush`. */
   add(record: readonly Buffer[]): void {
-    if (this.#closed) return
+    if (this.#closed) return record.forEach(giveBack)
     if (this.unsentBytes === 0) this.#progress += 1
     let bytes = 0
     for (const buffer of record) {
@@ -76,6 +79,7 @@ export class AnswerQueue {
     this.#closed = true
     this.#timer?.cancel()
     this.#parts.held(-this.unsentBytes)
+    this.#queued.forEach(giveBack)
     this.#queued = []
     this.#queuedBytes = this.#writtenBytes = 0
   }

@@ -33,7 +33,8 @@ const refusalsMax = 8
 
 /** A file as whoever holds its bytes has it. */
 export interface ReadBytes {
-  readonly bytes: Buffer
+  /** In pieces. They are only read, and each is given back (large-buffers.ts) once, when nobody reads it any more. */
+  readonly bytes: readonly Buffer[]
   readonly atEnd: boolean
   readonly inode: Inode
 }
@@ -69,6 +70,8 @@ export class FileData {
     return after(this.#share.vdisks.open(content.vdisk), (vdisk) => {
       // What lies behind the end that was known last may be there by now.
       if (offset + count > vdisk.lastKnown.sizeBytes) return this.#readToEnd(vdisk, inode, offset, count)
+      const lent = vdisk.lend?.(offset as VDiskOffset, count)
+      if (lent !== undefined) return readOf(vdisk, inode, offset, lent, count)
       const bytes = takeLarge(count)
       const orShorter = (error: unknown): Promise<ReadBytes> => {
         if (!hasCode(error, 'REFUSED')) throw error
@@ -76,8 +79,8 @@ export class FileData {
       }
       try {
         const done = vdisk.read(offset as VDiskOffset, bytes)
-        if (done === undefined) return readOf(vdisk, inode, offset, bytes)
-        return done.then(() => readOf(vdisk, inode, offset, bytes), orShorter)
+        if (done === undefined) return readOf(vdisk, inode, offset, [bytes], count)
+        return done.then(() => readOf(vdisk, inode, offset, [bytes], count), orShorter)
       } catch (error) {
         return orShorter(error)
       }
@@ -87,7 +90,7 @@ export class FileData {
   async #readInline(inode: Inode, offset: number, count: number): Promise<ReadBytes> {
     // What is promoting still lies here, whole.
     const { bytes, inode: now } = await this.#share.namespace.read(inode.id, offset, count)
-    return { bytes, atEnd: offset + bytes.length >= now.sizeBytes, inode: now }
+    return { bytes: [bytes], atEnd: offset + bytes.length >= now.sizeBytes, inode: now }
   }
 
   async #readToEnd(vdisk: FileVDisk, inode: Inode, offset: number, count: number): Promise<ReadBytes> {
@@ -96,7 +99,7 @@ export class FileData {
         const { sizeBytes } = await vdisk.now()
         const bytes = takeLarge(Math.max(0, Math.min(count, sizeBytes - offset)))
         if (bytes.length > 0) await vdisk.read(offset as VDiskOffset, bytes)
-        return readOf(vdisk, inode, offset, bytes)
+        return readOf(vdisk, inode, offset, [bytes], bytes.length)
       } catch (error) {
         // It was cut off meanwhile.
         if (!hasCode(error, 'REFUSED') || ++refusals > refusalsMax) throw error
@@ -202,9 +205,15 @@ export class FileData {
   }
 }
 
-const readOf = (vdisk: FileVDisk, inode: Inode, offset: number, bytes: Buffer): ReadBytes => ({
+const readOf = (
+  vdisk: FileVDisk,
+  inode: Inode,
+  offset: number,
+  bytes: readonly Buffer[],
+  count: number,
+): ReadBytes => ({
   bytes,
-  atEnd: offset + bytes.length >= vdisk.lastKnown.sizeBytes,
+  atEnd: offset + count >= vdisk.lastKnown.sizeBytes,
   inode: asChanged(inode, vdisk.lastKnown),
 })
 

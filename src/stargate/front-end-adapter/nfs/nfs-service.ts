@@ -179,7 +179,7 @@ export class NfsService implements Nfs3Service {
             throw new Refusal('ACCES')
           const reading = this.#admitted(count, () => data.read(inode, args.offset, count))
           return after(reading, ({ bytes, atEnd, inode: now }) => ({
-            ...{ status: 'OK', data: [bytes], atEnd },
+            ...{ status: 'OK', data: bytes, atEnd },
             attributes: attributesOf(now, share.namespace.root),
           }))
         })

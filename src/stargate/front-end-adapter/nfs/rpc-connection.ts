@@ -15,6 +15,7 @@
  *  any     → closed    it is gone, or what it sent can't be understood                    [closed]
  */
 import { assert } from '../../../base/assert.ts'
+import { giveBack } from '../../../base/large-buffers.ts'
 import type { Clock, Log, Socket } from '../../../platform/platform.ts'
 import { AnswerQueue } from './answer-queue.ts'
 import type { DuplicateRequests } from './duplicate-requests.ts'
@@ -251,7 +252,7 @@ export class RpcConnection {
   }
 
   #send(record: readonly Buffer[]): void {
-    if (this.#state === 'closed') return
+    if (this.#state === 'closed') return record.forEach(giveBack)
     for (const { length } of record) this.#parts.counters.sentBytes += length
     this.#answers.add(record)
   }

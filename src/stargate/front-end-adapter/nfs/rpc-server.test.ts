@@ -1,11 +1,12 @@
 import { test, type TestContext } from 'node:test'
 import assert from 'node:assert/strict'
 import { NdfsError } from '../../../base/errors.ts'
-import { KiB, MiB } from '../../../base/units.ts'
+import { KiB, MiB, pageBytes } from '../../../base/units.ts'
 import { dice } from '../../../base/dice-for-tests.ts'
 import { fuzzPlatform, FuzzSocket } from '../../../platform/fuzz-platform-for-tests.ts'
 import { nodePlatform } from '../../../platform/node-platform.ts'
 import type { Socket } from '../../../platform/platform.ts'
+import { createExtentCache } from '../../extent-cache/page-cache.ts'
 import {
   callRecord,
   mount,
@@ -374,4 +375,52 @@ test('a server that closes answers what is under way', async (t) => {
   await closed
   assert.deepEqual(client.xids(), [1])
   assert.equal(server.statistics().connections, 0)
+})
+
+test('what the cache lends reaches a client that waits as it was, whatever is read meanwhile, and is given back', async (t) => {
+  const cache = createExtentCache({ limitBytes: 64 * MiB })
+  const pagesOfAnswer = MiB / pageBytes
+  const fill = (group: number, byte: number): void => {
+    const page = Buffer.alloc(pageBytes, byte)
+    for (let at = 0; at < pagesOfAnswer; at++) cache.put(group, at, page, 0)
+  }
+  const lending = procedure<number, readonly Buffer[]>({
+    name: 'LEND',
+    decode: (reader) => reader.uint32(),
+    serve: (group) => {
+      const view = cache.lend(group, 0, 0, MiB)
+      assert.ok(view)
+      return [view]
+    },
+    encode: (writer, views) => writer.pieces(views),
+  })
+  const program = { name: 'LENDING', number: 400_000, versions: new Map([[1, [nullProcedure, lending]]]) }
+  const target = { program: 400_000, version: 1, procedure: 1 }
+  const { client, server, socket } = await rawClient(t, { programs: [program] })
+  const answers = 16
+  for (let group = 1; group <= answers; group++) fill(group, group)
+  const calls = (): Buffer[] =>
+    Array.from({ length: answers }, (_, index) =>
+      callRecord(index + 1, target, (writer) => writer.uint32(index + 1)),
+    )
+  client.socket.pause()
+  client.socket.write(calls())
+  await until(() => server.statistics().calls === answers)
+  assert.ok(cache.statistics().lentBytes > 0)
+  for (let group = 100; group < 228; group++) fill(group, 0xee)
+  client.socket.resume()
+  await until(() => client.heard.length === answers)
+  for (const { xid, results } of client.heard)
+    assert.ok(results.opaque(MiB).equals(Buffer.alloc(MiB, xid)), `answer ${xid} has others' bytes`)
+  await until(() => cache.statistics().lentBytes === 0)
+
+  // A client that goes away while answers wait for it leaves nothing lent.
+  for (let group = 1; group <= answers; group++) fill(group, group)
+  const gone = await socket()
+  gone.pause()
+  gone.write(calls())
+  await until(() => server.statistics().calls === 2 * answers)
+  assert.ok(cache.statistics().lentBytes > 0)
+  gone.destroy()
+  await until(() => cache.statistics().lentBytes === 0)
 })

@@ -5,7 +5,7 @@ import type { InodeId, Namespace } from '../../namespace/namespace.ts'
 import type { Export, ExportRules } from './export-rules.ts'
 
 /** A vDisk that holds a file: its size is the file's, in bytes, and its times are (M6). What changes it is durable when it resolves. */
-export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'write'> {
+export interface FileVDisk extends Pick<OpenVDisk, 'read' | 'lend' | 'write'> {
   /** As its owner has it at some moment after the call, whoever changed it last. */
   now(): Maybe<VDiskNow>
   /** As it was when its owner answered last, for whatever was asked of this object; never older than an answer that was given by it. */
