@@ -354,6 +354,8 @@ class Run {
         await world.play(() => files.lookThrough(node), quietLimitMs)
         checkAll()
       }
+    for (const node of cluster.notLost())
+      await world.play(() => this.#checkNothingIsLent(cluster, node), quietLimitMs)
     const repeated = this.#checkHistories(operator?.histories ?? [])
     for (const files of this.#files) files.check()
     if (!this.#plan.beyondPromise) await this.#heal(cluster, faults, checkAll, orderly?.drained)
@@ -369,6 +371,14 @@ class Run {
       repeated,
       vDisksWithoutFile: this.#withoutFile,
     }
+  }
+
+  /** What was lent to clients has been given back when they have all that they asked for (I9). */
+  async #checkNothingIsLent(cluster: Cluster, node: NodeId): Promise<void> {
+    const samples = (await cluster.node(node)?.management.statistics()) ?? []
+    const lent = samples.find(({ name }) => name === 'extent_cache_lent_bytes')
+    if (lent !== undefined && lent.value !== 0)
+      throw new InvariantViolation('I9', `${lent.value} bytes of the cache of ${node} are lent to nobody`)
   }
 
   /** All that must come right by itself, once nothing goes wrong any more. */

@@ -161,3 +161,17 @@ test('long data is sent from where it lies', () => {
   assert.equal(read.opaque(5001).length, 5001)
   assert.equal(read.uint32(), 8)
 })
+
+test('what is lent is a buffer of the message, however short: it is given back when that was sent', () => {
+  const lent = [Buffer.alloc(1, 'a'), Buffer.alloc(0), Buffer.alloc(3000, 'b'), Buffer.alloc(2, 'c')]
+  const writer = new XdrWriter()
+  writer.uint32(7)
+  writer.pieces(lent)
+  writer.uint32(8)
+  const message = writer.finish()
+  for (const piece of lent) assert.equal(message.includes(piece), piece.length > 0)
+  const reader = new XdrReader(message)
+  assert.equal(reader.uint32(), 7)
+  assert.deepEqual(reader.opaque(4000), Buffer.concat(lent))
+  assert.equal(reader.uint32(), 8)
+})

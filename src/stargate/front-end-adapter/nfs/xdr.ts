@@ -263,11 +263,14 @@ export class XdrWriter {
     this.opaque(Buffer.from(text, 'latin1'))
   }
 
-  /** opaque<> whose bytes lie in several pieces. What is long is not copied, and must stay as it is until it was sent. */
+  /**
+   * opaque<> whose bytes lie in several pieces. None is copied, however short: each is a buffer of the message, by which whoever sent it
+   * gives back what was lent for it.
+   */
   pieces(pieces: readonly Buffer[]): void {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
     this.uint32(length)
-    this.append(pieces)
+    for (const piece of pieces) if (piece.length > 0) this.#push(piece)
     const padding = paddingOf(length)
     if (padding === 0) return
     const at = this.#room(padding)
@@ -280,11 +283,13 @@ export class XdrWriter {
       if (bytes.length <= copiedBytesMax) {
         const at = this.#room(bytes.length)
         this.#bytes.set(bytes, at)
-      } else {
-        this.#cut()
-        this.#done.push(bytes)
-        this.#doneBytes += bytes.length
-      }
+      } else this.#push(bytes)
+  }
+
+  #push(bytes: Buffer): void {
+    this.#cut()
+    this.#done.push(bytes)
+    this.#doneBytes += bytes.length
   }
 
   /** A list with its count in front. */
