@@ -9,6 +9,7 @@
  */
 import { hasCode, messageOf, NdfsError } from '../src/base/errors.ts'
 import type { NodeId } from '../src/base/ids.ts'
+import { giveBack } from '../src/base/large-buffers.ts'
 import { KiB, vDiskOffset } from '../src/base/units.ts'
 import type { OpenVDisk } from '../src/stargate/io/io.ts'
 import { InvariantViolation } from './checkers/invariant-violation.ts'
@@ -221,6 +222,7 @@ export class Client {
     await Promise.all(
       Array.from({ length: pieces }, (_, i) => this.#change('write', begin + i * pieceSectors, pieceSectors)),
     )
+    if (this.#chance.happens(0.5)) await this.#read(begin, pieces * pieceSectors)
   }
 
   async #change(kind: 'write' | 'zero' | 'discard', first: number, count: number): Promise<void> {
@@ -279,7 +281,7 @@ export class Client {
       const calledAt = world.now
       const target = Buffer.allocUnsafe(count * sectorBytes).fill(0xee)
       try {
-        await this.#ask(connection, ({ vdisk }) => vdisk.read(vDiskOffset(first * sectorBytes), target))
+        await this.#ask(connection, ({ vdisk }) => this.#readInto(vdisk, first * sectorBytes, target))
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
         if (this.#givesUp) return
@@ -289,6 +291,16 @@ export class Client {
       history.reads.push({ first, stamps, by: `${name}.${this.#session}`, calledAt, answeredAt: world.now })
       return
     }
+  }
+
+  /** As adapters do: what is lent stays with them for as long as a client takes. */
+  async #readInto(vdisk: OpenVDisk, offset: number, target: Buffer): Promise<void> {
+    const lent = await vdisk.lend?.(vDiskOffset(offset), target.length)
+    if (lent === undefined) return vdisk.read(vDiskOffset(offset), target)
+    await this.#pause(this.#chance.between(0, 20))
+    let at = 0
+    for (const piece of lent) at += piece.copy(target, at)
+    lent.forEach(giveBack)
   }
 
   /** What is said to be zero must read as zeros: as a read of it would show. */

@@ -20,7 +20,10 @@ export const dataMarks: readonly Mark[] = [
     'a range of zeros cut the map': 'if (isAllZero(coalesced.get(page))) ¶, holes.push(',
   }),
   ...marks('stargate/vdisk-controller/vdisk-reads.ts', {
-    'a read was lent': 'if (this.#takeFromMemory(offset, length, lend)) return ¶, lend.pieces()',
+    'a read was lent': '[¶ where lent !== undefined]; if (lent === undefined) lend.giveUp()',
+  }),
+  ...marks('stargate/vdisk-controller/page-reader.ts', {
+    'what a disk read was lent': '¶; this.#cache.put(group, at, taken, 0, count)',
   }),
   ...marks('stargate/vdisk-controller/vdisk-map.ts', {
     'a change of the map was a delta': '¶; const key = deltaKey(partition.rows.version + 1)',

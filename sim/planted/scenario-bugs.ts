@@ -94,8 +94,8 @@ export const scenarioBugs: readonly PlantedBug[] = [
       ),
       patch(
         'stargate/extent-store/replicated-extent-store.ts',
-        'await this.#readFrom(copies, access, groupPage(0), all.count, checksums, pages)',
-        '(await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages), true)',
+        'await this.#readFrom(copies, access, wanted)\n',
+        '(await this.readCopy(access, copies[copies.length - 1], groupPage(0), pages), true)\n',
       ),
     ],
     scenario: { file: 'sim/scenarios/major/extent-groups.test.ts', tests: 'M4: a bad copy' },

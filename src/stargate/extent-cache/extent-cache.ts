@@ -21,9 +21,11 @@ export interface ExtentCache {
    * given back (`giveBack` in large-buffers.ts) once, when nobody reads it any more. Undefined also where too much is lent.
    */
   lend(group: GroupHandle, page: number, from: number, length: number): Buffer | undefined
-  /** Takes a copy of the page that begins at `at` in `source`. */
-  put(group: GroupHandle, page: number, source: Buffer, at: number): void
+  /** Takes a copy of so many pages, which lie one after the other in the group, and from `at` on in `source`. */
+  put(group: GroupHandle, page: number, source: Buffer, at: number, pages?: number): void
   has(group: GroupHandle, page: number): boolean
+  /** How many of so many pages of the group, from this one on, are missing before one is here. They count as misses. */
+  missing(group: GroupHandle, page: number, pages: number): number
   limitBytes: number
   statistics(): ExtentCacheStatistics
 }

@@ -61,6 +61,7 @@ test('the extent cache never returns what was not put, nor more than its limit, 
   const call = fc.oneof(
     { weight: 20, arbitrary: fc.record({ put: fc.nat(60), page: fc.nat(3) }) },
     { weight: 20, arbitrary: fc.record({ get: fc.nat(60), page: fc.nat(3) }) },
+    { weight: 5, arbitrary: fc.record({ putMany: fc.nat(60), pages: fc.integer({ min: 1, max: 40 }) }) },
     { weight: 5, arbitrary: fc.record({ lend: fc.nat(60), page: fc.nat(3) }) },
     { weight: 4, arbitrary: fc.record({ giveBack: fc.nat(8) }) },
     { weight: 1, arbitrary: fc.record({ limitPages: fc.nat(80) }) },
@@ -85,6 +86,18 @@ test('the extent cache never returns what was not put, nor more than its limit, 
           const group = step.get + 1
           if (holds(cache, group, step.page)) assert.ok(everPut.has(keyOf(group, step.page)))
           else assert.ok(resident === limitPages || !everPut.has(keyOf(group, step.page)) || limitShrank)
+        } else if ('putMany' in step) {
+          const group = step.putMany + 1
+          const pages = Array.from({ length: step.pages }, (_, page) => page)
+          const had = pages.filter((page) => cache.has(group, page)).length
+          const source = Buffer.concat([Buffer.alloc(7), ...pages.map((page) => pageFor(group, page))])
+          cache.put(group, 0, source, 7, step.pages)
+          for (const page of pages) everPut.add(keyOf(group, page))
+          // Where the cache is full some may push out others that were there before them.
+          const { pages: now } = cache.statistics()
+          assert.ok(now >= Math.min(limitPages, resident + step.pages - had) && now <= limitPages)
+          resident = now
+          for (const page of pages) holds(cache, group, page)
         } else if ('lend' in step) {
           const group = step.lend + 1
           const view = cache.lend(group, step.page, 8, 1 + 16 * step.lend)
@@ -170,7 +183,7 @@ test('memory of which something is lent outlives a lower limit, and is given bac
   for (let page = 0; page < count; page++) put(page)
   assert.deepEqual([fromFirst.subarray(0, pageBytes), fromLast.subarray(0, pageBytes)], kept)
   assert.equal(cache.statistics().lentBytes, 4 * pageBytes)
-  assert.equal(cache.lend(1, 0, 0, pageBytes), undefined, 'memory of two limits would be held')
+  assert.equal(cache.lend(1, 0, 0, pageBytes), undefined, 'more than half a limit is held beside it')
   giveBack(fromFirst)
   giveBack(fromLast)
   assert.deepEqual([fromFirst.length, fromLast.length], [0, 0])

@@ -117,8 +117,7 @@ class PageCache implements ExtentCache {
     const wanted = pagesWanted(page, from, length)
     const key = keyOf(group, page)
     const slot = this.#table.find(key)
-    // More than one limit's worth of memory is not held for what is lent.
-    if (slot < 0 || this.#leaving.size > 0) return undefined
+    if (slot < 0 || this.#isMuchLeaving()) return undefined
     const past = this.#pastRun(slot, key, wanted)
     const bytes = Math.min(length, (past - slot) * pageBytes - from)
     const lent = this.#slabs[slabOf(slot)].lend(offsetInSlab(slot) + from, bytes)
@@ -139,26 +138,60 @@ class PageCache implements ExtentCache {
     return past
   }
 
-  put(group: GroupHandle, page: number, source: Buffer, at: number): void {
+  put(group: GroupHandle, page: number, source: Buffer, at: number, pages = 1): void {
     assert(Number.isSafeInteger(group) && group >= 1 && group < 2 ** 40, () => `no group has handle ${group}`)
-    assert(page >= 0 && page < pagesPerGroupMax, () => `no group has a page ${page}`)
-    assert(at >= 0 && at + pageBytes <= source.length, 'less than a page to be cached')
+    assert(page >= 0 && page + pages <= pagesPerGroupMax, () => `no group has ${pages} pages from ${page} on`)
+    assert(at >= 0 && at + pages * pageBytes <= source.length, 'less than a page to be cached')
     if (this.#slots === 0) return
     const key = keyOf(group, page)
+    // Slots that come one after the other are filled by one copy: those from `slot` up to `past`, with the pages from `first` on.
+    let first = 0
+    let slot = 0
+    let past = 0
+    for (let i = 0; i < pages; i++) {
+      const next = this.#slotFor(key + i)
+      if (next === past && past > slot && next % pagesPerSlab > 0) {
+        past++
+        continue
+      }
+      this.#fill(slot, past, source, at + first * pageBytes)
+      first = i
+      slot = next
+      past = next < 0 ? next : next + 1
+    }
+    this.#fill(slot, past, source, at + first * pageBytes)
+  }
+
+  /** A slot that has this key from now on, and is to be filled. -1: one has it already, and the bytes. */
+  #slotFor(key: number): number {
     const present = this.#table.find(key)
     if (present >= 0) {
       // Groups are immutable: it is the same page.
       this.#referenced[present] = 1
-      return
+      return -1
     }
     const slot = this.#pages < this.#slots ? this.#newSlot() : this.#evictOne()
     this.#table.add(key, slot)
     this.#referenced[slot] = 0
-    source.copy(this.#slabs[slabOf(slot)].memory, offsetInSlab(slot), at, at + pageBytes)
+    return slot
+  }
+
+  /** Slots of one slab, or none. */
+  #fill(slot: number, past: number, source: Buffer, at: number): void {
+    if (past <= slot) return
+    const { memory } = this.#slabs[slabOf(slot)]
+    source.copy(memory, offsetInSlab(slot), at, at + (past - slot) * pageBytes)
   }
 
   has(group: GroupHandle, page: number): boolean {
     return this.#table.find(keyOf(group, page)) >= 0
+  }
+
+  missing(group: GroupHandle, page: number, pages: number): number {
+    let count = 0
+    while (count < pages && !this.has(group, page + count)) count++
+    this.#misses += count
+    return count
   }
 
   get limitBytes(): number {
@@ -233,6 +266,14 @@ class PageCache implements ExtentCache {
 
   #isLent(slot: number): boolean {
     return this.#slabs[slabOf(slot)].isLent(offsetInSlab(slot))
+  }
+
+  /** Memory of earlier limits that waits for what is lent of it: a client that never reads may make it wait for ever. */
+  #isMuchLeaving(): boolean {
+    if (this.#leaving.size === 0) return false
+    let bytes = 0
+    for (const { memory } of this.#leaving) bytes += memory.length
+    return 2 * bytes > this.#limitBytes
   }
 
   #giveUp(slab: Slab): void {

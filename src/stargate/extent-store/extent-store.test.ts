@@ -18,6 +18,7 @@ import type {
   Sequence,
   VDiskId,
 } from '../../base/ids.ts'
+import { giveBack, overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { groupPage, KiB, MiB, pageBytes, vDiskPage } from '../../base/units.ts'
 import type { Disk } from '../../disk/disk.ts'
 import { formatDisk, openDisk } from '../../disk/folder-disk.ts'
@@ -32,6 +33,7 @@ import { createExtentStore } from './replicated-extent-store.ts'
 import { createSpaceView } from './space-view.ts'
 import { encodeExtentRequest } from './wire.ts'
 
+overwriteWhatIsGivenBack()
 const silent = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent }
 const platform: Platform = { ...nodePlatform({ level: 'silent' }), log: silent }
 
@@ -198,6 +200,19 @@ async function readBack(world: World, access: GroupAccess, pages: Buffer, from =
   return target
 }
 
+async function takeBack(world: World, access: GroupAccess, pages: Buffer, from = 0): Promise<Buffer> {
+  const taken = await world.store.take(access, groupPage(from), pages.length / pageBytes, sumsOf(pages))
+  const bytes = Buffer.from(taken)
+  giveBack(taken)
+  return bytes
+}
+
+/** Of both ways to read: into memory that is given, and into memory of the read's own. */
+function testReads(name: string, run: (t: TestContext, read: typeof readBack) => Promise<void>): void {
+  test(name, (t) => run(t, readBack))
+  test(`${name} (taken)`, (t) => run(t, takeBack))
+}
+
 async function inventoryOf(world: World, index: number): Promise<FoundCopy[]> {
   const found: FoundCopy[] = []
   for (let folder = 0; folder < inventoryFolders; folder++)
@@ -358,17 +373,20 @@ test('a trailer that says other checksums than its pages have stops the write be
 })
 
 // Seed, data integrity: a bad copy is answered from another one.
-test('a flipped byte in one copy: the right bytes, and one report of the bad copy', async (t) => {
-  const world = await worldOf(t, 2)
-  const { access, pages } = await written(world)
-  await flip(pathOf(world, access, 0), 3 * pageBytes + 17)
-  assert.deepEqual(await readBack(world, access, pages), pages)
-  assert.deepEqual(world.bad, ['n1 page 3: checksum mismatch'])
-  assert.equal(world.store.statistics().badPages, 1)
-  assert.equal(world.store.statistics().pagesReadFromPeers, 1)
-})
+testReads(
+  'a flipped byte in one copy: the right bytes, and one report of the bad copy',
+  async (t, readBack) => {
+    const world = await worldOf(t, 2)
+    const { access, pages } = await written(world)
+    await flip(pathOf(world, access, 0), 3 * pageBytes + 17)
+    assert.deepEqual(await readBack(world, access, pages), pages)
+    assert.deepEqual(world.bad, ['n1 page 3: checksum mismatch'])
+    assert.equal(world.store.statistics().badPages, 1)
+    assert.equal(world.store.statistics().pagesReadFromPeers, 1)
+  },
+)
 
-test('copies that are bad in different pages make one good read', async (t) => {
+testReads('copies that are bad in different pages make one good read', async (t, readBack) => {
   const world = await worldOf(t, 3)
   const { access, pages } = await written(world)
   for (const page of [1, 2, 5]) await flip(pathOf(world, access, 0), page * pageBytes)
@@ -381,7 +399,7 @@ test('copies that are bad in different pages make one good read', async (t) => {
   ])
 })
 
-test('every copy flipped: CORRUPT_EXTENT, never the bytes', async (t) => {
+testReads('every copy flipped: CORRUPT_EXTENT, never the bytes', async (t, readBack) => {
   const world = await worldOf(t, 3)
   const { access, pages } = await written(world)
   for (const copy of [0, 1, 2]) await flip(pathOf(world, access, copy), 6 * pageBytes + 1)
@@ -394,7 +412,7 @@ test('every copy flipped: CORRUPT_EXTENT, never the bytes', async (t) => {
   assert.deepEqual(await readBack(world, access, pages.subarray(0, pageBytes)), pages.subarray(0, pageBytes))
 })
 
-test('two pages that were swapped on the disk are both bad', async (t) => {
+testReads('two pages that were swapped on the disk are both bad', async (t, readBack) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
   const path = pathOf(world, access, 0)
@@ -404,7 +422,7 @@ test('two pages that were swapped on the disk are both bad', async (t) => {
   assert.deepEqual(world.bad, ['n1 page 1: checksum mismatch', 'n1 page 4: checksum mismatch'])
 })
 
-test('a copy that is cut short or gone is bad, and says which', async (t) => {
+testReads('a copy that is cut short or gone is bad, and says which', async (t, readBack) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
   const file = await open(pathOf(world, access, 0), 'r+')
@@ -421,7 +439,7 @@ test('a copy that is cut short or gone is bad, and says which', async (t) => {
   })
 })
 
-test('single pages are read where a long read meets the end of a damaged file', async (t) => {
+testReads('single pages are read where a long read meets the end of a damaged file', async (t, readBack) => {
   const world = await worldOf(t, 2)
   const { access, pages } = await written(world)
   const file = await open(pathOf(world, access, 0), 'r+')
@@ -431,16 +449,19 @@ test('single pages are read where a long read meets the end of a damaged file', 
   assert.deepEqual(await readBack(world, access, pages), pages)
 })
 
-test('F9: bad here and unreachable there is PEER_UNREACHABLE: nobody may conclude that the bytes are gone', async (t) => {
-  const world = await worldOf(t, 2)
-  const { access, pages } = await written(world)
-  await flip(pathOf(world, access, 0), 0)
-  world.network.cutOff.add('n2')
-  await assert.rejects(readBack(world, access, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
-  assert.deepEqual(world.bad, ['n1 page 0: checksum mismatch'], 'a copy that can’t be reached is not bad')
-  world.network.cutOff.clear()
-  assert.deepEqual(await readBack(world, access, pages), pages)
-})
+testReads(
+  'F9: bad here and unreachable there is PEER_UNREACHABLE: nobody may conclude that the bytes are gone',
+  async (t, readBack) => {
+    const world = await worldOf(t, 2)
+    const { access, pages } = await written(world)
+    await flip(pathOf(world, access, 0), 0)
+    world.network.cutOff.add('n2')
+    await assert.rejects(readBack(world, access, pages), (error) => hasCode(error, 'PEER_UNREACHABLE'))
+    assert.deepEqual(world.bad, ['n1 page 0: checksum mismatch'], 'a copy that can’t be reached is not bad')
+    world.network.cutOff.clear()
+    assert.deepEqual(await readBack(world, access, pages), pages)
+  },
+)
 
 test('F9: a disk under another incarnation is no answer about what its name once held', async (t) => {
   const world = await worldOf(t, 2)

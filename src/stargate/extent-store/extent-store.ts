@@ -107,6 +107,8 @@ export interface ExtentStore {
     checksums: Uint32Array,
     target: Buffer,
   ): Promise<void>
+  /** As `read`, into memory that the caller may give back (large-buffers.ts): of many pages, one copy of them less. */
+  take(access: GroupAccess, at: GroupPage, count: number, checksums: Uint32Array): Promise<Buffer>
   /**
    * Makes another copy: reads all pages of the group from those that there are, verified, and writes them. `last`: copies that are
    * bad or gone, and are asked last; not never, for a page of one of them may be the only good one. `arriving` is awaited when all

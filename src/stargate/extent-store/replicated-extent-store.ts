@@ -37,7 +37,7 @@ import type { EpochOf } from './epoch-guard.ts'
 import { isMixed, place, placeCopy } from './placement.ts'
 import { spacesOf } from './space-view.ts'
 import { decodeTrailer, encodeTrailer } from './trailer.ts'
-import { readVerified, type CopyReader } from './verified-read.ts'
+import { readVerified, type CopyReader, type WantedPages } from './verified-read.ts'
 import { decodeVerifyRequest, encodeVerifyRequest } from './verify-copy.ts'
 import { decodeExtentRequest, encodeExtentRequest, type ExtentRequest } from './wire.ts'
 
@@ -169,22 +169,61 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
         copy === last ? this.readCopy(of, copy, from, into) : this.#readPatiently(of, copy, from, into),
       badCopy: (of, copy, pages, reason) => this.badCopy(of, copy, pages, reason),
     }
-    await this.#readFrom(copies, access, at, count, checksums, target, reader)
+    await this.#readFrom(copies, access, { at, count, checksums, target }, reader)
     this.#pagesRead += count
+  }
+
+  /** No read is given the memory that is answered, but such as have resolved: what was given up writes to none of it. */
+  async take(access: GroupAccess, at: GroupPage, count: number, checksums: Uint32Array): Promise<Buffer> {
+    const copies = this.#inReadingOrder(access.copies)
+    const last = copies.at(-1)
+    const reader: CopyReader = {
+      readCopy: (of, copy, from, into) => this.#readElsewhere(of, copy, from, into.length, copy === last),
+      badCopy: (of, copy, pages, reason) => this.badCopy(of, copy, pages, reason),
+    }
+    const wanted = { at, count, checksums, target: takeLarge(count * pageBytes) }
+    const { target } = wanted
+    await this.#readFrom(copies, access, wanted, reader)
+    this.#pagesRead += count
+    if (wanted.target !== target) giveBack(target)
+    return wanted.target
   }
 
   /** Into memory of its own: what is given up may write there later. */
   async #readPatiently(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void> {
     const own = takePages(target.length)
+    await this.#inTime(access, copy, this.readCopy(access, copy, at, own.bytes))
+    own.bytes.copy(target)
+    own.giveBack()
+  }
+
+  /** Into memory of its own, which is the caller's when it resolves. */
+  async #readElsewhere(
+    access: GroupAccess,
+    copy: CopyRef,
+    at: GroupPage,
+    bytes: number,
+    isLast: boolean,
+  ): Promise<Buffer> {
+    const reading = this.#isHere(copy)
+      ? this.#readHere(access, copy, at, takeLarge(bytes))
+      : this.#askPages(access, copy, at, bytes / pageBytes)
+    return isLast ? reading : this.#inTime(access, copy, reading)
+  }
+
+  async #readHere(access: GroupAccess, copy: CopyRef, at: GroupPage, own: Buffer): Promise<Buffer> {
+    await this.#local.read(copy, access.group, at, own)
+    return own
+  }
+
+  #inTime<T>(access: GroupAccess, copy: CopyRef, reading: Promise<T>): Promise<T> {
     const tooLate = (): NdfsError =>
       new NdfsError(
         'PEER_UNREACHABLE',
         `Cannot read extent group ${access.group} from disk ${copy.disk} of ${copy.node}: no answer in ${readPatienceMs} ms`,
         { disk: copy.disk, node: copy.node },
       )
-    await this.#patience.within(this.readCopy(access, copy, at, own.bytes), tooLate)
-    own.bytes.copy(target)
-    own.giveBack()
+    return this.#patience.within(reading, tooLate)
   }
 
   #inReadingOrder(copies: readonly CopyRef[]): readonly CopyRef[] {
@@ -254,7 +293,8 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
       }
     }
     const pages = takeLarge(all.count * pageBytes)
-    const atOnce = await this.#readFrom(copies, access, groupPage(0), all.count, checksums, pages)
+    const wanted = { at: groupPage(0), count: all.count, checksums, target: pages }
+    const atOnce = await this.#readFrom(copies, access, wanted)
     this.#pagesRead += all.count
     return { pages, atOnce }
   }
@@ -370,16 +410,14 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   #readFrom(
     copies: readonly CopyRef[],
     access: GroupAccess,
-    at: GroupPage,
-    count: number,
-    checksums: Uint32Array,
-    target: Buffer,
+    wanted: WantedPages,
     reader: CopyReader = this,
   ): Promise<boolean> {
     assertAccess(access)
+    const { at, count, checksums, target } = wanted
     assert(count > 0 && at + count <= pagesPerGroupMax, 'a read past the end of a group')
     assert(checksums.length === count && target.length === count * pageBytes, 'a read of another length')
-    return readVerified(reader, access, copies, { at, count, checksums, target })
+    return readVerified(reader, access, copies, wanted)
   }
 
   async #writeCopy(copy: CopyRef, group: GroupId, write: CopyWrite): Promise<void> {

@@ -11,8 +11,11 @@ import { badRuns, pagesOf, type PageRun } from './checksums.ts'
 import type { CopyRef, GroupAccess } from './extent-store.ts'
 
 export interface CopyReader {
-  /** Fills the target from `at` on. Rejects with the codes that local-extents.ts promises, or as peers do. */
-  readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<void>
+  /**
+   * Fills the target from `at` on, or resolves to other memory that holds what belongs there, and is the caller's. Rejects with the codes
+   * that local-extents.ts promises, or as peers do.
+   */
+  readCopy(access: GroupAccess, copy: CopyRef, at: GroupPage, target: Buffer): Promise<Buffer | void>
   badCopy(access: GroupAccess, copy: CopyRef, pages: number, reason: string): void
 }
 
@@ -20,7 +23,8 @@ export interface WantedPages {
   readonly at: GroupPage
   readonly count: number
   readonly checksums: Uint32Array
-  readonly target: Buffer
+  /** Where the pages are in the end. Other memory takes its place where all of them were read into that at once. */
+  target: Buffer
 }
 
 interface Attempt {
@@ -100,7 +104,8 @@ async function readRuns(
   for (let index = 0; index < runs.length; index++) {
     const run = runs[index]
     try {
-      await readRun(reader, access, copy, run, wanted)
+      const elsewhere = await readRun(reader, access, copy, run, wanted)
+      if (elsewhere !== undefined) place(elsewhere, run, wanted)
       for (const bad of badRuns(wanted.target, run, wanted.checksums)) {
         left.push(bad)
         reader.badCopy(access, copy, bad.count, `${describe(wanted.at, bad)}: checksum mismatch`)
@@ -148,7 +153,8 @@ async function readSinglePage(
   wanted: WantedPages,
 ): Promise<boolean> {
   try {
-    await readRun(reader, access, copy, page, wanted)
+    const elsewhere = await readRun(reader, access, copy, page, wanted)
+    if (elsewhere !== undefined) place(elsewhere, page, wanted)
   } catch {
     // The copy was reported when the long read failed.
     return false
@@ -162,7 +168,14 @@ const readRun = (
   copy: CopyRef,
   { first, count }: PageRun,
   { at, target }: WantedPages,
-): Promise<void> => reader.readCopy(access, copy, groupPage(at + first), pagesOf(target, first, count))
+): Promise<Buffer | void> =>
+  reader.readCopy(access, copy, groupPage(at + first), pagesOf(target, first, count))
+
+/** What was read elsewhere. */
+function place(read: Buffer, { first, count }: PageRun, wanted: WantedPages): void {
+  if (count === wanted.count) wanted.target = read
+  else read.copy(pagesOf(wanted.target, first, count))
+}
 
 const holds = ({ first, count }: PageRun, page: number): boolean => page >= first && page < first + count
 

@@ -11,6 +11,7 @@ import { assert } from '../../base/assert.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { Epoch, NodeId, VDiskId } from '../../base/ids.ts'
+import { takeLarge } from '../../base/large-buffers.ts'
 import type { VDiskOffset } from '../../base/units.ts'
 import type { Peers } from '../../peer/peer.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -524,13 +525,20 @@ export class RoutedVDisk implements OpenVDisk {
     return this.#readAnywhere(offset, target)
   }
 
-  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined {
+  lend(offset: VDiskOffset, length: number): Maybe<readonly Buffer[]> | undefined {
     if (length < lendBytesMin) return undefined
     const hosted = this.#controller.hosted(this.#vdisk)
     if (hosted === undefined || offset + length > hosted.sizeBytes) return undefined
     const lent = hosted.lend(offset, length)
-    if (lent !== undefined) this.#router.door.local(hosted)
-    return lent
+    if (lent === undefined) return undefined
+    this.#router.door.local(hosted)
+    if (!(lent instanceof Promise)) return lent
+    return lent.catch(async (error: unknown) => {
+      if (!isWorthRepeating(error, this.#client)) throw error
+      const target = takeLarge(length)
+      await this.#readAnywhere(offset, target)
+      return [target]
+    })
   }
 
   #readAnywhere(offset: VDiskOffset, target: Buffer): Promise<void> {

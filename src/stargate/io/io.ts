@@ -44,11 +44,11 @@ export interface OpenVDisk {
   readonly sizeBytes: number
   read(offset: VDiskOffset, target: Buffer): Maybe<void>
   /**
-   * As `read`, without a copy of most: the bytes as they lie in this node's memory, in pieces. They are only read, and each is given back
-   * (`giveBack` in large-buffers.ts) once, when nobody reads it any more. Undefined where that can't be done at once, or would not pay, as
-   * below `lendBytesMin`: `read` does it, or says why not.
+   * As `read`, without a copy of most: the bytes as they lie in this node's memory, or as they came from its disks, in pieces. They are only
+   * read, and given back (`giveBack` in large-buffers.ts, once for each) together, when nobody reads any of them any more. Undefined where that can't be done,
+   * or would not pay, as below `lendBytesMin`: `read` does it, or says why not.
    */
-  lend?(offset: VDiskOffset, length: number): readonly Buffer[] | undefined
+  lend?(offset: VDiskOffset, length: number): Maybe<readonly Buffer[]> | undefined
   /**
    * The payload is the callee's: it may be kept in the log, or, once it has resolved, given back to be used again (large-buffers.ts).
    * While it is under way, and after it failed, it stays as it is: the caller may repeat it.

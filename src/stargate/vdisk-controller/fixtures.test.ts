@@ -20,6 +20,7 @@ import type {
   Sequence,
   VDiskId,
 } from '../../base/ids.ts'
+import { takeLarge } from '../../base/large-buffers.ts'
 import { GiB, groupPage, MiB, type Millis, pageBytes } from '../../base/units.ts'
 import type { Change, ChangeResult, Medusa, Partition, PartitionName } from '../../medusa/medusa.ts'
 import { medusaSchema, SqliteMedusa } from '../../medusa/sqlite-medusa.ts'
@@ -842,6 +843,11 @@ export class TestNode {
           unreachable ? 'PEER_UNREACHABLE' : 'CORRUPT_EXTENT',
           `no good copy of ${access.group}`,
         )
+      },
+      take: async (access, at, count, checksums) => {
+        const target = takeLarge(count * pageBytes)
+        await store.read(access, at, count, checksums, target)
+        return target
       },
       rebuildCopy: async (access, last, trailer, arriving) => {
         const good = access.copies.filter((copy) => !last.includes(copy))

@@ -16,6 +16,7 @@
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef, Epoch, GroupId, NodeId, Sequence, VDiskId } from '../../base/ids.ts'
 import { groupBytesMax, mapPartitionBytes, MiB, type VDiskOffset } from '../../base/units.ts'
+import { giveBack } from '../../base/large-buffers.ts'
 import type { Tier } from '../../disk/disk.ts'
 import type { Platform, Timer } from '../../platform/platform.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
@@ -377,11 +378,21 @@ export class HostedVDiskController implements HostedVDisk {
     return this.#proven(this.#reads.read(offset, target))
   }
 
-  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined {
+  lend(offset: VDiskOffset, length: number): Maybe<readonly Buffer[]> | undefined {
     if (this.#phase !== 'serving' || offset + length > this.#sizeBytes) return undefined
     const now = this.#context.platform.clock.now()
     this.#lastUsedAt = now
-    return this.#lease.holds(now) ? this.#reads.lend(offset, length) : undefined
+    const lent = this.#lease.holds(now) ? this.#reads.lend(offset, length) : undefined
+    return lent instanceof Promise ? this.#lentProven(lent) : lent
+  }
+
+  async #lentProven(reading: Promise<readonly Buffer[]>): Promise<readonly Buffer[]> {
+    try {
+      return await this.#proven(reading)
+    } catch (error) {
+      reading.then((pieces) => pieces.forEach(giveBack)).catch(() => undefined)
+      throw error
+    }
   }
 
   prefetch(offset: VDiskOffset, length: number): Maybe<void> {

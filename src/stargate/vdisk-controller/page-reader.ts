@@ -29,7 +29,7 @@ export class PageReader {
   readonly #extents: ExtentStore
   readonly #cache: ExtentCache
   readonly #groups: GroupTable
-  readonly #underWay = new Set<Promise<void>>()
+  readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(extents: ExtentStore, cache: ExtentCache, groups: GroupTable) {
     this.#extents = extents
@@ -56,7 +56,24 @@ export class PageReader {
     return this.#during(atOnce(runs, runsAtOnceMax, read))
   }
 
-  #during(done: Promise<void>): Promise<void> {
+  /**
+   * Pages that lie in their group one after the other, into memory that the caller may give back (large-buffers.ts). Rejects as `fetch`
+   * does. They are not looked for in the cache, and are there afterwards.
+   */
+  take(vdisk: VDiskId, epoch: Epoch, group: GroupHandle, at: number, count: number): Promise<Buffer> {
+    return this.#during(this.#take(vdisk, epoch, group, at, count))
+  }
+
+  async #take(vdisk: VDiskId, epoch: Epoch, group: GroupHandle, at: number, count: number): Promise<Buffer> {
+    const taken = await this.#fromPlace(group, this.#groups.peek(group), ({ copies, checksums }) => {
+      const access = { group: this.#groups.idOf(group), vdisk, epoch, copies }
+      return this.#extents.take(access, groupPage(at), count, checksums.subarray(at, at + count))
+    })
+    this.#cache.put(group, at, taken, 0, count)
+    return taken
+  }
+
+  #during<T>(done: Promise<T>): Promise<T> {
     const over = (): void => void this.#underWay.delete(done)
     this.#underWay.add(done)
     done.then(over, over)
@@ -93,14 +110,23 @@ export class PageReader {
     across?: Buffer,
   ): Promise<void> {
     const target = across ?? contiguousTarget(run) ?? Buffer.allocUnsafe(run.length * pageBytes)
-    let place = known ?? (await this.#groups.place(run[0].group))
+    await this.#fromPlace(run[0].group, known, (place) => this.#readFrom(place, vdisk, epoch, run[0], target))
+    if (across === undefined) this.#keep(run, target)
+    else deal(run, target)
+  }
+
+  async #fromPlace<T>(
+    group: GroupHandle,
+    known: GroupPlace | undefined,
+    read: (place: GroupPlace) => Promise<T>,
+  ): Promise<T> {
+    let place = known ?? (await this.#groups.place(group))
     for (;;)
       try {
-        await this.#readFrom(place, vdisk, epoch, run[0], target)
-        return across === undefined ? this.#keep(run, target) : deal(run, target)
+        return await read(place)
       } catch (error) {
         // Copies move: only what a row read after the failure names was really tried.
-        const now = await this.#placeNow(run[0].group, place)
+        const now = await this.#placeNow(group, place)
         if (now === undefined || !hasCode(error, 'CORRUPT_EXTENT', 'PEER_UNREACHABLE', 'NOT_FOUND'))
           throw error
         place = now
@@ -121,15 +147,13 @@ export class PageReader {
 
   /** What was read goes to the cache, and where it is wanted. */
   #keep(run: readonly PageFetch[], target: Buffer): void {
-    const { group } = run[0]
-    for (let i = 0; i < run.length; i++) {
-      this.#cache.put(group, run[i].at, target, i * pageBytes)
+    this.#cache.put(run[0].group, run[0].at, target, 0, run.length)
+    for (let i = 0; i < run.length; i++)
       if (
         run[i].target.buffer !== target.buffer ||
         run[i].target.byteOffset !== target.byteOffset + i * pageBytes
       )
         target.copy(run[i].target, 0, i * pageBytes, (i + 1) * pageBytes)
-    }
   }
 
   /** The place as Medusa has it now, where that is another than the one tried. */

@@ -46,7 +46,7 @@ export interface HostedVDisk extends VDiskNow {
   readonly stopped: Error | undefined
   read(offset: VDiskOffset, target: Buffer): Maybe<void>
   /** See OpenVDisk.lend. */
-  lend(offset: VDiskOffset, length: number): readonly Buffer[] | undefined
+  lend(offset: VDiskOffset, length: number): Maybe<readonly Buffer[]> | undefined
   write(offset: VDiskOffset, payload: Buffer, senders: readonly Sender[]): Promise<void>
   zero(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>
   discard(offset: VDiskOffset, length: number, senders: readonly Sender[]): Promise<void>

@@ -8,7 +8,7 @@ import { assert } from '../../base/assert.ts'
 import type { Epoch, VDiskId } from '../../base/ids.ts'
 import { GiB, pageBytes, pagesPerVBlock, vBlockBytes } from '../../base/units.ts'
 import type { ExtentCache } from '../extent-cache/extent-cache.ts'
-import type { Run } from '../io/io.ts'
+import type { Maybe, Run } from '../io/io.ts'
 import { coversPage, type Fragment, type LogIndex } from './log-index.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
@@ -50,14 +50,19 @@ export class VDiskReads {
   }
 
   /**
-   * The bytes as they lie in memory, where every one does: to be read only, and each piece to be given back (large-buffers.ts) once.
-   * Undefined where some are elsewhere.
+   * The bytes as they lie in memory, at once, or with what the disks were read into: to be read only, and each piece to be given back
+   * (large-buffers.ts) once. Undefined where `read` is to be asked. Index and map are those of the call; rejects as `read` does.
    */
-  lend(offset: number, length: number): readonly Buffer[] | undefined {
+  lend(offset: number, length: number): Maybe<readonly Buffer[]> | undefined {
     const lend = new Lend(this.#cache, length)
-    if (this.#takeFromMemory(offset, length, lend)) return lend.pieces()
-    lend.giveUp()
-    return undefined
+    const isTaken = this.#takeFromMemory(offset, length, lend)
+    const lent = isTaken
+      ? lend.pieces(({ group, page, pages }) =>
+          this.#reader.take(this.#vdisk, this.#epoch, group, page, pages),
+        )
+      : undefined
+    if (lent === undefined) lend.giveUp()
+    return lent
   }
 
   /** Index and map are those of one instant. False: not all of it is in memory. */

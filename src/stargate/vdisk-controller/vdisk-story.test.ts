@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasCode, NdfsError } from '../../base/errors.ts'
 import type { GroupId, NodeId } from '../../base/ids.ts'
-import { overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
+import { giveBack, overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
 import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
 import type { CopyRef } from '../extent-store/extent-store.ts'
 import { asVDisk, seeds, TestNode, TestWorld } from './fixtures.test.ts'
@@ -69,6 +69,8 @@ const windows = [
   { from: 1 * GiB - 1 * MiB, length: 2 * MiB },
 ]
 const streamWindow = { from: 3 * MiB, length: 5 * MiB }
+/** Reads whose lent bytes are kept. */
+const heldMax = 3
 
 class Story {
   readonly world: TestWorld
@@ -86,6 +88,8 @@ class Story {
   replaced = 0
   #bug: unknown
   readonly #finished: TestNode[] = []
+  #reads = 0
+  readonly #held: { readonly pieces: readonly Buffer[]; readonly bytes: Buffer }[] = []
   #firstRow!: NonNullable<VDiskOnDisks['saved']>
 
   constructor(seed: number) {
@@ -163,9 +167,27 @@ class Story {
     }
   }
 
+  /** Every second time what is lent, where anything is. */
   async read(offset: number, length: number): Promise<Buffer> {
+    const lent =
+      this.#reads++ % 2 === 0
+        ? await this.#sure(async () => this.served.lend(vDiskOffset(offset), length))
+        : undefined
+    if (lent !== undefined) return this.#hold(lent)
     const bytes = Buffer.alloc(length, 0xee)
     await this.#sure(async () => this.served.read(vDiskOffset(offset), bytes))
+    return bytes
+  }
+
+  /** What is lent stays as it is, whatever is written, drained and read meanwhile, until it is given back. */
+  #hold(pieces: readonly Buffer[]): Buffer {
+    const bytes = Buffer.concat(pieces)
+    this.#held.push({ pieces, bytes })
+    if (this.#held.length > heldMax) {
+      const [oldest] = this.#held.splice(0, 1)
+      assert.ok(Buffer.concat(oldest.pieces).equals(oldest.bytes), 'what was lent has changed')
+      oldest.pieces.forEach(giveBack)
+    }
     return bytes
   }
 

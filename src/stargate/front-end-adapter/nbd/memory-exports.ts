@@ -4,8 +4,17 @@
  */
 import { assert } from '../../../base/assert.ts'
 import { NdfsError } from '../../../base/errors.ts'
+import { lendViewsOf } from '../../../base/large-buffers.ts'
 import { pageBytes } from '../../../base/units.ts'
-import { requestBytesMax, type ClientSession, type Exports, type OpenVDisk, type Run } from '../../io/io.ts'
+import {
+  lendBytesMin,
+  requestBytesMax,
+  type ClientSession,
+  type Exports,
+  type Maybe,
+  type OpenVDisk,
+  type Run,
+} from '../../io/io.ts'
 
 export type Operation = 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'prefetch' | 'status'
 
@@ -20,6 +29,10 @@ export class MemoryVDisk {
   underWay = 0
   underWayMost = 0
   keptSpace = 0
+  /** Long reads are lent, in pieces. */
+  lends = false
+  /** Pieces that were lent and not given back. */
+  lent = 0
   readonly prefetched: [offset: number, length: number][] = []
 
   constructor(sizeBytes: number) {
@@ -79,6 +92,35 @@ class OpenMemoryVDisk implements OpenVDisk {
     return this.#do('read', offset, target.length, () => {
       this.#vdisk.bytes.copy(target, 0, offset, offset + target.length)
     })
+  }
+
+  lend(offset: number, length: number): Maybe<readonly Buffer[]> | undefined {
+    if (!this.#vdisk.lends || length < lendBytesMin) return undefined
+    const pieces: Buffer[] = []
+    const done = this.#do('read', offset, length, () => {
+      for (const [from, to] of [
+        [0, 1000],
+        [1000, length - 1],
+        [length - 1, length],
+      ])
+        pieces.push(this.#lendOne(offset + from, to - from))
+    })
+    return done === undefined ? pieces : done.then(() => pieces)
+  }
+
+  /** A view that has other bytes as soon as it is given back, and then none. */
+  #lendOne(offset: number, length: number): Buffer {
+    const vdisk = this.#vdisk
+    const memory = new ArrayBuffer(length)
+    const view = Buffer.from(memory)
+    vdisk.bytes.copy(view, 0, offset, offset + length)
+    vdisk.lent += 1
+    lendViewsOf(memory, () => {
+      view.fill(0xdb)
+      memory.transfer(0)
+      vdisk.lent -= 1
+    })
+    return view
   }
 
   write(offset: number, payload: Buffer): Promise<void> | undefined {

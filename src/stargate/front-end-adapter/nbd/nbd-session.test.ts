@@ -313,6 +313,70 @@ test('a client that takes no replies is held at its bound, and gets them all whe
   await until(() => server.statistics().heldBytes === 0)
 })
 
+for (const structured of [false, true])
+  test(`what a vDisk lends is sent behind its header, and given back (structured replies: ${structured})`, async (t) => {
+    const { client, vdisk, server } = await enter(t, 'vms/b', { structured })
+    vdisk.lends = true
+    vdisk.bytes.write('the beginning')
+    vdisk.bytes.write('the end', 1 * MiB - 7)
+    const slow = gate()
+    vdisk.before = (_, offset) => (offset === 1 ? slow.opened : undefined)
+    client.request(read, 1n, 1, 1 * MiB - 1)
+    client.request(read, 2n, 0, 13)
+    client.request(read, 3n, 0, 1 * MiB)
+    client.request(flush, 4n)
+    const short = await client.reply(13)
+    assert.equal(short.data.subarray(-13).toString(), 'the beginning')
+    const long = await client.reply(1 * MiB)
+    assert.ok(long.data.subarray(-1 * MiB).equals(vdisk.bytes.subarray(0, 1 * MiB)))
+    assert.equal((await client.reply()).cookie, 4n)
+    slow.open()
+    const late = await client.reply(1 * MiB - 1)
+    assert.ok(late.data.subarray(1 - 1 * MiB).equals(vdisk.bytes.subarray(1, 1 * MiB)))
+    await until(() => vdisk.lent === 0 && server.statistics().heldBytes === 0)
+  })
+
+test('what is lent to a client that takes nothing is bounded, and it gets it as it was', async (t) => {
+  const { client, server, vdisk } = await enter(t, 'vms/b', {}, { limits: { connectionBytesMax: 8 * MiB } })
+  vdisk.lends = true
+  vdisk.bytes.fill('as it was')
+  client.pause()
+  for (let index = 0; index < 100; index += 1) client.request(read, BigInt(index), 0, 1 * MiB)
+  await until(() => server.statistics().heldBytes > 6 * MiB)
+  await platform.clock.sleep(30)
+  assert.ok(server.statistics().heldBytes <= 10 * MiB, `${server.statistics().heldBytes} bytes are held`)
+  assert.ok(server.statistics().reads < 100)
+  client.resume()
+  for (let index = 0; index < 100; index += 1)
+    assert.ok((await client.reply(1 * MiB)).data.equals(vdisk.bytes.subarray(0, 1 * MiB)))
+  await until(() => vdisk.lent === 0 && server.statistics().heldBytes === 0)
+})
+
+test('what is lent is given back where the read fails, and where the client goes', async (t) => {
+  const { client, server, vdisk, deserted } = await enter(t, 'vms/b')
+  vdisk.lends = true
+  const failing = gate()
+  vdisk.before = () => failing.opened
+  client.request(read, 1n, 0, 1 * MiB)
+  await until(() => vdisk.underWay === 1)
+  failing.fail('CORRUPT_EXTENT')
+  assert.equal((await client.reply()).error, errno.EIO)
+  await until(() => server.statistics().heldBytes === 0)
+  const slow = gate()
+  vdisk.before = (_, offset) => (offset === 1 ? slow.opened : undefined)
+  client.pause()
+  for (let index = 0; index < 20; index += 1) client.request(read, 2n, 0, 1 * MiB)
+  client.request(read, 3n, 1, 1 * MiB)
+  await until(() => vdisk.underWay === 1)
+  assert.ok(vdisk.lent > 0)
+  client.destroy()
+  await platform.clock.sleep(20)
+  slow.open()
+  await deserted()
+  await until(() => vdisk.lent === 0)
+  assert.deepEqual([server.statistics().heldBytes, vdisk.openNow], [0, 0])
+})
+
 test('refusals that nobody reads are bounded too', async (t) => {
   const limits = { connectionBytesMax: 2 * MiB }
   const { client, server } = await enter(t, 'vms/a', { structured: true }, { limits })

@@ -23,10 +23,11 @@
  */
 import { assert } from '../../../base/assert.ts'
 import { messageOf, NdfsError } from '../../../base/errors.ts'
+import { giveBack } from '../../../base/large-buffers.ts'
 import { pageBytes, vDiskOffset } from '../../../base/units.ts'
 import type { Clock, Log, Socket } from '../../../platform/platform.ts'
 import type { AdmissionControl } from '../../admission-control/admission-control.ts'
-import { requestBytesMax, type Maybe, type OpenVDisk } from '../../io/io.ts'
+import { lendBytesMin, requestBytesMax, type Maybe, type OpenVDisk } from '../../io/io.ts'
 import type { IncomingBytes } from './incoming-bytes.ts'
 import { nbdErrno } from './nbd-errno.ts'
 import { skippedPayloadBytesMax, type NbdLimits } from './nbd-limits.ts'
@@ -112,6 +113,10 @@ class Outstanding {
   payload: Buffer | undefined
   /** Where a read's reply is to be. */
   place: Place | undefined
+  /** Of a read that may be lent: so many bytes are held for it. */
+  heldBytes = 0
+  /** What was lent for it. */
+  lent: readonly Buffer[] | undefined
   readonly succeeded: () => void
   readonly failed: (error: unknown) => void
 
@@ -331,7 +336,7 @@ export class NbdSession {
       case command.read:
         counters.reads += 1
         counters.readBytes += header.length
-        if (header.length > 0) request.place = this.#replies.reserve(this.#dataHeaderBytes + header.length)
+        if (header.length > 0) this.#makePlace(request)
         request.admittedBytes = header.length
         break
       case command.write:
@@ -356,6 +361,17 @@ export class NbdSession {
       this.#perform(request)
     else void this.#waitAndPerform(admission, request)
     return true
+  }
+
+  /** For a long read none but its bytes' share of what may be held: it may be answered from where they lie. */
+  #makePlace(request: Outstanding): void {
+    const { length } = request
+    if (length < lendBytesMin || this.#vdisk.lend === undefined) {
+      request.place = this.#replies.reserve(this.#dataHeaderBytes + length)
+      return
+    }
+    request.heldBytes = length
+    this.#replies.hold(length)
   }
 
   async #waitAndPerform(admission: Admission, request: Outstanding): Promise<void> {
@@ -399,6 +415,15 @@ export class NbdSession {
     const { length } = request
     switch (request.command) {
       case command.read: {
+        if (request.heldBytes > 0) {
+          const lent = this.#vdisk.lend?.(offset, length)
+          if (lent instanceof Promise) return lent.then((pieces) => void (request.lent = pieces))
+          request.lent = lent
+          if (lent !== undefined) return undefined
+          this.#replies.holdNot(length)
+          request.heldBytes = 0
+          request.place = this.#replies.reserve(this.#dataHeaderBytes + length)
+        }
         const place = request.place
         assert(place !== undefined, 'a read was begun without a place for its reply')
         return this.#vdisk.read(
@@ -481,12 +506,14 @@ export class NbdSession {
   #answer(request: Outstanding): void {
     const { structured } = this.#parts.agreement
     if (this.#state === 'closed') this.#drop(request, false)
-    else if (request.place !== undefined) {
-      const { buffer } = request.place.slab
-      if (structured) encodeDataHeader(buffer, request.place.start, request, request.offset, request.length)
-      else encodeSimpleReply(buffer, request.place.start, request, 0)
-      this.#replies.send(request.place)
-      request.place = undefined
+    else if (request.place !== undefined || request.lent !== undefined) {
+      const place = request.place ?? this.#replies.reserve(this.#dataHeaderBytes)
+      const { buffer } = place.slab
+      if (structured) encodeDataHeader(buffer, place.start, request, request.offset, request.length)
+      else encodeSimpleReply(buffer, place.start, request, 0)
+      this.#replies.send(place, request.lent)
+      request.place = request.lent = undefined
+      request.heldBytes = 0
     } else if (structured && request.command === command.read) {
       const place = this.#replies.reserve(structuredHeaderBytes)
       encodeNothing(place.slab.buffer, place.start, request)
@@ -512,7 +539,10 @@ export class NbdSession {
 
   #drop(request: Outstanding, spoiled: boolean): void {
     if (request.place !== undefined) this.#replies.abandon(request.place, spoiled)
-    request.place = undefined
+    request.lent?.forEach(giveBack)
+    if (request.heldBytes > 0) this.#replies.holdNot(request.heldBytes)
+    request.place = request.lent = undefined
+    request.heldBytes = 0
   }
 
   #refuse(request: { readonly cookieHigh: number; readonly cookieLow: number }, refusal: Refusal): void {

@@ -6,8 +6,10 @@
  *   queued → written      handed to the socket; the place must stay as it is                 [flush]
  *   written → (none)      the system has it; the place is free                               (whenSent)
  *
- * What lies side by side in a slab travels as one buffer.
+ * What lies side by side in a slab travels as one buffer. What others have lent follows the place of its reply's header, and is given back
+ * (large-buffers.ts) when it was sent, or never will be.
  */
+import { giveBack } from '../../../base/large-buffers.ts'
 import type { Socket } from '../../../platform/platform.ts'
 import type { ReplySlabs, Slab } from './reply-slabs.ts'
 
@@ -16,10 +18,12 @@ export interface Place {
   readonly slab: Slab
   readonly start: number
   end: number
+  /** What is sent behind it. */
+  lent?: readonly Buffer[]
 }
 
 export class ReplyQueue {
-  /** Bytes of the slabs that this connection holds. */
+  /** Bytes of the slabs that this connection holds, and of what is lent to it. */
   heldBytes = 0
   readonly #socket: Socket
   readonly #slabs: ReplySlabs
@@ -49,11 +53,33 @@ export class ReplyQueue {
     return { slab, start, end: slab.used }
   }
 
-  /** The place is filled: the next `flush` takes it along. */
-  send(place: Place): void {
-    if (this.#closed) return
+  /** So many bytes will be lent to this connection: `send` is told of them, or `holdNot`. */
+  hold(bytes: number): void {
+    this.heldBytes += bytes
+    this.#slabs.heldBytes += bytes
+  }
+
+  /** They will not, or were sent. */
+  holdNot(bytes: number): void {
+    this.heldBytes -= bytes
+    this.#slabs.heldBytes -= bytes
+  }
+
+  /** The place is filled: the next `flush` takes it along, and what was lent for it, which is held already. */
+  send(place: Place, lent?: readonly Buffer[]): void {
+    if (this.#closed) return lent?.forEach(giveBack)
+    if (lent !== undefined) {
+      place.lent = lent
+      this.#queued.push(place)
+      return
+    }
     const last = this.#queued.at(-1)
-    if (last !== undefined && last.slab === place.slab && last.end === place.start) {
+    if (
+      last !== undefined &&
+      last.lent === undefined &&
+      last.slab === place.slab &&
+      last.end === place.start
+    ) {
       last.end = place.end
       place.slab.pins -= 1
     } else this.#queued.push(place)
@@ -71,16 +97,32 @@ export class ReplyQueue {
     const places = this.#queued
     this.#queued = []
     // What `write` answers is of no use here: replies are bounded by the slabs that they lie in.
-    this.#socket.write(places.map(({ slab, start, end }) => slab.buffer.subarray(start, end)))
+    const buffers: Buffer[] = []
+    for (const { slab, start, end, lent } of places) {
+      buffers.push(slab.buffer.subarray(start, end))
+      if (lent !== undefined) buffers.push(...lent)
+    }
+    this.#socket.write(buffers)
     this.#socket.whenSent(() => {
-      if (this.#closed) return
-      for (const { slab } of places) this.#unpin(slab)
+      for (const place of places) this.#sent(place)
     })
+  }
+
+  #sent({ slab, lent }: Place): void {
+    // A view may have no length any more once it was given back.
+    const lentBytes = lent?.reduce((sum, { length }) => sum + length, 0) ?? 0
+    lent?.forEach(giveBack)
+    if (this.#closed) return
+    this.#unpin(slab)
+    if (lent === undefined) return
+    this.holdNot(lentBytes)
+    this.#roomMade()
   }
 
   /** The connection is gone: nothing is sent any more. The socket may still hold the slabs, so they aren't lent again. */
   disconnect(): void {
     this.#closed = true
+    for (const { lent } of this.#queued) lent?.forEach(giveBack)
     this.#queued = []
     this.#current = undefined
   }

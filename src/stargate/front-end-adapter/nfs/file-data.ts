@@ -70,17 +70,14 @@ export class FileData {
     return after(this.#share.vdisks.open(content.vdisk), (vdisk) => {
       // What lies behind the end that was known last may be there by now.
       if (offset + count > vdisk.lastKnown.sizeBytes) return this.#readToEnd(vdisk, inode, offset, count)
-      const lent = vdisk.lend?.(offset as VDiskOffset, count)
-      if (lent !== undefined) return readOf(vdisk, inode, offset, lent, count)
-      const bytes = takeLarge(count)
       const orShorter = (error: unknown): Promise<ReadBytes> => {
         if (!hasCode(error, 'REFUSED')) throw error
         return this.#readToEnd(vdisk, inode, offset, count)
       }
       try {
-        const done = vdisk.read(offset as VDiskOffset, bytes)
-        if (done === undefined) return readOf(vdisk, inode, offset, [bytes], count)
-        return done.then(() => readOf(vdisk, inode, offset, [bytes], count), orShorter)
+        const bytes = bytesOf(vdisk, offset as VDiskOffset, count)
+        if (!(bytes instanceof Promise)) return readOf(vdisk, inode, offset, bytes, count)
+        return bytes.then((pieces) => readOf(vdisk, inode, offset, pieces, count), orShorter)
       } catch (error) {
         return orShorter(error)
       }
@@ -203,6 +200,14 @@ export class FileData {
   async #forget(vdisk: VDiskId): Promise<void> {
     await this.#share.vdisks.delete(vdisk)
   }
+}
+
+/** Lent, or read into memory of their own. */
+function bytesOf(vdisk: FileVDisk, offset: VDiskOffset, count: number): Maybe<readonly Buffer[]> {
+  const lent = vdisk.lend?.(offset, count)
+  if (lent !== undefined) return lent
+  const target = takeLarge(count)
+  return after(vdisk.read(offset, target), () => [target])
 }
 
 const readOf = (
