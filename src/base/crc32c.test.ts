@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
-import { checksumsOfPages, crc32c, crc32cOfPages, crc32cToSend, noteChecksums } from './crc32c.ts'
+import {
+  checksumsOfPages,
+  crc32c,
+  crc32cOfLastPages,
+  crc32cOfPages,
+  crc32cToSend,
+  noteChecksums,
+} from './crc32c.ts'
 import { pageBytes } from './units.ts'
 
 test('the known answer of CRC-32C (RFC 3720, B.4)', () => {
@@ -17,6 +24,14 @@ test('the checksum of pages comes from theirs, whatever lies before them', () =>
         crc32cOfPages(checksumsOfPages(pages === 0 ? [] : [bytes]), crc32c(before)),
         crc32c(bytes, crc32c(before)),
       )
+  }
+})
+
+test('the checksum of the last pages comes from that of all, and that of what lies before them', () => {
+  for (const pages of [0, 1, 5, 300]) {
+    const [before, last] = [randomBytes(20), randomBytes(pages * pageBytes)]
+    const both = crc32c(Buffer.concat([before, last]))
+    assert.equal(crc32cOfLastPages(pages, both, crc32c(before)), crc32c(last))
   }
 })
 

@@ -25,15 +25,20 @@ export function checksumsOfPages(pages: readonly Uint8Array[]): Uint32Array {
  */
 export function crc32cOfPages(checksums: Uint32Array, initial = 0): number {
   let crc = initial
-  for (const checksum of checksums)
-    crc =
-      shift[0][crc & 0xff] ^
-      shift[1][(crc >>> 8) & 0xff] ^
-      shift[2][(crc >>> 16) & 0xff] ^
-      shift[3][crc >>> 24] ^
-      checksum
+  for (const checksum of checksums) crc = shifted(crc) ^ checksum
   return crc >>> 0
 }
+
+/** The checksum of so many whole pages alone, where that of what comes before them is `before`, and that of both is `both`. */
+export function crc32cOfLastPages(pages: number, both: number, before: number): number {
+  let crc = before
+  for (let page = 0; page < pages; page++) crc = shifted(crc)
+  return (both ^ crc) >>> 0
+}
+
+/** A checksum behind which a page of zeroes comes. */
+const shifted = (crc: number): number =>
+  shift[0][crc & 0xff] ^ shift[1][(crc >>> 8) & 0xff] ^ shift[2][(crc >>> 16) & 0xff] ^ shift[3][crc >>> 24]
 
 const known = new WeakMap<Uint8Array, Uint32Array>()
 

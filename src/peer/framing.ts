@@ -20,7 +20,7 @@
  * A frame that breaks these rules ends its connection: what follows it on the stream can't be trusted.
  */
 import { assert } from '../base/assert.ts'
-import { checksumsOfPages, crc32c, crc32cOfPages, crc32cToSend } from '../base/crc32c.ts'
+import { crc32c, crc32cOfLastPages, crc32cToSend } from '../base/crc32c.ts'
 import { takeLarge } from '../base/large-buffers.ts'
 import { KiB, MiB, pageBytes } from '../base/units.ts'
 import { readIntoBytesMin } from '../platform/platform.ts'
@@ -32,7 +32,7 @@ export const bodyBytesMax = 40 * MiB
 /** A body whose pieces are shorter than this is copied behind its header: cheaper than a piece of a gathering write. */
 const copiedBytesMax = 2 * KiB
 
-/** Of a request's body from this length on each page is checksummed by itself: see `PeerRequest.pageChecksums`. */
+/** Of a request's body from this length on it is told what the checksum of its pages alone is: see `PeerRequest.checksumOfPages`. */
 const pagedBytesMin = 64 * KiB
 
 const magic = 0x504e
@@ -153,13 +153,13 @@ export class MalformedStream extends Error {
   override name = 'MalformedStream'
 }
 
-/** `pageChecksums`: see `PeerRequest`. */
+/** `checksumOfPages`: see `PeerRequest`. */
 export type OnFrame = (
   type: FrameType,
   request: number,
   kind: number,
   body: Buffer,
-  pageChecksums?: Uint32Array,
+  checksumOfPages?: number,
 ) => void
 
 /**
@@ -259,20 +259,20 @@ export class FrameReader {
     this.#body = undefined
     const isPaged = body.length >= pagedBytesMin && this.#header[7] === frameTypes.request
     const past = isPaged ? body.length - (body.length % pageBytes) : 0
-    const pages = isPaged ? checksumsOfPages([body.subarray(0, past)]) : undefined
     const before = crc32c(this.#header.subarray(4))
-    const crc = crc32c(body.subarray(past), pages === undefined ? before : crc32cOfPages(pages, before))
-    if (crc !== this.#header.readUInt32LE(0)) throw badChecksum()
-    this.#deliver(this.#header, 0, body, pages)
+    const through = isPaged ? crc32c(body.subarray(0, past), before) : before
+    if (crc32c(body.subarray(past), through) !== this.#header.readUInt32LE(0)) throw badChecksum()
+    const ofPages = isPaged ? crc32cOfLastPages(past / pageBytes, through, before) : undefined
+    this.#deliver(this.#header, 0, body, ofPages)
   }
 
-  #deliver(header: Buffer, at: number, body: Buffer, pageChecksums?: Uint32Array): void {
+  #deliver(header: Buffer, at: number, body: Buffer, checksumOfPages?: number): void {
     this.#onFrame(
       header[at + 7] as FrameType,
       header.readUInt32LE(at + 8),
       header.readUInt16LE(at + 16),
       body,
-      pageChecksums,
+      checksumOfPages,
     )
   }
 

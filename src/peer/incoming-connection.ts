@@ -38,8 +38,8 @@ export class IncomingConnection {
     this.#connection.destroy(error)
   }
 
-  #onFrame(...[type, request, kind, body, pageChecksums]: Parameters<OnFrame>): void {
-    if (type === frameTypes.request) this.#handle(request, kind, body, pageChecksums)
+  #onFrame(...[type, request, kind, body, checksumOfPages]: Parameters<OnFrame>): void {
+    if (type === frameTypes.request) this.#handle(request, kind, body, checksumOfPages)
     else if (type === frameTypes.name) this.#name(kind, body)
     else throw new MalformedStream('the caller sent what only the node called may')
   }
@@ -50,7 +50,7 @@ export class IncomingConnection {
     this.#kinds[kind] = body.toString()
   }
 
-  #handle(id: number, kindNumber: number, body: Buffer, pageChecksums: Uint32Array | undefined): void {
+  #handle(id: number, kindNumber: number, body: Buffer, checksumOfPages: number | undefined): void {
     const kind = this.#kinds[kindNumber]
     if (kind === undefined) throw new MalformedStream('a request of a kind that was not named')
     const bytes = headerBytes + body.length
@@ -58,7 +58,7 @@ export class IncomingConnection {
     this.#handledBytes += bytes
     const { node, incarnation, lane } = this.peer
     this.#handlers.run(
-      { from: node, incarnation, kind, body, pageChecksums },
+      { from: node, incarnation, kind, body, checksumOfPages },
       lane,
       (answer) => {
         const { endsBody, endsAnswer } = this.#handlers.optionsOf(kind)

@@ -32,10 +32,10 @@ export interface PeerRequest {
   /** Often a view of what was read from the socket: who keeps a small part of it for long copies that part. See also `HandlerOptions`. */
   readonly body: Buffer
   /**
-   * The crc32c of each whole page of a long body, counted from its beginning, computed when it had arrived: whoever holds them
-   * against others reads no byte again. Undefined for shorter ones, and for a call within a node.
+   * The crc32c of all whole pages of a long body, from its beginning on, computed when it had arrived: whoever holds it against those of
+   * single pages (`crc32cOfPages`) reads no byte again. Undefined for shorter ones, and for a call within a node.
    */
-  readonly pageChecksums?: Uint32Array | undefined
+  readonly checksumOfPages?: number | undefined
 }
 
 export interface HandlerOptions {

@@ -58,6 +58,8 @@ class Network {
         incarnation: '0'.repeat(16) as Incarnation,
         kind,
         body: sent,
+        // As a connection tells it of long bodies.
+        checksumOfPages: crc32c(sent.subarray(0, sent.length - (sent.length % pageBytes))),
       })
       return Buffer.concat(answer)
     }

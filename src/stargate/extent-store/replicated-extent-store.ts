@@ -7,7 +7,7 @@
  * Peers' requests end where they arrive (the terminal lane): answering one never asks another node for anything (M9).
  */
 import { assert } from '../../base/assert.ts'
-import { checksumsOfPages, noteChecksums } from '../../base/crc32c.ts'
+import { checksumsOfPages, crc32c, crc32cOfPages, noteChecksums } from '../../base/crc32c.ts'
 import { decodeControl, encodeControl } from '../../base/control.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import { giveBack, takeLarge, takePages } from '../../base/large-buffers.ts'
@@ -122,7 +122,7 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
     assertAccess(access)
     assertWrittenInItsEpoch(access)
     // Before the first byte leaves: from here on nothing can go wrong with a page unnoticed (I5).
-    const checksums = checksumsOfPages(pages)
+    const checksums = checksumsBy(trailer, at, pages)
     const end = at + checksums.length
     const room = pagesMax ?? end
     assert(checksums.length > 0 && end <= room && room <= pagesPerGroupMax, 'a write past the end of a group')
@@ -484,12 +484,11 @@ class ReplicatedExtentStore implements ExtentStore, CopyReader {
   }
 
   async #acceptWrite(request: PeerRequest): Promise<readonly Uint8Array[]> {
-    const { copy, group, epoch, at, count, checksums, pages, pagesAt, pagesMax, purpose, trailer } =
-      this.#decode(request)
+    const asked = this.#decode(request)
+    const { copy, group, epoch, at, count, pages, pagesMax, purpose, trailer } = asked
     // The owner made the checksums before the pages left it: what differs now changed in its memory, on the way or in ours. (Where it made
     // the frame's of them, too, the frame is refused already.)
-    const arrived = request.pageChecksums?.subarray(pagesAt, pagesAt + count) ?? checksumsOfPages([pages])
-    const bad = arrived.filter((checksum, page) => checksum !== checksums[page]).length
+    const bad = pagesThatChanged(request, asked)
     if (bad > 0)
       throw new NdfsError(
         'REFUSED',
@@ -555,6 +554,19 @@ function unlessBug(error: unknown): undefined {
 }
 
 /** R27: an access is made from a row, and a row is its vDisk's. */
+/** How many pages are not what their checksums say: by what the connection computed of all of them, or one by one. */
+function pagesThatChanged({ body, checksumOfPages }: PeerRequest, asked: ExtentRequest): number {
+  const { pages, pagesAt, count, checksums } = asked
+  if (checksumOfPages !== undefined) {
+    const wholePages = (from: number, to: number): Uint32Array =>
+      checksumsOfPages(from < to ? [body.subarray(from * pageBytes, to * pageBytes)] : [])
+    const before = crc32cOfPages(wholePages(0, pagesAt))
+    const behind = wholePages(pagesAt + count, Math.floor(body.length / pageBytes))
+    if (crc32cOfPages(behind, crc32cOfPages(checksums, before)) === checksumOfPages) return 0
+  }
+  return badRuns(pages, { first: 0, count }, checksums).reduce((sum, run) => sum + run.count, 0)
+}
+
 function assertAccess(access: GroupAccess): void {
   assert(access.epoch >= 1, () => `group ${access.group} is touched without an epoch`)
   assert(
@@ -573,6 +585,13 @@ function assertWrittenInItsEpoch(access: GroupAccess): void {
 }
 
 /** The trailer that comes with the last pages says of them what was computed from them. */
+/** Of each page; where a trailer says what they are the pages are held against that all at once. */
+function checksumsBy(trailer: Trailer | undefined, at: GroupPage, pages: readonly Buffer[]): Uint32Array {
+  const said = trailer?.checksums.slice(at)
+  const ofAll = said && pages.reduce((before, part) => crc32c(part, before), 0)
+  return said && crc32cOfPages(said) === ofAll ? said : checksumsOfPages(pages)
+}
+
 function assertEndsWith(trailer: Trailer, at: GroupPage, checksums: Uint32Array): void {
   assert(trailer.checksums.length === at + checksums.length, 'the trailer is of a group of another length')
   for (let page = 0; page < checksums.length; page++)
