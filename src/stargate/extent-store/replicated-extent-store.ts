@@ -553,7 +553,6 @@ function unlessBug(error: unknown): undefined {
   if (!(error instanceof NdfsError)) throw error
 }
 
-/** R27: an access is made from a row, and a row is its vDisk's. */
 /** How many pages are not what their checksums say: by what the connection computed of all of them, or one by one. */
 function pagesThatChanged({ body, checksumOfPages }: PeerRequest, asked: ExtentRequest): number {
   const { pages, pagesAt, count, checksums } = asked
@@ -567,6 +566,7 @@ function pagesThatChanged({ body, checksumOfPages }: PeerRequest, asked: ExtentR
   return badRuns(pages, { first: 0, count }, checksums).reduce((sum, run) => sum + run.count, 0)
 }
 
+/** R27: an access is made from a row, and a row is its vDisk's. */
 function assertAccess(access: GroupAccess): void {
   assert(access.epoch >= 1, () => `group ${access.group} is touched without an epoch`)
   assert(
@@ -584,7 +584,6 @@ function assertWrittenInItsEpoch(access: GroupAccess): void {
   )
 }
 
-/** The trailer that comes with the last pages says of them what was computed from them. */
 /** Of each page; where a trailer says what they are the pages are held against that all at once. */
 function checksumsBy(trailer: Trailer | undefined, at: GroupPage, pages: readonly Buffer[]): Uint32Array {
   const said = trailer?.checksums.slice(at)
@@ -592,6 +591,7 @@ function checksumsBy(trailer: Trailer | undefined, at: GroupPage, pages: readonl
   return said && crc32cOfPages(said) === ofAll ? said : checksumsOfPages(pages)
 }
 
+/** The trailer that comes with the last pages says of them what was computed from them. */
 function assertEndsWith(trailer: Trailer, at: GroupPage, checksums: Uint32Array): void {
   assert(trailer.checksums.length === at + checksums.length, 'the trailer is of a group of another length')
   for (let page = 0; page < checksums.length; page++)

@@ -528,9 +528,8 @@ export class RoutedVDisk implements OpenVDisk {
   lend(offset: VDiskOffset, length: number): Maybe<readonly Buffer[]> | undefined {
     if (length < lendBytesMin) return undefined
     const hosted = this.#controller.hosted(this.#vdisk)
-    if (hosted === undefined || offset + length > hosted.sizeBytes) return undefined
-    const lent = hosted.lend(offset, length)
-    if (lent === undefined) return undefined
+    const lent = hosted?.lend(offset, length)
+    if (hosted === undefined || lent === undefined) return undefined
     this.#router.door.local(hosted)
     if (!(lent instanceof Promise)) return lent
     return lent.catch(async (error: unknown) => {
