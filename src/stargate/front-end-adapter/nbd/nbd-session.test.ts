@@ -298,20 +298,27 @@ test('requests with the vDisk are bounded, and those beyond wait in the socket',
   assert.equal(vdisk.underWayMost, 4)
 })
 
-test('a client that takes no replies is held at its bound, and gets them all when it does', async (t) => {
-  const limits = { connectionBytesMax: 8 * MiB }
-  const { client, server } = await enter(t, 'vms/b', {}, { limits })
-  client.pause()
-  for (let index = 0; index < 100; index += 1) client.request(read, BigInt(index), 0, 1 * MiB)
-  await until(() => server.statistics().heldBytes > 6 * MiB)
-  await platform.clock.sleep(30)
-  assert.ok(server.statistics().heldBytes <= 10 * MiB, `${server.statistics().heldBytes} bytes are held`)
-  assert.ok(server.statistics().reads < 100)
-  client.resume()
-  for (let index = 0; index < 100; index += 1)
-    assert.equal((await client.reply(1 * MiB)).cookie, BigInt(index))
-  await until(() => server.statistics().heldBytes === 0)
-})
+for (const lends of [false, true])
+  test(`a client that takes no replies is held at its bound, and gets them all when it does (lent: ${lends})`, async (t) => {
+    const limits = { connectionBytesMax: 8 * MiB }
+    const { client, server, vdisk } = await enter(t, 'vms/b', {}, { limits })
+    vdisk.lends = lends
+    vdisk.bytes.fill('as it was')
+    client.pause()
+    for (let index = 0; index < 100; index += 1) client.request(read, BigInt(index), 0, 1 * MiB)
+    await until(() => server.statistics().heldBytes > 6 * MiB)
+    await platform.clock.sleep(30)
+    assert.ok(server.statistics().heldBytes <= 10 * MiB, `${server.statistics().heldBytes} bytes are held`)
+    assert.ok(server.statistics().reads < 100)
+    assert.equal(vdisk.lent > 0, lends)
+    client.resume()
+    for (let index = 0; index < 100; index += 1) {
+      const { cookie, data } = await client.reply(1 * MiB)
+      assert.equal(cookie, BigInt(index))
+      assert.ok(data.equals(vdisk.bytes.subarray(0, 1 * MiB)))
+    }
+    await until(() => vdisk.lent === 0 && server.statistics().heldBytes === 0)
+  })
 
 for (const structured of [false, true])
   test(`what a vDisk lends is sent behind its header, and given back (structured replies: ${structured})`, async (t) => {
@@ -335,22 +342,6 @@ for (const structured of [false, true])
     assert.ok(late.data.subarray(1 - 1 * MiB).equals(vdisk.bytes.subarray(1, 1 * MiB)))
     await until(() => vdisk.lent === 0 && server.statistics().heldBytes === 0)
   })
-
-test('what is lent to a client that takes nothing is bounded, and it gets it as it was', async (t) => {
-  const { client, server, vdisk } = await enter(t, 'vms/b', {}, { limits: { connectionBytesMax: 8 * MiB } })
-  vdisk.lends = true
-  vdisk.bytes.fill('as it was')
-  client.pause()
-  for (let index = 0; index < 100; index += 1) client.request(read, BigInt(index), 0, 1 * MiB)
-  await until(() => server.statistics().heldBytes > 6 * MiB)
-  await platform.clock.sleep(30)
-  assert.ok(server.statistics().heldBytes <= 10 * MiB, `${server.statistics().heldBytes} bytes are held`)
-  assert.ok(server.statistics().reads < 100)
-  client.resume()
-  for (let index = 0; index < 100; index += 1)
-    assert.ok((await client.reply(1 * MiB)).data.equals(vdisk.bytes.subarray(0, 1 * MiB)))
-  await until(() => vdisk.lent === 0 && server.statistics().heldBytes === 0)
-})
 
 test('what is lent is given back where the read fails, and where the client goes', async (t) => {
   const { client, server, vdisk, deserted } = await enter(t, 'vms/b')

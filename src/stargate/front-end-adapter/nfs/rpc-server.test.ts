@@ -379,11 +379,8 @@ test('a server that closes answers what is under way', async (t) => {
 
 test('what the cache lends reaches a client that waits as it was, whatever is read meanwhile, and is given back', async (t) => {
   const cache = createExtentCache({ limitBytes: 64 * MiB })
-  const pagesOfAnswer = MiB / pageBytes
-  const fill = (group: number, byte: number): void => {
-    const page = Buffer.alloc(pageBytes, byte)
-    for (let at = 0; at < pagesOfAnswer; at++) cache.put(group, at, page, 0)
-  }
+  const fill = (group: number, byte: number): void =>
+    cache.put(group, 0, Buffer.alloc(MiB, byte), 0, MiB / pageBytes)
   const lending = procedure<number, readonly Buffer[]>({
     name: 'LEND',
     decode: (reader) => reader.uint32(),
