@@ -46,8 +46,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         drain,
-        'paint(target(i), plan.paint))\n  const good',
-        'paint(target(i), [...plan.paint].reverse()))\n  const good',
+        'paint(target(i), chunk[i].plan.paint)',
+        'paint(target(i), [...chunk[i].plan.paint].reverse())',
       ),
     ],
   },

@@ -13,6 +13,7 @@ import { atOnce } from '../../base/at-once.ts'
 import { checksumsOfPages } from '../../base/crc32c.ts'
 import { hasCode, messageOf, type NdfsErrorCode } from '../../base/errors.ts'
 import type { GroupId, Sequence } from '../../base/ids.ts'
+import { inTurns, othersTurn } from '../../base/in-turns.ts'
 import { joined } from '../../base/joined.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
@@ -53,9 +54,13 @@ import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 
 /**
  * What the records of one prefix hold, in the log or in groups that they name, in bytes. Longer ones write less metadata for each byte
- * (M18); this much is packed in a second or two, and planned in some milliseconds, in which the loop does nothing else.
+ * (M18); this much is planned in some milliseconds, and packed in a second or two.
  */
 export const drainPrefixBytesMax = 64 * 1024 * 1024
+
+/** Records, or pages, that are planned in one turn of the loop: about a millisecond. And pages that are painted in one. */
+const plannedInATurn = 1000
+const paintedInATurn = 512
 
 /** Groups of streams finished at once: their syncs share commits of the file system's journal. */
 const finishedAtOnceMax = 8
@@ -113,7 +118,7 @@ const copyFailed: NdfsErrorCode[] = [
 
 /** Drains `prefix`, which begins right after the drained sequence. Nothing in memory is changed but caches; see DrainResult. */
 export async function drainPrefix(context: DrainContext, prefix: readonly LogEntry[]): Promise<DrainResult> {
-  const { row, map, groups, ledger } = context
+  const { clock, row, map, groups, ledger } = context
   const state = row.state
   assert(
     prefix.length > 0 && prefix[0].sequence === state.drained + 1,
@@ -123,10 +128,11 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
 
   const coalesced = new LogIndex()
   let { sizeBytes, modifiedAt = 0 } = state
-  for (const entry of prefix) {
-    sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
-    modifiedAt = modifiedAfter(entry, modifiedAt)
-  }
+  for await (const some of inTurns(clock, prefix, plannedInATurn))
+    for (const entry of some) {
+      sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
+      modifiedAt = modifiedAfter(entry, modifiedAt)
+    }
 
   const standing: Standing = { drained: state.drained, through: drained, sizeBytes, modifiedAt }
   const { pack, kept, holes, zeros: found } = await planDrain(context, coalesced, prefix)
@@ -184,8 +190,8 @@ async function planDrain(
   coalesced: LogIndex,
   prefix: readonly LogEntry[],
 ): Promise<{ pack: PageToPack[]; kept: KeptExtent[]; holes: MapEntry[]; zeros: ZeroRun[] }> {
-  const { map, groups } = context
-  const pages = [...coalesced.pages()].sort((a, b) => a - b)
+  const { clock, map, groups } = context
+  const pages = Float64Array.from(coalesced.pages()).sort()
   await loadVBlocks(map, pages)
 
   const keptByGroup = new Map<GroupHandle, KeptExtent>()
@@ -198,21 +204,22 @@ async function planDrain(
   const zeros: ZeroRun[] = coalesced
     .ranges()
     .map(({ page, end, sequence }) => ({ page: vDiskPage(page), count: end - page, sequence }))
-  for (const page of pages) {
-    const head = coalesced.get(page)!
-    if (head.source.kind === 'extent') {
-      keptByGroup.get(head.source.group)!.pages.push({ page, at: head.source.page })
-      continue
+  for await (const some of inTurns(clock, pages, plannedInATurn))
+    for (const page of some) {
+      const head = coalesced.get(page)!
+      if (head.source.kind === 'extent') {
+        keptByGroup.get(head.source.group)!.pages.push({ page, at: head.source.page })
+        continue
+      }
+      const block = map.peek(vBlockOf(page)) ?? (await map.loaded(vBlockOf(page)))
+      const mapped = { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
+      const plan = planPage(head, () => mapped)
+      const isHole = plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')
+      if (isHole || isAllZero(head)) zeros.push({ page: vDiskPage(page), count: 1, sequence: head.sequence })
+      if (isHole) {
+        if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
+      } else pack.push({ page, plan, sequence: head.sequence })
     }
-    const block = map.peek(vBlockOf(page)) ?? (await map.loaded(vBlockOf(page)))
-    const mapped = { group: block.groups[page % pagesPerVBlock], at: block.pages[page % pagesPerVBlock] }
-    const plan = planPage(head, () => mapped)
-    const isHole = plan.base === hole && plan.paint.every((fragment) => fragment.source.kind === 'zero')
-    if (isHole || isAllZero(head)) zeros.push({ page: vDiskPage(page), count: 1, sequence: head.sequence })
-    if (isHole) {
-      if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
-    } else pack.push({ page, plan, sequence: head.sequence })
-  }
   for (const range of coalesced.ranges())
     for await (const page of map.mappedPages(range.page, range.end))
       if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
@@ -355,7 +362,7 @@ async function packGroup(
   packed: WrittenGroup[],
   ahead: PlacedGroup[],
 ): Promise<void> {
-  const { row, reader } = context
+  const { clock, row, reader } = context
   const bytes = takeLarge(chunk.length * pageBytes)
   const target = (i: number): Buffer => bytes.subarray(i * pageBytes, (i + 1) * pageBytes)
   const badPages = new Set<number>()
@@ -373,7 +380,8 @@ async function packGroup(
     if (!hasCode(error, 'CORRUPT_EXTENT')) throw error
     await fetchOneByOne(context, chunk, target, badPages)
   }
-  chunk.forEach(({ plan }, i) => paint(target(i), plan.paint))
+  for await (const some of inTurns(clock, [...chunk.keys()], paintedInATurn))
+    for (const i of some) paint(target(i), chunk[i].plan.paint)
   const good = chunk.map((_, i) => i).filter((i) => !badPages.has(i))
   // Each copy of the base was read and failed: reads fail until it is overwritten; zeros would be a lie (F9, I5).
   if (!isBorne) for (const i of badPages) entries.push({ page: chunk[i].page, group: bad, at: 0 })
@@ -450,10 +458,12 @@ export async function writeGroup(
   packed: WrittenGroup[],
   ahead: PlacedGroup[] = [],
 ): Promise<{ readonly group: RegisteredGroup; readonly firstTry: boolean }> {
-  const { row, extents } = context
+  const { clock, row, extents } = context
   assert(pages.length > 0 && pages.length <= pagesPerGroupMax, 'a group holds 1 to 1,024 pages')
   const bytes = joined(pages.map((one) => one.bytes))
+  await othersTurn(clock)
   const checksums = checksumsOfPages(bytes)
+  await othersTurn(clock)
   const trailer = trailerOf(context, standing, extentsOf(pages), checksums, zeros)
   for (let attempt = 1; ; attempt++) {
     const placed = ahead.shift() ?? (await register(context, [pages.length * pageBytes]))[0]
@@ -524,9 +534,10 @@ function trailerOf(
   return { container: name, layer, copies, extents, checksums, zeros, standing }
 }
 
-async function loadVBlocks(map: VDiskMap, pages: readonly number[]): Promise<void> {
-  const vBlocks = [...new Set(pages.map(vBlockOf))]
-  await atOnce(vBlocks, 32, (vBlock) => map.load(vBlock))
+async function loadVBlocks(map: VDiskMap, pages: Iterable<number>): Promise<void> {
+  const vBlocks = new Set<number>()
+  for (const page of pages) vBlocks.add(vBlockOf(page))
+  await atOnce([...vBlocks], 32, (vBlock) => map.load(vBlock))
 }
 
 const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)

@@ -13,6 +13,7 @@
  */
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
+import { othersTurn } from '../../base/in-turns.ts'
 import { KiB, MiB, pagesPerVBlock, vBlocksPerPartition } from '../../base/units.ts'
 import { changeBytesMax, type Row } from '../../medusa/medusa.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
@@ -50,6 +51,8 @@ const deltaBytesKeptMax = 32 * MiB
 /** Of rows that one change folds, beside its own. */
 const foldBytesMax = (3 * changeBytesMax) / 8
 const foldsMax = 128
+/** That change in one turn of the loop: about a millisecond. */
+const vBlocksInATurn = 100
 /** Of an empty stretch, before others have their turn: some 100 µs. */
 const partitionsInOneGo = 64
 
@@ -191,7 +194,7 @@ export class VDiskMap {
         while (next < vBlocksPerPartition && digest[next] === 0) next++
         vBlock += next - index - 1
         // A large vDisk that is empty is passed over partition by partition: the others have their turn meanwhile.
-        if (++passed % partitionsInOneGo === 0) await this.#access.platform.clock.sleep(0)
+        if (++passed % partitionsInOneGo === 0) await othersTurn(this.#access.platform.clock)
         continue
       }
       const block = await this.loaded(vBlock)
@@ -257,6 +260,7 @@ export class VDiskMap {
     vBlocks: readonly number[],
     entries: ReadonlyMap<number, readonly MapEntry[]>,
   ): Promise<number> {
+    const { clock } = this.#access.platform
     const digest = partition.digest.slice()
     const toFold = await this.#toFold(partition, vBlocks)
     const changed: (ChangedVBlock & { readonly vBlock: number })[] = []
@@ -264,6 +268,7 @@ export class VDiskMap {
     const put: Row[] = []
     let bytes = 0
     for (const vBlock of vBlocks) {
+      if (changed.length > 0 && changed.length % vBlocksInATurn === 0) await othersTurn(clock)
       const before = this.#vBlocks.get(vBlock) ?? (await this.#read(partition, vBlock))
       const after = copyOfVBlock(before)
       for (const entry of entries.get(vBlock)!) {
