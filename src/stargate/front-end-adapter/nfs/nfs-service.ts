@@ -283,7 +283,7 @@ export class NfsService implements Nfs3Service {
     return this.#answered(async () => {
       const old = await this.#mayChange(from.directory, from.name, caller)
       const target = await this.#mayChange(to.directory, to.name, caller)
-      if (old.share !== target.share) throw new Refusal('XDEV')
+      if (!isSameContainer(old.share, target.share)) throw new Refusal('XDEV')
       const { namespace } = old.share
       const inode = await namespace.lookup(old.id, from.name)
       if (!allowsRemoval(old.inode, inode, old.user)) throw new Refusal('PERM')
@@ -306,7 +306,7 @@ export class NfsService implements Nfs3Service {
     return this.#answered(async () => {
       const target = await this.#target(handle, caller, 'change')
       const { share, id } = await this.#mayChange(to.directory, to.name, caller)
-      if (share !== target.share) throw new Refusal('XDEV')
+      if (!isSameContainer(share, target.share)) throw new Refusal('XDEV')
       const linked = await share.namespace.link(target.id, id, to.name)
       this.#stateOf(share).known.forget(target.id)
       return {
@@ -571,6 +571,9 @@ function answeredAtOnce<Result>(serve: () => Maybe<Result>): Maybe<Result | Refu
 }
 
 const isDots = (name: Buffer): boolean => name.equals(Buffer.from('.')) || name.equals(Buffer.from('..'))
+
+/** A container that this node has not heard of yet may get another `Share` from one call of `ofRoot` to the next. */
+const isSameContainer = (one: Share, other: Share): boolean => one.namespace.root === other.namespace.root
 
 function assertDirectory(inode: Inode): void {
   if (inode.type !== 'directory') throw new Refusal('NOTDIR')
