@@ -85,6 +85,8 @@ export interface Faults {
   dead?: boolean
   /** How long a change of such a partition is on its way. */
   readonly slow?: (partition: PartitionName) => number
+  /** How long the answer to a read is on its way. */
+  readonly slowAnswer?: () => number
 }
 
 /** Nothing is answered any more: the node has died. */
@@ -122,6 +124,7 @@ export class World {
       if (faults.dead) return never()
       const result = value()
       await wait()
+      if (faults.slowAnswer) await this.clock.sleep(faults.slowAnswer())
       return faults.dead ? never() : result
     }
     return {

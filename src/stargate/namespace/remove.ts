@@ -20,7 +20,7 @@ export interface Found {
   readonly current: Current
 }
 
-/** What has a name, settled. An entry of which nothing counts is cleared away. */
+/** What has a name, settled. An entry of which nothing counts is cleared away. `Again` where another was written over it meanwhile. */
 export async function findSettled(
   parts: Parts,
   directory: InodeId,
@@ -31,6 +31,9 @@ export async function findSettled(
   const current = await settle(parts, { directory, name }, entry)
   if (current) return { entry, current }
   await leave(parts, directory, [{ name, stamp: entry.stamp, stays: [] }])
+  // Its candidates may be gone because one of a newer entry has replaced them: the name was never without one.
+  const { entry: now } = await find(parts, directory, name)
+  if (now !== undefined) throw new Again('an entry was written over')
   return undefined
 }
 

@@ -289,3 +289,23 @@ test('namespace lets a move whose turn was taken over begin anew', async () => {
   assert.equal(await first, 'INVAL')
   assert.deepEqual([await namesIn(late, root), await namesIn(late, a)], [['a'], ['b']])
 })
+
+// Simulated: seed 130147.
+test('namespace misses no name that was given to another file while somebody looked', async () => {
+  let taken = 0
+  for (let seed = 1; seed <= 100; seed++) {
+    const world = await newWorld(seed)
+    await world.node().create(root, name('a'), aFile)
+    await world.node().create(root, name('b'), aFile)
+    world.delayMs = 4
+    const slow = world.node({ slowAnswer: () => world.roll(60) })
+    const [code, given] = await Promise.all([
+      codeOf(seed % 2 === 0 ? slow.remove(root, name('b')) : slow.rename(root, name('b'), root, name('c'))),
+      codeOf(world.node().rename(root, name('a'), root, name('b'))),
+    ])
+    assert.equal(code, 'done', `seed ${seed}`)
+    if (given === 'done') taken++
+    world.close()
+  }
+  assert(taken > 50, `${taken} were given to the other`)
+})
