@@ -116,6 +116,30 @@ test(
 )
 
 test(
+  'a guest discards all of a vDisk at once, more pages than one change of the map takes',
+  { skip: without('fio'), timeout: 200_000 },
+  () =>
+    withCluster({}, async (cluster) => {
+      const bytes = 640 * MiB
+      const vdisk = await cluster.createVDisk('640MiB')
+      const options = ['rw=write', 'bs=1m', 'iodepth=8', 'size=640m']
+      await fio({ options, uri: cluster.unix('n1', vdisk), seconds: 120, folder: cluster.scratch })
+      await cluster.drained(vdisk)
+      const { pid } = cluster.node('n1')
+      const client = await NbdClient.open(cluster.node('n1').nbd.address, vdisk)
+      await client.trim(0, bytes)
+      await cluster.drained(vdisk)
+      for (let at = 0; at < bytes; at += 64 * MiB)
+        assert(
+          (await client.read(at, MiB)).every((byte) => byte === 0),
+          `what was discarded at ${at} is there`,
+        )
+      client.close()
+      assert.equal(cluster.node('n1').pid, pid)
+    }),
+)
+
+test(
   'a full cluster says so to the guest, goes on reading, and takes writes again when a vDisk is deleted',
   { timeout: 400_000 },
   () =>

@@ -259,8 +259,8 @@ export const dataBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         drain,
-        'const { group, firstTry } = await writeGroup(context, toWrite, packed, ahead)',
-        'const writing = writeGroup(context, toWrite, packed, ahead); queueMicrotask(() => giveBack(bytes)); const { group, firstTry } = await writing',
+        "await extents.write(access, groupPage(0), bytes, 'maintenance', trailer)",
+        "const writing = extents.write(access, groupPage(0), bytes, 'maintenance', trailer); queueMicrotask(() => bytes.forEach(giveBack)); await writing",
       ),
     ],
   },

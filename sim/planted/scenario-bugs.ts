@@ -191,13 +191,13 @@ export const scenarioBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/drain.ts',
-        'const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []',
+        'const least = await changeMap(map, entries, coalesced, written)',
         'const least: never[] = []',
       ),
       patch(
         'stargate/vdisk-controller/drain.ts',
         '      least,\n    )\n  } finally {',
-        '      least,\n    ); if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))\n  } finally {',
+        '      least,\n    ); await changeMap(map, entries, coalesced, written)\n  } finally {',
       ),
     ],
     scenario: { file: 'sim/scenarios/critical/power.test.ts', tests: 'C3: power goes everywhere' },

@@ -1,6 +1,6 @@
 /**
- * Work that would hold the loop for many milliseconds, in turns: what has come meanwhile is handled before it goes on. So between two turns all may
- * have changed that others change.
+ * Work that would hold the loop for many milliseconds, in turns: what has come meanwhile is handled before it goes on. Between two turns all may
+ * change that is not the work's own, or held by it for as long.
  */
 
 /** As the platform's clock has it: `callback` runs when all that is ready now has been handled. */

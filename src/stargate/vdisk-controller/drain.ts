@@ -6,7 +6,7 @@
  * A crash anywhere, and a second drain by whomever, with a longer or shorter prefix, gives the same vDisk: the log
  * still holds what the row does not say is drained, and hides maps that are ahead.
  *
- * Deciding which page comes from where (`planDrain`) is pure; the rest carries it out.
+ * Deciding which page comes from where (`planDrain`) changes nothing; the rest carries it out.
  */
 import { assert } from '../../base/assert.ts'
 import { atOnce } from '../../base/at-once.ts'
@@ -25,6 +25,7 @@ import {
   vDiskPage,
 } from '../../base/units.ts'
 import type { Tier } from '../../disk/disk.ts'
+import type { Row } from '../../medusa/medusa.ts'
 import type { Clock, Log } from '../../platform/platform.ts'
 import type {
   Extent,
@@ -58,9 +59,12 @@ import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
  */
 export const drainPrefixBytesMax = 64 * 1024 * 1024
 
-/** Records, or pages, that are planned in one turn of the loop: about a millisecond. And pages that are painted in one. */
+/** Pages that are planned in one turn of the loop: a millisecond or two. And those that are painted in one. */
 const plannedInATurn = 1000
 const paintedInATurn = 512
+
+/** Pages of ranges of zeros that one change of the map takes: of some hundred vBlocks. */
+const holesAtOnce = 32 * 1024
 
 /** Groups of streams finished at once: their syncs share commits of the file system's journal. */
 const finishedAtOnceMax = 8
@@ -128,11 +132,15 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
 
   const coalesced = new LogIndex()
   let { sizeBytes, modifiedAt = 0 } = state
-  for await (const some of inTurns(clock, prefix, plannedInATurn))
-    for (const entry of some) {
-      sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
-      modifiedAt = modifiedAfter(entry, modifiedAt)
-    }
+  let touched = 0
+  for (const entry of prefix) {
+    sizeBytes = applyRecord(coalesced, groups, entry, sizeBytes)
+    modifiedAt = modifiedAfter(entry, modifiedAt)
+    touched += 1 + entry.length / pageBytes
+    if (touched < plannedInATurn) continue
+    touched = 0
+    await othersTurn(clock)
+  }
 
   const standing: Standing = { drained: state.drained, through: drained, sizeBytes, modifiedAt }
   const { pack, kept, holes, zeros: found } = await planDrain(context, coalesced, prefix)
@@ -151,11 +159,11 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
         load.isBorne = true
       }
     const written = new Set(loads.flatMap((load) => load.pages.map(({ page }) => page)))
-    entries.push(...holes.filter(({ page }) => !written.has(page)))
+    for (const one of holes) if (!written.has(one.page)) entries.push(one)
     await packPages(context, loads, standing, entries, packed)
     await completeGroups(context, [...finished, ...packed])
 
-    const least = entries.length > 0 ? await map.change(entries.sort((a, b) => a.page - b.page)) : []
+    const least = await changeMap(map, entries, coalesced, written)
     await row.update(
       (now) => ({
         ...now,
@@ -220,11 +228,42 @@ async function planDrain(
         if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
       } else pack.push({ page, plan, sequence: head.sequence })
     }
-  for (const range of coalesced.ranges())
-    for await (const page of map.mappedPages(range.page, range.end))
-      if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
   const kept = [...keptByGroup.values()].filter((extent) => extent.pages.length > 0)
-  return { pack, kept, holes: distinct(holes), zeros }
+  return { pack, kept, holes, zeros }
+}
+
+/** Points the map at what was written, and at nothing where the prefix says zeros. Tells the least versions that the row is to keep. */
+async function changeMap(
+  map: VDiskMap,
+  entries: MapEntry[],
+  coalesced: LogIndex,
+  written: ReadonlySet<number>,
+): Promise<Row[]> {
+  const least = new Map<string, Row>()
+  const change = async (some: readonly MapEntry[]): Promise<void> => {
+    if (some.length > 0) for (const one of await map.change(some)) least.set(one.key, one)
+  }
+  await change(entries.sort((a, b) => a.page - b.page))
+  for await (const holes of holesOfRanges(map, coalesced))
+    await change(holes.filter(({ page }) => !written.has(page)))
+  return [...least.values()]
+}
+
+/**
+ * Pages in ranges of zeros that the map names yet, sorted, some at a time: whoever has them changes the map before it asks for more. A guest
+ * may discard all of a large vDisk with one request, and all at once they would be more than there is memory for.
+ */
+async function* holesOfRanges(map: VDiskMap, coalesced: LogIndex): AsyncGenerator<readonly MapEntry[]> {
+  for (const range of coalesced.ranges()) {
+    let holes: MapEntry[] = []
+    for await (const page of map.mappedPages(range.page, range.end)) {
+      if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
+      if (holes.length < holesAtOnce) continue
+      yield holes
+      holes = []
+    }
+    if (holes.length > 0) yield holes
+  }
 }
 
 /** What one new group takes: pages by address, and the zeros that its trailer says. */
@@ -550,8 +589,4 @@ function isAllZero(head: Fragment | undefined): boolean {
     coversPage(fragments[0]) &&
     fragments.every(({ source }) => source.kind === 'zero')
   )
-}
-
-function distinct(entries: readonly MapEntry[]): MapEntry[] {
-  return [...new Map(entries.map((entry) => [entry.page, entry])).values()]
 }
