@@ -176,7 +176,7 @@ class VDiskCheck {
     if (place === undefined) this.#suspects.push({ group, planned })
     else if (place.page >= row.checksums.length && (await this.#isNamedStill(state, group, place)))
       this.#dangling(group, place, `which has ${row.checksums.length}`)
-    const unnamed = planned.filter((copy) => copy.left !== true && !namesCopy(row.copies, copy))
+    const unnamed = planned.filter(notLeftBehind).filter((copy) => !namesCopy(row.copies, copy))
     if (unnamed.length > 0) this.#suspects.push({ group, planned, copies: unnamed })
     await this.#checkPlacement(state, group, row)
     for (const copy of row.copies) await this.#checkCopy(group, copy, row)
@@ -337,10 +337,12 @@ class VDiskCheck {
     return rows.length > 0
   }
 
+  /** One that is on a disk that went while we checked waits for that disk, and is left over no more than those that did before. */
   async #isUnnamedStill(group: GroupId, copy: CopyRef): Promise<boolean> {
     const { medusa } = this.#context
     const { rows } = await medusa.get(groupsOfPartition(this.#vdisk), [group])
-    const isPlanned = rows.some(({ value }) => namesCopy(decodePlannedCopies(value), copy))
+    const planned = rows.flatMap(({ value }) => decodePlannedCopies(value))
+    const isPlanned = namesCopy(planned.filter(notLeftBehind), copy)
     return isPlanned && !namesNow(await readGroupRow(medusa, group), copy)
   }
 
@@ -359,6 +361,8 @@ class VDiskCheck {
     }
   }
 }
+
+const notLeftBehind = ({ left }: PlannedCopy): boolean => left !== true
 
 const isDrained = ({ episodes, drained }: VDiskState): boolean =>
   episodes.every(({ end }) => end !== undefined && end <= drained)
