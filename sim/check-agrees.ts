@@ -30,12 +30,13 @@ export function findWrongCopies(cluster: Cluster, damage: Damage): string[] {
   return wrong
 }
 
-/** vDisks with log that is not drained, and has a replica on a disk that is gone. */
+/** vDisks with log that is not drained, and has a replica on a disk that is gone; that of deleted ones nobody needs. */
 function findLogsThatLack(cluster: Cluster, damage: Damage): string[] {
   const there = new Set(cluster.notLost())
-  return [...vDiskStates(cluster.database)].flatMap(([id, { episodes, drained }]) => {
+  return [...vDiskStates(cluster.database)].flatMap(([id, { state, episodes, drained }]) => {
     const lacks = episodes.some(
       ({ end, replicas }) =>
+        state === 'live' &&
         (end === undefined || end > drained) &&
         replicas.some(({ node, incarnation }) => !there.has(node) || damage.isGone(incarnation)),
     )
