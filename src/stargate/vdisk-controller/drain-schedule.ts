@@ -15,7 +15,7 @@ import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { compact } from './compact.ts'
 import { scarcity, type SpaceLeft, victimsAmong } from './compaction-victims.ts'
-import { type DrainContext, drainPrefix, drainPrefixBytesMax } from './drain.ts'
+import { type DrainContext, drainPrefix, drainPrefixBytesMax, drainPrefixZeroBytesMax } from './drain.ts'
 import type { GroupLedger, LiveGroups } from './group-ledger.ts'
 import type { LogIndex } from './log-index.ts'
 import type { Pace } from './pace.ts'
@@ -204,7 +204,10 @@ export class DrainSchedule {
   /** False where there was nothing to drain. */
   async #drainOnce(): Promise<boolean> {
     const { drain, vdiskLog, index, drained } = this.#context
-    const prefix = vdiskLog.prefix(this.#isScarce ? drainPrefixBytesScarce : drainPrefixBytesMax)
+    const prefix = vdiskLog.prefix(
+      this.#isScarce ? drainPrefixBytesScarce : drainPrefixBytesMax,
+      drainPrefixZeroBytesMax,
+    )
     if (prefix.length === 0 || this.#stopped) return false
     const episodes = drain.row.state.episodes
     const result = await drainPrefix(drain, prefix)

@@ -17,8 +17,10 @@ import { inTurns, othersTurn } from '../../base/in-turns.ts'
 import { joined } from '../../base/joined.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
+  GiB,
   type GroupPage,
   groupPage,
+  MiB,
   pageBytes,
   pagesPerGroupMax,
   pagesPerVBlock,
@@ -57,13 +59,22 @@ import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
  * What the records of one prefix hold, in the log or in groups that they name, in bytes. Longer ones write less metadata for each byte
  * (M18); this much is planned in some milliseconds, and packed in a second or two.
  */
-export const drainPrefixBytesMax = 64 * 1024 * 1024
+export const drainPrefixBytesMax = 64 * MiB
+
+/**
+ * What they say zeros of: a guest that discards a large vDisk gets its log back while that goes on. The map of so much is in memory at once: it is
+ * looked through before anything is written, and changed afterwards.
+ */
+export const drainPrefixZeroBytesMax = 8 * GiB
 
 /** Pages that are planned in one turn of the loop: a millisecond or two. And those that are painted in one. */
 const plannedInATurn = 1000
 const paintedInATurn = 512
 
-/** Pages of ranges of zeros that one change of the map takes: of some hundred vBlocks. */
+/** Versions of the map's partitions that go into one change of the vDisk's row: some 100 KB. */
+const leastAtOnce = 4096
+
+/** Pages of ranges of zeros that one change of the map takes: of a hundred vBlocks and more. */
 const holesAtOnce = 32 * 1024
 
 /** Groups of streams finished at once: their syncs share commits of the file system's journal. */
@@ -164,6 +175,8 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
     await completeGroups(context, [...finished, ...packed])
 
     const least = await changeMap(map, entries, coalesced, written)
+    // The map has these versions already; that it has later ones than the row says is nothing new.
+    while (least.length > leastAtOnce) await row.update((now) => now, least.splice(0, leastAtOnce))
     await row.update(
       (now) => ({
         ...now,
@@ -201,6 +214,8 @@ async function planDrain(
   const { clock, map, groups } = context
   const pages = Float64Array.from(coalesced.pages()).sort()
   await loadVBlocks(map, pages)
+  // What of the map is damaged shows before a byte is written: a drain that fails is tried again and again, and would write it all each time.
+  for (const { page, end } of coalesced.ranges()) for await (const _ of map.mappedPages(page, end));
 
   const keptByGroup = new Map<GroupHandle, KeptExtent>()
   for (const entry of prefix)
@@ -251,19 +266,19 @@ async function changeMap(
 
 /**
  * Pages in ranges of zeros that the map names yet, sorted, some at a time: whoever has them changes the map before it asks for more. A guest
- * may discard all of a large vDisk with one request, and all at once they would be more than there is memory for.
+ * may discard all of a large vDisk with one request, and all at once they would be more than there is memory for; or thousands of small
+ * stretches, and a change of the map for each would take minutes.
  */
 async function* holesOfRanges(map: VDiskMap, coalesced: LogIndex): AsyncGenerator<readonly MapEntry[]> {
-  for (const range of coalesced.ranges()) {
-    let holes: MapEntry[] = []
-    for await (const page of map.mappedPages(range.page, range.end)) {
-      if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
+  let holes: MapEntry[] = []
+  for (const range of coalesced.ranges())
+    for await (const pages of map.mappedPages(range.page, range.end)) {
+      for (const page of pages) if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
       if (holes.length < holesAtOnce) continue
       yield holes
       holes = []
     }
-    if (holes.length > 0) yield holes
-  }
+  yield holes
 }
 
 /** What one new group takes: pages by address, and the zeros that its trailer says. */

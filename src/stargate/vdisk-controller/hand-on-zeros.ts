@@ -54,10 +54,11 @@ async function stillZero(
       continue
     }
     let from: number = run.page
-    for await (const page of context.map.mappedPages(run.page, run.page + run.count)) {
-      add(from, page)
-      from = page + 1
-    }
+    for await (const pages of context.map.mappedPages(run.page, run.page + run.count))
+      for (const page of pages) {
+        add(from, page)
+        from = page + 1
+      }
     add(from, run.page + run.count)
   }
   if (past === undefined) return runs

@@ -11,7 +11,8 @@ import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
 import { GroupPlaces, GroupTable } from './group-table.ts'
 import type { HostedVDisk, Sender } from './vdisk-controller.ts'
-import { decodeVDiskState, type VDiskState, vdiskPartition } from './rows.ts'
+import { decodeVDiskState, mapPartition, type VDiskState, vdiskPartition } from './rows.ts'
+import { vBlockKey } from './vdisk-map.ts'
 import { VDiskRow } from './vdisk-row.ts'
 
 overwriteWhatIsGivenBack()
@@ -422,6 +423,66 @@ test('a drain whose base cannot be reached waits, and does not fill the disks me
   await cluster.pass(120_000)
   assert.equal(cluster.served.describe().drained, drained)
   assert.ok(cluster.files <= before + 16, `${cluster.files} files`)
+})
+
+test('a drain that meets a damaged map in a discarded stretch has written nothing, however often it is tried (F9 I10)', async () => {
+  const cluster = await Cluster.begin()
+  for (let at = 8 * MiB; at < 16 * MiB; at += MiB) await cluster.write(at, Buffer.alloc(MiB, 7))
+  await cluster.drain()
+  cluster.world.loseRow(mapPartition(vdisk, cluster.state.layer, 0), vBlockKey(10))
+  await cluster.takeOver('n2')
+  await cluster.write(0, Buffer.alloc(4 * MiB, 1))
+  await cluster.run(cluster.served.discard(vDiskOffset(8 * MiB), 8 * MiB, []))
+  const before = cluster.files
+  await assert.rejects(cluster.drain(), { code: 'DAMAGED_METADATA' })
+  await cluster.pass(30 * 60_000)
+  assert.equal(cluster.files, before)
+})
+
+test('a guest that discards many stretches has its map changed few times, not once for each', async () => {
+  const cluster = await Cluster.begin()
+  const count = 120
+  const apart = 128 * pageBytes
+  await cluster.stream(0, Buffer.alloc(count * apart, 7))
+  await cluster.drain()
+  let changes = 0
+  cluster.node.beforeChange = ({ table }) => void (changes += table === 'map' ? 1 : 0)
+  for (let i = 0; i < count; i++)
+    await cluster.run(cluster.served.discard(vDiskOffset(((7 * i) % count) * apart), 80 * pageBytes, []))
+  await cluster.drain()
+  assert(changes > 0 && changes < 5, `${changes} changes of the map`)
+  for (const i of [0, 1, count - 1]) {
+    assert(Buffer.alloc(80 * pageBytes).equals(await cluster.read(i * apart, 80 * pageBytes)))
+    assert(
+      Buffer.alloc(48 * pageBytes, 7).equals(await cluster.read(i * apart + 80 * pageBytes, 48 * pageBytes)),
+    )
+  }
+})
+
+test('guests write on while all of a large vDisk is discarded (I9)', async () => {
+  const megabytes = 20_000
+  const cluster = await Cluster.begin(megabytes * MiB + GiB)
+  for (let at = 0; at < megabytes; at += 1000) {
+    const offsets = Array.from({ length: 1000 }, (_, i) => vDiskOffset((at + i) * MiB))
+    const writes = offsets.map((offset) => cluster.served.write(offset, Buffer.alloc(pageBytes, 7), []))
+    await cluster.run(Promise.all(writes))
+  }
+  await cluster.drain()
+  for (let at = 0; at < megabytes; at += 1000)
+    await cluster.run(cluster.served.discard(vDiskOffset(at * MiB), 1000 * MiB, []))
+  const { clock } = cluster.world
+  const begun = clock.now()
+  const drained = cluster.served.drain()
+  // More than a log may hold of one vDisk: some of them wait until a part of the discards is drained.
+  const writes = Array.from({ length: 200 }, (_, i) =>
+    cluster.served.write(vDiskOffset((megabytes + ((i * 77) % 200) * 5) * MiB), Buffer.alloc(MiB, 9), []),
+  )
+  await cluster.run(Promise.all(writes))
+  const waitedMs = clock.now() - begun
+  assert(waitedMs < 5000, `the last of them waited for ${waitedMs} ms`)
+  await cluster.run(drained)
+  assert.equal((await cluster.read(500 * MiB, pageBytes))[0], 0)
+  assert.equal((await cluster.read((megabytes + 5) * MiB, pageBytes))[0], 9)
 })
 
 test('a vDisk that ended within a page leaves nothing of it in the map when it is made smaller (M5 I7)', async () => {

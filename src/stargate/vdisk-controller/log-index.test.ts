@@ -5,7 +5,8 @@ import { asSequence, seeded, seeds } from './fixtures.test.ts'
 import { type Fragment, fragmentsOldestFirst, LogIndex, needsBase } from './log-index.ts'
 import { paint } from './paint.ts'
 
-const pages = 160
+/** Enough for several ranges of zeros, which are longer than 64. */
+const pages = 600
 const bytesInAll = pages * pageBytes
 
 /** A group's page, as an extent store would return it. */
@@ -83,7 +84,7 @@ for (const seed of seeds(1, 2, 3, 4))
         undrained = undrained.filter((record) => record.sequence > upTo)
         index.trim(touched, asSequence(upTo))
       }
-      for (let look = 0; look < 4; look++) {
+      for (let look = 0; look < 8; look++) {
         const page = random(pages)
         const expected = model.subarray(page * pageBytes, (page + 1) * pageBytes)
         assert.ok(pageOf(index, page, drained).equals(expected), `page ${page} after record ${sequence}`)

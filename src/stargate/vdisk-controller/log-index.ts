@@ -10,6 +10,7 @@ import type { Sequence } from '../../base/ids.ts'
 import { pageBytes } from '../../base/units.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { PackedExtents } from './packed-extents.ts'
+import { type ZeroRange, ZeroRanges } from './zero-ranges.ts'
 
 export interface Fragment {
   readonly sequence: Sequence
@@ -31,24 +32,15 @@ const zeroSource: FragmentSource = { kind: 'zero' }
 
 export const coversPage = (fragment: Fragment): boolean => fragment.from === 0 && fragment.to === pageBytes
 
-/** Whole pages that read as zeros since `sequence`; where fragments lie above, they are newer. */
-interface ZeroRange {
-  readonly page: number
-  readonly end: number
-  readonly sequence: Sequence
-  /** A fragment was put above it since: it keeps its own sequence, by which the two are trimmed apart. */
-  touched: boolean
-}
-
-/** A zero of more pages than this is kept as a range: a guest may discard terabytes with one request. */
+/** A zero of more pages than this is kept as a range. */
 const zeroPagesMax = 64
 
 export class LogIndex {
   /** A page is in one of the two at most. */
   readonly #pages = new Map<number, Fragment>()
   readonly #extents = new PackedExtents()
-  /** Oldest first; they may overlap. */
-  #ranges: ZeroRange[] = []
+  /** Where fragments lie above them, these are newer. */
+  readonly #ranges = new ZeroRanges()
 
   /** How much it holds: pages and ranges, for bounds. */
   get size(): number {
@@ -75,13 +67,9 @@ export class LogIndex {
     yield* this.#extents.keys()
   }
 
-  /** The ranges of zeros, as pages from inclusive to exclusive. */
-  ranges(): readonly {
-    readonly page: number
-    readonly end: number
-    readonly sequence: Sequence
-  }[] {
-    return this.#ranges
+  /** The ranges of zeros, sorted, none over another. */
+  ranges(): readonly Readonly<ZeroRange>[] {
+    return this.#ranges.all()
   }
 
   putData(sequence: Sequence, offset: number, bytes: Buffer): void {
@@ -107,19 +95,7 @@ export class LogIndex {
       for (const page of this.#pages.keys())
         if (page >= firstWhole && page < pastWhole) this.#pages.delete(page)
     this.#extents.deleteRange(firstWhole, pastWhole)
-    const last = this.#ranges.at(-1)
-    // A guest that discards a whole disk does so piece by piece: that is one range.
-    if (
-      last !== undefined &&
-      !last.touched &&
-      last.end === firstWhole &&
-      !this.#coveredBefore(last, firstWhole, pastWhole)
-    ) {
-      this.#ranges[this.#ranges.length - 1] = { page: last.page, end: pastWhole, sequence, touched: false }
-      return
-    }
-    this.#ranges = this.#ranges.filter((range) => range.page < firstWhole || range.end > pastWhole)
-    this.#ranges.push({ page: firstWhole, end: pastWhole, sequence, touched: false })
+    this.#ranges.put(sequence, firstWhole, pastWhole)
   }
 
   putExtent(sequence: Sequence, page: number, count: number, group: GroupHandle, at: number): void {
@@ -134,7 +110,7 @@ export class LogIndex {
 
   /** Forgets what records up to `drained` said; `pages`: all that they touched. */
   trim(pages: Iterable<number>, drained: Sequence): void {
-    this.#ranges = this.#ranges.filter((range) => range.sequence > drained)
+    this.#ranges.trim(drained)
     for (const page of pages) {
       const head = this.#pages.get(page)
       if (head === undefined) {
@@ -189,20 +165,11 @@ export class LogIndex {
     }
   }
 
-  /** Does another range lie in these pages, which one that is merged would leave behind? */
-  #coveredBefore(besides: ZeroRange, from: number, past: number): boolean {
-    return this.#ranges.some((range) => range !== besides && range.page < past && range.end > from)
-  }
-
   #zeroAt(page: number, touch = false): Fragment | undefined {
-    for (let i = this.#ranges.length - 1; i >= 0; i--) {
-      const range = this.#ranges[i]
-      const { page: first, end, sequence } = range
-      if (page < first || page >= end) continue
-      if (touch) range.touched = true
-      return { sequence, from: 0, to: pageBytes, source: zeroSource, older: undefined }
-    }
-    return undefined
+    const range = this.#ranges.find(page)
+    if (range === undefined) return undefined
+    if (touch) range.touched = true
+    return { sequence: range.sequence, from: 0, to: pageBytes, source: zeroSource, older: undefined }
   }
 }
 

@@ -70,19 +70,25 @@ export class PackedExtents {
     if (--piece.count === 0) this.#pieces.delete(vBlock)
   }
 
-  /** Forgets the pages from `from` to `past`, not included: as many steps as there are vBlocks here, at most. */
+  /** Forgets the pages from `from` to `past`, not included: as many steps as there are vBlocks there, or here, whichever are fewer. */
   deleteRange(from: number, past: number): void {
-    for (const vBlock of [...this.#pieces.keys()]) {
-      const first = vBlock * pagesPerVBlock
-      for (let page = Math.max(from, first); page < Math.min(past, first + pagesPerVBlock); page++)
-        this.delete(page)
-    }
+    const [first, last] = [Math.floor(from / pagesPerVBlock), Math.floor((past - 1) / pagesPerVBlock)]
+    if (last - first < this.#pieces.size)
+      for (let vBlock = first; vBlock <= last; vBlock++) this.#deleteIn(vBlock, from, past)
+    else for (const vBlock of [...this.#pieces.keys()]) this.#deleteIn(vBlock, from, past)
   }
 
   /** In no order. */
   *keys(): Generator<number> {
     for (const [vBlock, { sequences }] of this.#pieces)
       for (let i = 0; i < pagesPerVBlock; i++) if (sequences[i] !== 0) yield vBlock * pagesPerVBlock + i
+  }
+
+  #deleteIn(vBlock: number, from: number, past: number): void {
+    const first = vBlock * pagesPerVBlock
+    if (!this.#pieces.has(vBlock)) return
+    for (let page = Math.max(from, first); page < Math.min(past, first + pagesPerVBlock); page++)
+      this.delete(page)
   }
 
   #piece(vBlock: number): Piece {

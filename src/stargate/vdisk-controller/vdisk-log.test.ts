@@ -481,14 +481,14 @@ test('only acknowledged records are drained; then every replica may forget them,
   const gate = held()
   owner.disk('n1').holdBack = gate.until
   owner.write('not yet acknowledged').done.catch(() => undefined)
-  const prefix: readonly LogEntry[] = owner.log.prefix(1 << 20)
+  const prefix: readonly LogEntry[] = owner.log.prefix(1 << 20, 1 << 20)
   assert.deepEqual(
     prefix.map(({ sequence }) => sequence),
     [1, 2, 3],
   )
   assert.deepEqual(
     owner.log
-      .prefix(1)
+      .prefix(1, 1 << 20)
       .map(({ sequence }) => sequence)
       .slice(0, 2),
     [1, 2],
@@ -497,7 +497,7 @@ test('only acknowledged records are drained; then every replica may forget them,
   const heldBefore = owner.heldBytes
   owner.log.drainedTo(asSequence(3), owner.recorded().episodes)
   await owner.pass(100)
-  assert.deepEqual(owner.log.prefix(1 << 20), [])
+  assert.deepEqual(owner.log.prefix(1 << 20, 1 << 20), [])
   assert.equal(owner.log.undrainedRecords, 1)
   assert.ok(owner.heldBytes < heldBefore)
   for (const node of ['n1', owner.peer]) assert.equal(owner.disk(node).freed.get(vdisk), 3)

@@ -197,16 +197,20 @@ export class VDiskLog {
   }
 
   /**
-   * Undrained and acknowledged records, from the oldest on, that hold at most about `bytesMax`, in the log or in groups that they name;
-   * at least one where there is one.
+   * Undrained and acknowledged records, from the oldest on, that hold at most about `bytesMax`, in the log or in groups that they name, and
+   * say zeros of at most about `zeroBytesMax`; at least one where there is one.
    */
-  prefix(bytesMax: number): readonly LogEntry[] {
+  prefix(bytesMax: number, zeroBytesMax: number): readonly LogEntry[] {
     const prefix: LogEntry[] = []
     let bytes = 0
+    let zeroBytes = 0
     for (const entry of this.#entries) {
       const held = entry.kind === 'extent' ? entry.length : entry.payloadBytes
+      const zeros = entry.kind === 'zero' || entry.kind === 'discard' ? entry.length : 0
       if (entry.sequence > this.#acknowledged || (bytes > 0 && bytes + held > bytesMax)) break
+      if (zeroBytes > 0 && zeroBytes + zeros > zeroBytesMax) break
       bytes += held
+      zeroBytes += zeros
       prefix.push(entry)
     }
     return prefix

@@ -326,7 +326,7 @@ test('only pages that are mapped are passed over when a range is zeroed', async 
   const found: number[] = []
   await a.run(
     (async () => {
-      for await (const page of a.map.mappedPages(4, pagesPerPartition)) found.push(page)
+      for await (const pages of a.map.mappedPages(4, pagesPerPartition)) found.push(...pages)
     })(),
   )
   assert.deepEqual(found, [5, 255, 256, 40_000, pagesPerPartition - 1])

@@ -53,8 +53,11 @@ const foldBytesMax = (3 * changeBytesMax) / 8
 const foldsMax = 128
 /** That change in one turn of the loop: about a millisecond. */
 const vBlocksInATurn = 100
-/** Of an empty stretch, before others have their turn: some 100 µs. */
+/** Of an empty stretch, before others have their turn: some 100 µs. And of one whose vBlocks are in memory, with what is done with each of their pages. */
 const partitionsInOneGo = 64
+const vBlocksInOneGo = 32
+/** Of a stretch, where they are not in memory: half a MiB at most, as each is 1.5 KiB and rarely more. */
+const vBlocksReadAtOnce = 128
 
 /** Where a page shall point from now on. */
 export interface MapEntry {
@@ -183,8 +186,12 @@ export class VDiskMap {
     })
   }
 
-  /** Pages of the range that are not holes, in order; vBlocks without a row are passed over without reading. */
-  async *mappedPages(from: number, to: number): AsyncGenerator<number> {
+  /**
+   * Pages of the range that are not holes, in order, those of one vBlock at a time: as they are when they are given. vBlocks that never
+   * changed are passed over without reading. However long the range is, others have their turns.
+   */
+  async *mappedPages(from: number, to: number): AsyncGenerator<readonly number[]> {
+    const { clock } = this.#access.platform
     let passed = 0
     for (let vBlock = Math.floor(from / pagesPerVBlock); vBlock * pagesPerVBlock < to; vBlock++) {
       const { digest } = await this.#partition(Math.floor(vBlock / vBlocksPerPartition))
@@ -193,16 +200,42 @@ export class VDiskMap {
         let next = index + 1
         while (next < vBlocksPerPartition && digest[next] === 0) next++
         vBlock += next - index - 1
-        // A large vDisk that is empty is passed over partition by partition: the others have their turn meanwhile.
-        if (++passed % partitionsInOneGo === 0) await othersTurn(this.#access.platform.clock)
+        // A large vDisk that is empty is passed over partition by partition.
+        if (++passed % partitionsInOneGo === 0) await othersTurn(clock)
         continue
       }
-      const block = await this.loaded(vBlock)
+      if (this.peek(vBlock) === undefined) await this.#loadSome(vBlock, to)
+      else if (++passed % vBlocksInOneGo === 0) await othersTurn(clock)
+      const { groups } = await this.loaded(vBlock)
+      const pages: number[] = []
       for (let i = 0; i < pagesPerVBlock; i++) {
         const page = vBlock * pagesPerVBlock + i
-        if (page >= from && page < to && block.groups[i] !== hole) yield page
+        if (page >= from && page < to && groups[i] !== hole) pages.push(page)
       }
+      if (pages.length > 0) yield pages
     }
+  }
+
+  /** Those of its partition that follow it, before page `to`, and are not in memory, with one read. */
+  async #loadSome(first: number, to: number): Promise<void> {
+    const partition = await this.#partition(Math.floor(first / vBlocksPerPartition))
+    await partition.rows.serial.run(async () => {
+      const past = Math.min(
+        first - (first % vBlocksPerPartition) + vBlocksPerPartition,
+        Math.ceil(to / pagesPerVBlock),
+      )
+      const away: number[] = []
+      for (let vBlock = first; vBlock < past && away.length < vBlocksReadAtOnce; vBlock++)
+        if (partition.digest[vBlock % vBlocksPerPartition] > 0 && !this.#vBlocks.has(vBlock))
+          away.push(vBlock)
+      const deltas = await this.#deltas(partition)
+      const rows = new Map((await partition.rows.read(away.map(vBlockKey))).map((row) => [row.key, row]))
+      for (const vBlock of away)
+        this.#remember(
+          vBlock,
+          this.#decode(partition, deltas, vBlock % vBlocksPerPartition, rows.get(vBlockKey(vBlock))),
+        )
+    })
   }
 
   async #load(vBlock: number): Promise<void> {
