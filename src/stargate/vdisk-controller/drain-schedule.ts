@@ -26,6 +26,8 @@ import type { VDiskLog } from './vdisk-log.ts'
 const drainBeginsAtEntries = 64 * KiB
 /** Pages of streams at which it begins, as many as one drain takes: until then what they overwrite takes room on the disks beside them. */
 const drainBeginsAtStreamPages = drainPrefixBytesMax / pageBytes
+/** What a large discard gives up is given back in one go of drains, not in one for each time that a drain falls due. */
+const drainBeginsAtZeroPages = drainPrefixZeroBytesMax / pageBytes
 /** As many times as long, where it has something left to free. */
 const idleReleasesWaited = 10
 /** What a failed drain waits before it is tried again: the first time, and at most. */
@@ -161,6 +163,7 @@ export class DrainSchedule {
     return (
       vdiskLog.undrainedBytes >= (isCrowded() ? drainBeginsAtBytes / 2 : drainBeginsAtBytes) ||
       index.streamPages >= drainBeginsAtStreamPages ||
+      index.zeroPages >= drainBeginsAtZeroPages ||
       this.entries >= drainBeginsAtEntries ||
       isWaitedFor()
     )

@@ -485,6 +485,18 @@ test('guests write on while all of a large vDisk is discarded (I9)', async () =>
   assert.equal((await cluster.read((megabytes + 5) * MiB, pageBytes))[0], 9)
 })
 
+test('what a discard of a large vDisk gives up is drained in one go, however little the log holds of it', async () => {
+  const cluster = await Cluster.begin(128 * GiB)
+  await cluster.write(0, Buffer.alloc(pageBytes, 7))
+  await cluster.write(127 * GiB, Buffer.alloc(pageBytes, 7))
+  await cluster.drain()
+  for (let at = 0; at < 128; at += 4)
+    await cluster.run(cluster.served.discard(vDiskOffset(at * GiB), 4 * GiB, []))
+  await cluster.pass(2 * usualPace.drainAgeMs)
+  assert.equal(cluster.served.describe().undrainedBytes, 0)
+  assert.equal((await cluster.read(127 * GiB, pageBytes))[0], 0)
+})
+
 test('a vDisk that ended within a page leaves nothing of it in the map when it is made smaller (M5 I7)', async () => {
   const end = 1 * GiB + 512
   const cluster = await Cluster.begin(end)

@@ -52,6 +52,11 @@ export class LogIndex {
     return this.#extents.size
   }
 
+  /** Pages in ranges of zeros. */
+  get zeroPages(): number {
+    return this.#ranges.pages
+  }
+
   /** The newest fragment of the page, whose chain says all that the log says of it. */
   get(page: number): Fragment | undefined {
     return (

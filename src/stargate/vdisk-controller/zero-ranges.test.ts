@@ -42,6 +42,7 @@ for (const seed of seeds(1, 2, 3, 4))
         assert(range.page <= at && at < range.end && range.sequence >= said[at])
         if (above[at] > 0) assert(range.sequence <= above[at], 'what lies above it is newer')
       }
+      assert.equal(ranges.pages, said.filter((by) => by > 0).length)
       let past = 0
       for (const { page: from, end: to } of ranges.all()) {
         assert(from >= past && to > from, 'sorted, and none over another')

@@ -15,9 +15,15 @@ export interface ZeroRange {
 
 export class ZeroRanges {
   #ranges: ZeroRange[] = []
+  #pages = 0
 
   get length(): number {
     return this.#ranges.length
+  }
+
+  /** In all of them. */
+  get pages(): number {
+    return this.#pages
   }
 
   all(): readonly ZeroRange[] {
@@ -38,7 +44,7 @@ export class ZeroRanges {
     const before = past > from && ranges[from].page < page ? { ...ranges[from], end: page } : undefined
     const after = past > from && ranges[past - 1].end > end ? { ...ranges[past - 1], page: end } : undefined
     const pieces = [before, { page, end, sequence, touched: false }, after].filter((one) => one !== undefined)
-    ranges.splice(from, past - from, ...pieces)
+    this.#pages += pagesIn(pieces) - pagesIn(ranges.splice(from, past - from, ...pieces))
     const at = from + (before === undefined ? 0 : 1)
     this.#join(at)
     this.#join(at - 1)
@@ -46,7 +52,9 @@ export class ZeroRanges {
 
   /** Forgets what records up to `drained` said. */
   trim(drained: Sequence): void {
-    if (this.#ranges.length > 0) this.#ranges = this.#ranges.filter(({ sequence }) => sequence > drained)
+    if (this.#ranges.length === 0) return
+    this.#ranges = this.#ranges.filter(({ sequence }) => sequence > drained)
+    this.#pages = pagesIn(this.#ranges)
   }
 
   /** Makes one of the range and the next where they meet and nothing lies above them: both are forgotten with the later of their records. */
@@ -69,3 +77,6 @@ export class ZeroRanges {
     return low
   }
 }
+
+const pagesIn = (ranges: readonly ZeroRange[]): number =>
+  ranges.reduce((sum, { page, end }) => sum + end - page, 0)
