@@ -125,23 +125,13 @@ test(
       writeFileSync(local, randomBytes(96 * MiB))
       await img('create', '-f', 'raw', url('n1', 'bench.raw'), '256M')
       const count = 8192
-      const working = [
-        img(
-          'bench',
-          '-f',
-          'raw',
-          '-c',
-          String(count),
-          '-d',
-          '16',
-          '-s',
-          '16k',
-          '-w',
-          '--pattern=90',
-          url('n1', 'bench.raw'),
-        ),
-        img('convert', '-O', 'raw', local, url('n1', 'copy.raw')),
-      ]
+      const writes = (): Promise<number> => cluster.metric('n1', 'ndfs_nfs_calls_total', 'WRITE')
+      const bench = ['-f', 'raw', '-c', String(count), '-d', '16', '-s', '16k', '-w', '--pattern=90']
+      const working = [img('convert', '-O', 'raw', local, url('n1', 'copy.raw'))]
+      working[0].catch(() => undefined) // awaited below
+      // A client that has mounted goes on; one that has not yet would be told that it can't.
+      await until('the first of them has mounted', async () => (await writes()) > 0)
+      working.push(img('bench', ...bench, url('n1', 'bench.raw')))
       for (const one of working) one.catch(() => undefined) // awaited below
       for (let killed = 0; killed < 2; killed++) {
         // Its next process counts from 0 on.
