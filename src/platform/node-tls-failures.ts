@@ -29,6 +29,7 @@ function sentenceOf(fault: NodeJS.ErrnoException & { readonly reason?: string })
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
     case 'ERR_SSL_RECORD_TOO_LARGE':
+    case 'ERR_SSL_DATA_LENGTH_TOO_LONG':
     case 'ERR_SSL_HTTP_REQUEST':
       return 'it does not speak TLS'
     default:
