@@ -191,8 +191,8 @@ export const scenarioBugs: readonly PlantedBug[] = [
     patches: [
       patch(
         'stargate/vdisk-controller/drain.ts',
-        'const least = await changeMap(map, entries, coalesced, written)',
-        'const least: never[] = []',
+        'await changeMap(map, entries, coalesced, written)',
+        'void written',
       ),
       patch(
         'stargate/vdisk-controller/drain.ts',

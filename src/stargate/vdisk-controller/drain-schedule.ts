@@ -15,7 +15,7 @@ import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import type { GroupHandle } from '../extent-cache/extent-cache.ts'
 import { compact } from './compact.ts'
 import { scarcity, type SpaceLeft, victimsAmong } from './compaction-victims.ts'
-import { type DrainContext, drainPrefix, drainPrefixBytesMax, drainPrefixZeroBytesMax } from './drain.ts'
+import { type DrainContext, drainPrefix, drainPrefixBytesMax, drainPrefixZeroVBlocksMax } from './drain.ts'
 import type { GroupLedger, LiveGroups } from './group-ledger.ts'
 import type { LogIndex } from './log-index.ts'
 import type { Pace } from './pace.ts'
@@ -27,7 +27,7 @@ const drainBeginsAtEntries = 64 * KiB
 /** Pages of streams at which it begins, as many as one drain takes: until then what they overwrite takes room on the disks beside them. */
 const drainBeginsAtStreamPages = drainPrefixBytesMax / pageBytes
 /** What a large discard gives up is given back in one go of drains, not in one for each time that a drain falls due. */
-const drainBeginsAtZeroPages = drainPrefixZeroBytesMax / pageBytes
+const drainBeginsAtZeroVBlocks = drainPrefixZeroVBlocksMax
 /** As many times as long, where it has something left to free. */
 const idleReleasesWaited = 10
 /** What a failed drain waits before it is tried again: the first time, and at most. */
@@ -163,7 +163,7 @@ export class DrainSchedule {
     return (
       vdiskLog.undrainedBytes >= (isCrowded() ? drainBeginsAtBytes / 2 : drainBeginsAtBytes) ||
       index.streamPages >= drainBeginsAtStreamPages ||
-      index.zeroPages >= drainBeginsAtZeroPages ||
+      index.zeroVBlocks >= drainBeginsAtZeroVBlocks ||
       this.entries >= drainBeginsAtEntries ||
       isWaitedFor()
     )
@@ -209,7 +209,7 @@ export class DrainSchedule {
     const { drain, vdiskLog, index, drained } = this.#context
     const prefix = vdiskLog.prefix(
       this.#isScarce ? drainPrefixBytesScarce : drainPrefixBytesMax,
-      drainPrefixZeroBytesMax,
+      drainPrefixZeroVBlocksMax,
     )
     if (prefix.length === 0 || this.#stopped) return false
     const episodes = drain.row.state.episodes

@@ -17,7 +17,6 @@ import { inTurns, othersTurn } from '../../base/in-turns.ts'
 import { joined } from '../../base/joined.ts'
 import { giveBack, takeLarge } from '../../base/large-buffers.ts'
 import {
-  GiB,
   type GroupPage,
   groupPage,
   MiB,
@@ -44,7 +43,7 @@ import type { GroupIndex, RegisteredGroup } from './group-index.ts'
 import type { GroupLedger } from './group-ledger.ts'
 import { tierOf } from './group-place.ts'
 import type { GroupTable } from './group-table.ts'
-import type { GroupRow } from './rows.ts'
+import type { GroupRow, VDiskState } from './rows.ts'
 import { coversPage, type Fragment, fragmentsOldestFirst, LogIndex } from './log-index.ts'
 import { bad, hole } from './map-row.ts'
 import { type PagePlan, planPage } from './page-plan.ts'
@@ -62,10 +61,10 @@ import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 export const drainPrefixBytesMax = 64 * MiB
 
 /**
- * What they say zeros of: a guest that discards a large vDisk gets its log back while that goes on. The map of so much is in memory at once: it is
- * looked through before anything is written, and changed afterwards.
+ * What they say zeros of, in vBlocks that they touch: a guest that discards a large vDisk gets its log back while that goes on. The map of so much
+ * is in memory at once, of 8 GiB that lie side by side: it is looked through before anything is written, and changed afterwards.
  */
-export const drainPrefixZeroBytesMax = 8 * GiB
+export const drainPrefixZeroVBlocksMax = 8 * 1024
 
 /** Pages that are planned in one turn of the loop: a millisecond or two. And those that are painted in one. */
 const plannedInATurn = 1000
@@ -76,6 +75,8 @@ const leastAtOnce = 4096
 
 /** Pages of ranges of zeros that one change of the map takes: of a hundred vBlocks and more. */
 const holesAtOnce = 32 * 1024
+/** And of so many vBlocks at most: they are changed while they are in memory yet. */
+const stretchesAtOnce = 4096
 
 /** Groups of streams finished at once: their syncs share commits of the file system's journal. */
 const finishedAtOnceMax = 8
@@ -174,10 +175,15 @@ export async function drainPrefix(context: DrainContext, prefix: readonly LogEnt
     await packPages(context, loads, standing, entries, packed)
     await completeGroups(context, [...finished, ...packed])
 
-    const least = await changeMap(map, entries, coalesced, written)
+    await changeMap(map, entries, coalesced, written)
+    const least = map.leastVersions()
+    const tell = async (decide: (now: VDiskState) => VDiskState, some: readonly Row[]): Promise<void> => {
+      await row.update(decide, some)
+      map.leastVersionsTold(some)
+    }
     // The map has these versions already; that it has later ones than the row says is nothing new.
-    while (least.length > leastAtOnce) await row.update((now) => now, least.splice(0, leastAtOnce))
-    await row.update(
+    while (least.length > leastAtOnce) await tell((now) => now, least.splice(0, leastAtOnce))
+    await tell(
       (now) => ({
         ...now,
         drained,
@@ -213,9 +219,9 @@ async function planDrain(
 ): Promise<{ pack: PageToPack[]; kept: KeptExtent[]; holes: MapEntry[]; zeros: ZeroRun[] }> {
   const { clock, map, groups } = context
   const pages = Float64Array.from(coalesced.pages()).sort()
-  await loadVBlocks(map, pages)
+  await map.loadAll([...new Set(pages.map(vBlockOf))])
   // What of the map is damaged shows before a byte is written: a drain that fails is tried again and again, and would write it all each time.
-  for (const { page, end } of coalesced.ranges()) for await (const _ of map.mappedPages(page, end));
+  for await (const _ of map.mappedPages(coalesced.ranges()));
 
   const keptByGroup = new Map<GroupHandle, KeptExtent>()
   for (const entry of prefix)
@@ -247,21 +253,16 @@ async function planDrain(
   return { pack, kept, holes, zeros }
 }
 
-/** Points the map at what was written, and at nothing where the prefix says zeros. Tells the least versions that the row is to keep. */
+/** Points the map at what was written, and at nothing where the prefix says zeros. */
 async function changeMap(
   map: VDiskMap,
   entries: MapEntry[],
   coalesced: LogIndex,
   written: ReadonlySet<number>,
-): Promise<Row[]> {
-  const least = new Map<string, Row>()
-  const change = async (some: readonly MapEntry[]): Promise<void> => {
-    if (some.length > 0) for (const one of await map.change(some)) least.set(one.key, one)
-  }
-  await change(entries.sort((a, b) => a.page - b.page))
+): Promise<void> {
+  if (entries.length > 0) await map.change(entries.sort((a, b) => a.page - b.page))
   for await (const holes of holesOfRanges(map, coalesced))
-    await change(holes.filter(({ page }) => !written.has(page)))
-  return [...least.values()]
+    await map.change(holes.filter(({ page }) => !written.has(page)))
 }
 
 /**
@@ -271,13 +272,14 @@ async function changeMap(
  */
 async function* holesOfRanges(map: VDiskMap, coalesced: LogIndex): AsyncGenerator<readonly MapEntry[]> {
   let holes: MapEntry[] = []
-  for (const range of coalesced.ranges())
-    for await (const pages of map.mappedPages(range.page, range.end)) {
-      for (const page of pages) if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
-      if (holes.length < holesAtOnce) continue
-      yield holes
-      holes = []
-    }
+  let stretches = 0
+  for await (const pages of map.mappedPages(coalesced.ranges())) {
+    for (const page of pages) if (isAllZero(coalesced.get(page))) holes.push({ page, group: hole, at: 0 })
+    if (holes.length < holesAtOnce && ++stretches < stretchesAtOnce) continue
+    yield holes
+    holes = []
+    stretches = 0
+  }
   yield holes
 }
 
@@ -586,12 +588,6 @@ function trailerOf(
 ): Trailer {
   const { name, layer, copies } = state
   return { container: name, layer, copies, extents, checksums, zeros, standing }
-}
-
-async function loadVBlocks(map: VDiskMap, pages: Iterable<number>): Promise<void> {
-  const vBlocks = new Set<number>()
-  for (const page of pages) vBlocks.add(vBlockOf(page))
-  await atOnce([...vBlocks], 32, (vBlock) => map.load(vBlock))
 }
 
 const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)

@@ -54,7 +54,7 @@ async function stillZero(
       continue
     }
     let from: number = run.page
-    for await (const pages of context.map.mappedPages(run.page, run.page + run.count))
+    for await (const pages of context.map.mappedPages([{ page: run.page, end: run.page + run.count }]))
       for (const page of pages) {
         add(from, page)
         from = page + 1

@@ -4,14 +4,14 @@ import { test } from 'node:test'
 import { hasCode, NdfsError, type NdfsErrorCode } from '../../base/errors.ts'
 import type { NodeId } from '../../base/ids.ts'
 import { giveBack, overwriteWhatIsGivenBack } from '../../base/large-buffers.ts'
-import { GiB, KiB, MiB, pageBytes, vDiskOffset } from '../../base/units.ts'
+import { GiB, KiB, MiB, pageBytes, vDiskOffset, type VDiskOffset } from '../../base/units.ts'
 import { asEpoch, asVDisk, TestNode, TestWorld } from './fixtures.test.ts'
 import { usualPace } from './pace.ts'
 import { GroupIndex } from './group-index.ts'
 import { GroupLedger } from './group-ledger.ts'
 import { GroupPlaces, GroupTable } from './group-table.ts'
 import type { HostedVDisk, Sender } from './vdisk-controller.ts'
-import { decodeVDiskState, mapPartition, type VDiskState, vdiskPartition } from './rows.ts'
+import { decodeVDiskState, mapPartition, partRowKey, type VDiskState, vdiskPartition } from './rows.ts'
 import { vBlockKey } from './vdisk-map.ts'
 import { VDiskRow } from './vdisk-row.ts'
 
@@ -483,6 +483,54 @@ test('guests write on while all of a large vDisk is discarded (I9)', async () =>
   await cluster.run(drained)
   assert.equal((await cluster.read(500 * MiB, pageBytes))[0], 0)
   assert.equal((await cluster.read((megabytes + 5) * MiB, pageBytes))[0], 9)
+})
+
+for (const bytes of [4 * KiB, 512 * KiB])
+  test(`guests write on while ${bytes / KiB} KiB of each vBlock of a large vDisk are discarded (I9)`, async () => {
+    const megabytes = 20_000
+    const cluster = await Cluster.begin(megabytes * MiB + GiB)
+    const inEachVBlock = async (work: (offset: VDiskOffset) => Promise<void>): Promise<void> => {
+      for (let at = 0; at < megabytes; at += 1000)
+        await cluster.run(
+          Promise.all(Array.from({ length: 1000 }, (_, i) => work(vDiskOffset((at + i) * MiB)))),
+        )
+    }
+    await inEachVBlock((offset) => cluster.served.write(offset, Buffer.alloc(pageBytes, 7), []))
+    await cluster.drain()
+    await inEachVBlock((offset) => cluster.served.discard(offset, bytes, []))
+    const { clock } = cluster.world
+    const begun = clock.now()
+    const drained = cluster.served.drain()
+    const writes = Array.from({ length: 200 }, (_, i) =>
+      cluster.served.write(vDiskOffset((megabytes + ((i * 77) % 200) * 5) * MiB), Buffer.alloc(MiB, 9), []),
+    )
+    await cluster.run(Promise.all(writes))
+    const waitedMs = clock.now() - begun
+    assert(waitedMs < 5000, `the last of them waited for ${waitedMs} ms`)
+    await cluster.run(drained)
+    assert.equal((await cluster.read(500 * MiB, pageBytes))[0], 0)
+  })
+
+test('of a drain whose last step failed the row is told what it did to the map, however it ends (I5)', async () => {
+  const cluster = await Cluster.begin(3 * GiB)
+  for (const at of [0, 1]) await cluster.write(at * GiB + 100 * MiB, Buffer.alloc(MiB, 7))
+  await cluster.drain()
+  await cluster.run(cluster.served.discard(vDiskOffset(0), 2 * GiB + 500 * MiB, []))
+  let refused = 0
+  cluster.node.beforeChange = ({ table }) => {
+    if (table === 'vdisk' && refused++ === 0) throw new NdfsError('OUT_OF_SPACE', 'refused, once')
+  }
+  await assert.rejects(cluster.drain(), { code: 'OUT_OF_SPACE' })
+  await cluster.drain()
+  const { layer } = cluster.state
+  const { engine } = cluster.world
+  const { rows } = engine.run('medusa.scan', { partition: vdiskPartition(vdisk), limit: 100 })
+  for (const number of [0, 1]) {
+    const least = rows.find(({ key }) => key === partRowKey(layer, number))?.value.readBigUInt64LE(0)
+    const partition = mapPartition(vdisk, layer, number)
+    const { version } = engine.run('medusa.get', { partition, rowKeys: [] }).static
+    assert.equal(Number(least), version, `partition ${number}`)
+  }
 })
 
 test('what a discard of a large vDisk gives up is drained in one go, however little the log holds of it', async () => {

@@ -52,9 +52,9 @@ export class LogIndex {
     return this.#extents.size
   }
 
-  /** Pages in ranges of zeros. */
-  get zeroPages(): number {
-    return this.#ranges.pages
+  /** vBlocks that ranges of zeros touch, about: one for each range that touches it. */
+  get zeroVBlocks(): number {
+    return this.#ranges.vBlocks
   }
 
   /** The newest fragment of the page, whose chain says all that the log says of it. */

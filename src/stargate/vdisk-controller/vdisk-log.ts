@@ -17,7 +17,7 @@
 import { assert } from '../../base/assert.ts'
 import { messageOf, NdfsError } from '../../base/errors.ts'
 import type { DiskRef, EpisodeId, Epoch, NodeId, Sequence } from '../../base/ids.ts'
-import { vDiskOffset } from '../../base/units.ts'
+import { vBlockBytes, vDiskOffset } from '../../base/units.ts'
 import type { Clock, Log, Timer } from '../../platform/platform.ts'
 import {
   type EncodedRecord,
@@ -198,19 +198,27 @@ export class VDiskLog {
 
   /**
    * Undrained and acknowledged records, from the oldest on, that hold at most about `bytesMax`, in the log or in groups that they name, and
-   * say zeros of at most about `zeroBytesMax`; at least one where there is one.
+   * say zeros of at most about `zeroVBlocksMax` vBlocks; at least one where there is one.
    */
-  prefix(bytesMax: number, zeroBytesMax: number): readonly LogEntry[] {
+  prefix(bytesMax: number, zeroVBlocksMax: number): readonly LogEntry[] {
     const prefix: LogEntry[] = []
     let bytes = 0
-    let zeroBytes = 0
+    let zeroVBlocks = 0
+    let lastPast = 0
     for (const entry of this.#entries) {
+      if (entry.sequence > this.#acknowledged) break
       const held = entry.kind === 'extent' ? entry.length : entry.payloadBytes
-      const zeros = entry.kind === 'zero' || entry.kind === 'discard' ? entry.length : 0
-      if (entry.sequence > this.#acknowledged || (bytes > 0 && bytes + held > bytesMax)) break
-      if (zeroBytes > 0 && zeroBytes + zeros > zeroBytesMax) break
+      if (bytes > 0 && bytes + held > bytesMax) break
+      if ((entry.kind === 'zero' || entry.kind === 'discard') && entry.length > 0) {
+        const first = Math.floor(entry.offset / vBlockBytes)
+        const past = Math.ceil((entry.offset + entry.length) / vBlockBytes)
+        // Records that follow one another within a vBlock touch it once.
+        const touched = past - first - (first === lastPast - 1 ? 1 : 0)
+        if (zeroVBlocks > 0 && zeroVBlocks + touched > zeroVBlocksMax) break
+        zeroVBlocks += touched
+        lastPast = past
+      }
       bytes += held
-      zeroBytes += zeros
       prefix.push(entry)
     }
     return prefix

@@ -9,8 +9,8 @@ import { GroupPlaces, GroupTable } from './group-table.ts'
 import { bad, hole, type VBlock } from './map-row.ts'
 import type { MedusaAccess } from './owned-partition.ts'
 import { PartitionRows } from './partition-rows.ts'
-import { mapPartition, type VDiskState, vdiskPartition } from './rows.ts'
-import { VDiskMap } from './vdisk-map.ts'
+import { mapPartition, partRowKey, type VDiskState, vdiskPartition } from './rows.ts'
+import { type PageRange, VDiskMap } from './vdisk-map.ts'
 import { VDiskRow } from './vdisk-row.ts'
 
 const vdisk = asVDisk(1)
@@ -64,8 +64,10 @@ class Ownership {
 
   /** Changes the map, and records its least versions, as a drain does. */
   async change(...entries: { page: number; group: number; at: number }[]): Promise<void> {
-    const least = await this.run(this.map.change(entries))
+    await this.run(this.map.change(entries))
+    const least = this.map.leastVersions()
     await this.run(this.row.update((now) => now, least))
+    this.map.leastVersionsTold(least)
   }
 }
 
@@ -318,18 +320,60 @@ test('a scan sees every entry, changes before it and none after it, in one step'
   )
 })
 
-test('only pages that are mapped are passed over when a range is zeroed', async () => {
+test('only pages that are mapped are given of a range, or of several', async () => {
   const { owner } = await created()
   const a = await owner(1)
   const mapped = [3, 5, 255, 256, 40_000, pagesPerPartition - 1, pagesPerPartition]
   await a.change(...mapped.map((page) => ({ page, group: a.group(1), at: 0 })))
-  const found: number[] = []
-  await a.run(
-    (async () => {
-      for await (const pages of a.map.mappedPages(4, pagesPerPartition)) found.push(...pages)
-    })(),
-  )
-  assert.deepEqual(found, [5, 255, 256, 40_000, pagesPerPartition - 1])
+  const found = async (of: Ownership, ranges: readonly PageRange[]): Promise<number[]> => {
+    const pages: number[] = []
+    const look = async (): Promise<void> => {
+      for await (const some of of.map.mappedPages(ranges)) pages.push(...some)
+    }
+    await of.run(look())
+    return pages
+  }
+  const inMemory = await found(a, [{ page: 4, end: pagesPerPartition }])
+  assert.deepEqual(inMemory, [5, 255, 256, 40_000, pagesPerPartition - 1])
+
+  const b = await owner(2)
+  const scattered = [
+    { page: 3, end: 4 },
+    { page: 5, end: 6 },
+    { page: 200, end: 256 },
+    { page: 257, end: 300 },
+    { page: 39_000, end: 40_001 },
+    { page: pagesPerPartition - 1, end: 2 * pagesPerPartition },
+  ]
+  const read = await found(b, scattered)
+  assert.deepEqual(read, [3, 5, 255, 40_000, pagesPerPartition - 1, pagesPerPartition])
+  assert.deepEqual(await found(b, scattered), read, 'and of what is in memory')
+})
+
+test('a version of the map that the row was not told of is told of later, by whoever owns the vDisk then (I5 M10)', async () => {
+  const { world, owner } = await created()
+  const versionOf = (number: number): number =>
+    world.engine.run('medusa.get', { partition: mapPartition(vdisk, layer, number), rowKeys: [] }).static
+      .version
+  const told = (one: Ownership): Record<string, number> =>
+    Object.fromEntries(
+      one.map.leastVersions().map(({ key, value }) => [key, Number(value.readBigUInt64LE(0))]),
+    )
+  const a = await owner(1)
+  const inBoth = [7, pagesPerPartition].map((page) => ({ page, group: bad, at: 0 }))
+  await a.run(a.map.change(inBoth))
+  const [first, second] = [0, 1].map((number) => partRowKey(layer, number))
+  assert.deepEqual(told(a), { [first]: versionOf(0), [second]: versionOf(1) })
+  const toldOfFirst = a.map.leastVersions().slice(0, 1)
+  await a.run(a.map.change(inBoth.slice(0, 1)))
+  a.map.leastVersionsTold(toldOfFirst)
+  assert.deepEqual(told(a), { [first]: versionOf(0), [second]: versionOf(1) }, 'it has changed since')
+  a.map.leastVersionsTold(a.map.leastVersions())
+  assert.deepEqual(told(a), {})
+
+  const b = await owner(2)
+  await b.entry(7)
+  assert.deepEqual(told(b), { [first]: versionOf(0) }, 'nothing of it is in the row')
 })
 
 test('a change of many vBlocks with many groups each stays within what Medusa takes at once', async () => {

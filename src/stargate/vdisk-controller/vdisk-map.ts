@@ -11,6 +11,8 @@
  *
  * Every change folds its part, so that no more than about `deltasMax` are ever there, and none has to fold them all.
  */
+import { assert } from '../../base/assert.ts'
+import { atOnce } from '../../base/at-once.ts'
 import { hasCode, messageOf, NdfsError } from '../../base/errors.ts'
 import type { GroupId, LayerId } from '../../base/ids.ts'
 import { othersTurn } from '../../base/in-turns.ts'
@@ -58,6 +60,7 @@ const partitionsInOneGo = 64
 const vBlocksInOneGo = 32
 /** Of a stretch, where they are not in memory: half a MiB at most, as each is 1.5 KiB and rarely more. */
 const vBlocksReadAtOnce = 128
+const readsAtOnceMax = 16
 
 /** Where a page shall point from now on. */
 export interface MapEntry {
@@ -65,6 +68,12 @@ export interface MapEntry {
   /** `hole`, `bad`, or a group. */
   readonly group: GroupHandle
   readonly at: number
+}
+
+/** Pages from inclusive to exclusive. */
+export interface PageRange {
+  readonly page: number
+  readonly end: number
 }
 
 interface Partition {
@@ -92,6 +101,8 @@ export class VDiskMap {
   /** Partitions whose deltas are in memory, the one that was used last behind all others; and the bytes of them all. */
   readonly #withDeltas = new Set<Partition>()
   #deltaBytes = 0
+  /** Partitions, and the version that the vDisk's row is to be told of each. */
+  readonly #untold = new Map<number, number>()
   /** Told of each page whose entry changed, after the change is durable: what counts references. */
   onChanged: (vBlock: number, before: GroupHandle, after: GroupHandle) => void = () => undefined
 
@@ -128,36 +139,50 @@ export class VDiskMap {
   }
 
   /**
-   * Points pages elsewhere, durably, partition by partition; idempotent. Resolves to the least versions that the vDisk's row must
-   * keep from now on. Afterwards, and not before, `peek` shows the new entries. `entries` are sorted by page.
+   * Points pages elsewhere, durably, partition by partition; idempotent. Afterwards, and not before, `peek` shows the new entries, and
+   * `leastVersions` has what the vDisk's row must keep from now on. `entries` are sorted by page.
    */
-  async change(entries: readonly MapEntry[]): Promise<Row[]> {
+  async change(entries: readonly MapEntry[]): Promise<void> {
     const byVBlock = new Map<number, MapEntry[]>()
     for (const entry of entries) {
-      const vBlock = Math.floor(entry.page / pagesPerVBlock)
+      const vBlock = vBlockOf(entry.page)
       const list = byVBlock.get(vBlock)
       if (list === undefined) byVBlock.set(vBlock, [entry])
       else list.push(entry)
     }
     const byPartition = new Map<number, number[]>()
     for (const vBlock of byVBlock.keys()) {
-      const number = Math.floor(vBlock / vBlocksPerPartition)
+      const number = partitionOf(vBlock)
       const list = byPartition.get(number)
       if (list === undefined) byPartition.set(number, [vBlock])
       else list.push(vBlock)
     }
-    const least: Row[] = []
     for (const [number, vBlocks] of byPartition) {
       const partition = await this.#partition(number)
       for (let changed = 0; changed < vBlocks.length;)
         changed += await partition.rows.serial.run(() =>
           this.#changeVBlocks(partition, vBlocks.slice(changed), byVBlock),
         )
-      const version = Buffer.alloc(8)
-      version.writeBigUInt64LE(BigInt(partition.rows.version))
-      least.push({ key: partRowKey(this.#layer, number), value: version })
     }
-    return least
+  }
+
+  /**
+   * Of each partition that has a version which the vDisk's row may not have been told: the row to put there (I5, M10). A change that went through while
+   * what was to follow it did not is among them for as long as nobody was told, also one by an earlier owner.
+   */
+  leastVersions(): Row[] {
+    return Array.from(this.#untold, ([number, version]) => {
+      const value = Buffer.alloc(8)
+      value.writeBigUInt64LE(BigInt(version))
+      return { key: partRowKey(this.#layer, number), value }
+    })
+  }
+
+  /** The vDisk's row has these, durably. */
+  leastVersionsTold(rows: readonly Row[]): void {
+    const told = new Map(rows.map(({ key, value }) => [key, Number(value.readBigUInt64LE(0))]))
+    for (const [number, version] of this.#untold)
+      if ((told.get(partRowKey(this.#layer, number)) ?? -1) >= version) this.#untold.delete(number)
   }
 
   /**
@@ -186,72 +211,101 @@ export class VDiskMap {
     })
   }
 
-  /**
-   * Pages of the range that are not holes, in order, those of one vBlock at a time: as they are when they are given. vBlocks that never
-   * changed are passed over without reading. However long the range is, others have their turns.
-   */
-  async *mappedPages(from: number, to: number): AsyncGenerator<readonly number[]> {
-    const { clock } = this.#access.platform
-    let passed = 0
-    for (let vBlock = Math.floor(from / pagesPerVBlock); vBlock * pagesPerVBlock < to; vBlock++) {
-      const { digest } = await this.#partition(Math.floor(vBlock / vBlocksPerPartition))
-      const index = vBlock % vBlocksPerPartition
-      if (digest[index] === 0) {
-        let next = index + 1
-        while (next < vBlocksPerPartition && digest[next] === 0) next++
-        vBlock += next - index - 1
-        // A large vDisk that is empty is passed over partition by partition.
-        if (++passed % partitionsInOneGo === 0) await othersTurn(clock)
-        continue
-      }
-      if (this.peek(vBlock) === undefined) await this.#loadSome(vBlock, to)
-      else if (++passed % vBlocksInOneGo === 0) await othersTurn(clock)
-      const { groups } = await this.loaded(vBlock)
-      const pages: number[] = []
-      for (let i = 0; i < pagesPerVBlock; i++) {
-        const page = vBlock * pagesPerVBlock + i
-        if (page >= from && page < to && groups[i] !== hole) pages.push(page)
-      }
-      if (pages.length > 0) yield pages
+  /** Brings these vBlocks into memory, sorted as they are: those of one partition with few reads. They are the last to be forgotten. As `load`. */
+  async loadAll(vBlocks: readonly number[]): Promise<void> {
+    const away = vBlocks.filter((vBlock) => {
+      const block = this.#vBlocks.get(vBlock)
+      if (block !== undefined) this.#remember(vBlock, block)
+      return block === undefined
+    })
+    const batches: number[][] = []
+    for (const vBlock of away) {
+      const batch = batches.at(-1)
+      if (
+        batch !== undefined &&
+        batch.length < vBlocksReadAtOnce &&
+        partitionOf(batch[0]) === partitionOf(vBlock)
+      )
+        batch.push(vBlock)
+      else batches.push([vBlock])
     }
+    await atOnce(batches, readsAtOnceMax, async (batch) => {
+      const partition = await this.#partition(partitionOf(batch[0]))
+      await partition.rows.serial.run(() => this.#bring(partition, batch))
+    })
   }
 
-  /** Those of its partition that follow it, before page `to`, and are not in memory, with one read. */
-  async #loadSome(first: number, to: number): Promise<void> {
-    const partition = await this.#partition(Math.floor(first / vBlocksPerPartition))
-    await partition.rows.serial.run(async () => {
-      const past = Math.min(
-        first - (first % vBlocksPerPartition) + vBlocksPerPartition,
-        Math.ceil(to / pagesPerVBlock),
-      )
+  /**
+   * Pages of the ranges that are not holes, in order, those of one range and one vBlock at a time: as they are when they are given. `ranges` are
+   * sorted, none over another. vBlocks that never changed are passed over without reading, and others are read ahead. However long the
+   * ranges are, or however many, others have their turns.
+   */
+  async *mappedPages(ranges: readonly PageRange[]): AsyncGenerator<readonly number[]> {
+    const { clock } = this.#access.platform
+    let passed = 0
+    for (const [at, range] of ranges.entries())
+      for (let vBlock = vBlockOf(range.page); vBlock * pagesPerVBlock < range.end; vBlock++) {
+        const { digest } = await this.#partition(partitionOf(vBlock))
+        const index = vBlock % vBlocksPerPartition
+        if (digest[index] === 0) {
+          let next = index + 1
+          while (next < vBlocksPerPartition && digest[next] === 0) next++
+          vBlock += next - index - 1
+          // A large vDisk that is empty is passed over partition by partition.
+          if (++passed % partitionsInOneGo === 0) await othersTurn(clock)
+          continue
+        }
+        if (this.peek(vBlock) === undefined) await this.#loadAhead(vBlock, ranges, at)
+        else if (++passed % vBlocksInOneGo === 0) await othersTurn(clock)
+        const block = await this.loaded(vBlock)
+        this.#remember(vBlock, block)
+        const from = Math.max(range.page, vBlock * pagesPerVBlock)
+        const to = Math.min(range.end, (vBlock + 1) * pagesPerVBlock)
+        const pages: number[] = []
+        for (let page = from; page < to; page++)
+          if (block.groups[page % pagesPerVBlock] !== hole) pages.push(page)
+        if (pages.length > 0) yield pages
+      }
+  }
+
+  /** This one, and those that the ranges touch behind it in its partition and that are not in memory, with one read. */
+  async #loadAhead(first: number, ranges: readonly PageRange[], at: number): Promise<void> {
+    const partition = await this.#partition(partitionOf(first))
+    await partition.rows.serial.run(() => {
       const away: number[] = []
-      for (let vBlock = first; vBlock < past && away.length < vBlocksReadAtOnce; vBlock++)
-        if (partition.digest[vBlock % vBlocksPerPartition] > 0 && !this.#vBlocks.has(vBlock))
-          away.push(vBlock)
+      const past = (partitionOf(first) + 1) * vBlocksPerPartition
+      for (let vBlock = first, i = at; i < ranges.length && away.length < vBlocksReadAtOnce; i++) {
+        const { page, end } = ranges[i]
+        vBlock = Math.max(vBlock, vBlockOf(page))
+        if (vBlock >= past) break
+        for (; vBlock < past && vBlock * pagesPerVBlock < end && away.length < vBlocksReadAtOnce; vBlock++)
+          if (partition.digest[vBlock % vBlocksPerPartition] > 0 && !this.#vBlocks.has(vBlock))
+            away.push(vBlock)
+      }
+      return this.#bring(partition, away)
+    })
+  }
+
+  /** Reads those of one partition that are not in memory, with one read. With its `serial` held. */
+  async #bring(partition: Partition, vBlocks: readonly number[]): Promise<void> {
+    const isEmpty = (vBlock: number): boolean => partition.digest[vBlock % vBlocksPerPartition] === 0
+    const away = vBlocks.filter((vBlock) => !this.#vBlocks.has(vBlock))
+    const full = away.filter((vBlock) => !isEmpty(vBlock))
+    if (full.length > 0) {
       const deltas = await this.#deltas(partition)
-      const rows = new Map((await partition.rows.read(away.map(vBlockKey))).map((row) => [row.key, row]))
-      for (const vBlock of away)
+      const rows = new Map((await partition.rows.read(full.map(vBlockKey))).map((row) => [row.key, row]))
+      for (const vBlock of full)
         this.#remember(
           vBlock,
           this.#decode(partition, deltas, vBlock % vBlocksPerPartition, rows.get(vBlockKey(vBlock))),
         )
-    })
+    }
+    for (const vBlock of away) if (isEmpty(vBlock)) this.#remember(vBlock, emptyVBlock())
   }
 
   async #load(vBlock: number): Promise<void> {
-    const partition = await this.#partition(Math.floor(vBlock / vBlocksPerPartition))
-    await partition.rows.serial.run(async () => {
-      if (this.#vBlocks.has(vBlock)) return
-      this.#remember(vBlock, await this.#read(partition, vBlock))
-    })
-  }
-
-  async #read(partition: Partition, vBlock: number): Promise<VBlock> {
-    const index = vBlock % vBlocksPerPartition
-    if (partition.digest[index] === 0) return emptyVBlock()
-    const deltas = await this.#deltas(partition)
-    const [row] = await partition.rows.read([vBlockKey(vBlock)])
-    return this.#decode(partition, deltas, index, row)
+    const partition = await this.#partition(partitionOf(vBlock))
+    await partition.rows.serial.run(() => this.#bring(partition, [vBlock]))
   }
 
   /** The vBlock as its own row and the deltas upon it say. Throws DAMAGED_METADATA where one is missing or old. */
@@ -300,9 +354,11 @@ export class VDiskMap {
     const small: ChangedVBlock[] = []
     const put: Row[] = []
     let bytes = 0
-    for (const vBlock of vBlocks) {
-      if (changed.length > 0 && changed.length % vBlocksInATurn === 0) await othersTurn(clock)
-      const before = this.#vBlocks.get(vBlock) ?? (await this.#read(partition, vBlock))
+    for (const [i, vBlock] of vBlocks.entries()) {
+      if (i > 0 && i % vBlocksInATurn === 0) await othersTurn(clock)
+      if (!this.#vBlocks.has(vBlock)) await this.#bring(partition, vBlocks.slice(i, i + vBlocksReadAtOnce))
+      const before = this.#vBlocks.get(vBlock)
+      assert(before !== undefined, 'what was just read is in memory')
       const after = copyOfVBlock(before)
       for (const entry of entries.get(vBlock)!) {
         after.groups[entry.page % pagesPerVBlock] = entry.group
@@ -342,6 +398,7 @@ export class VDiskMap {
       put,
       gone.map(({ key }) => key),
     )
+    this.#untold.set(partitionOf(vBlocks[0]), partition.rows.version)
     partition.digest.set(digest)
     partition.folded.set(folded)
     partition.oldest = needed[0]?.key
@@ -378,7 +435,7 @@ export class VDiskMap {
     const namedBy = (delta: MapDelta): number[] =>
       [...delta.indexes].filter((index) => folded[index] < delta.versionOf(index) && !damaged.has(index))
     const named = deltas.map(namedBy).find((indexes) => indexes.length > 0) ?? []
-    const first = Math.floor(changing[0] / vBlocksPerPartition) * vBlocksPerPartition
+    const first = partitionOf(changing[0]) * vBlocksPerPartition
     const count = Math.ceil(named.length / Math.max(1, slots))
     const away: number[] = []
     for (const index of named.slice(0, Math.min(count, foldsMax))) {
@@ -425,6 +482,8 @@ export class VDiskMap {
         `Cannot read the map of vDisk ${this.#row.vdisk}: partition ${rows.name.key} is older than recorded`,
         { partition: rows.name.key, version: rows.version, least },
       )
+    // An earlier owner may have changed it and died before it told.
+    if (digestRow !== undefined && rows.version > least) this.#untold.set(number, rows.version)
     const digest = new Uint32Array(vBlocksPerPartition)
     const oldest = digestRow === undefined ? undefined : decodeDigest(digestRow.value, digest)
     return {
@@ -486,6 +545,9 @@ export class VDiskMap {
       }
   }
 }
+
+const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
+const partitionOf = (vBlock: number): number => Math.floor(vBlock / vBlocksPerPartition)
 
 const bytesOf = (deltas: readonly MapDelta[]): number => deltas.reduce((sum, { bytes }) => sum + bytes, 0)
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { pagesPerVBlock } from '../../base/units.ts'
 import { asSequence, seeded, seeds } from './fixtures.test.ts'
 import { ZeroRanges } from './zero-ranges.ts'
 
-const pages = 200
+const pages = 700
+const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
 
 for (const seed of seeds(1, 2, 3, 4))
   test(`of each page that reads as zeros the ranges know a sequence by which it is not forgotten too early: seed ${seed}`, () => {
@@ -42,12 +44,14 @@ for (const seed of seeds(1, 2, 3, 4))
         assert(range.page <= at && at < range.end && range.sequence >= said[at])
         if (above[at] > 0) assert(range.sequence <= above[at], 'what lies above it is newer')
       }
-      assert.equal(ranges.pages, said.filter((by) => by > 0).length)
       let past = 0
+      let vBlocks = 0
       for (const { page: from, end: to } of ranges.all()) {
         assert(from >= past && to > from, 'sorted, and none over another')
         past = to
+        vBlocks += vBlockOf(to - 1) - vBlockOf(from) + 1
       }
+      assert.equal(ranges.vBlocks, vBlocks)
     }
   })
 

@@ -3,6 +3,7 @@
  * request, or tens of thousands of stretches in any order; neighbours become one where that changes nothing of what a trim forgets.
  */
 import type { Sequence } from '../../base/ids.ts'
+import { pagesPerVBlock } from '../../base/units.ts'
 
 export interface ZeroRange {
   /** From inclusive to exclusive. */
@@ -15,15 +16,15 @@ export interface ZeroRange {
 
 export class ZeroRanges {
   #ranges: ZeroRange[] = []
-  #pages = 0
+  #vBlocks = 0
 
   get length(): number {
     return this.#ranges.length
   }
 
-  /** In all of them. */
-  get pages(): number {
-    return this.#pages
+  /** That each of them touches, all together. */
+  get vBlocks(): number {
+    return this.#vBlocks
   }
 
   all(): readonly ZeroRange[] {
@@ -44,7 +45,7 @@ export class ZeroRanges {
     const before = past > from && ranges[from].page < page ? { ...ranges[from], end: page } : undefined
     const after = past > from && ranges[past - 1].end > end ? { ...ranges[past - 1], page: end } : undefined
     const pieces = [before, { page, end, sequence, touched: false }, after].filter((one) => one !== undefined)
-    this.#pages += pagesIn(pieces) - pagesIn(ranges.splice(from, past - from, ...pieces))
+    this.#vBlocks += vBlocksOf(pieces) - vBlocksOf(ranges.splice(from, past - from, ...pieces))
     const at = from + (before === undefined ? 0 : 1)
     this.#join(at)
     this.#join(at - 1)
@@ -54,7 +55,7 @@ export class ZeroRanges {
   trim(drained: Sequence): void {
     if (this.#ranges.length === 0) return
     this.#ranges = this.#ranges.filter(({ sequence }) => sequence > drained)
-    this.#pages = pagesIn(this.#ranges)
+    this.#vBlocks = vBlocksOf(this.#ranges)
   }
 
   /** Makes one of the range and the next where they meet and nothing lies above them: both are forgotten with the later of their records. */
@@ -63,7 +64,8 @@ export class ZeroRanges {
     const [one, next] = [this.#ranges[at], this.#ranges[at + 1]]
     if (one.end !== next.page || one.touched || next.touched) return
     const sequence = one.sequence > next.sequence ? one.sequence : next.sequence
-    this.#ranges.splice(at, 2, { page: one.page, end: next.end, sequence, touched: false })
+    const joined = { page: one.page, end: next.end, sequence, touched: false }
+    this.#vBlocks += vBlocksOf([joined]) - vBlocksOf(this.#ranges.splice(at, 2, joined))
   }
 
   /** Of the first range that ends behind the page. */
@@ -78,5 +80,8 @@ export class ZeroRanges {
   }
 }
 
-const pagesIn = (ranges: readonly ZeroRange[]): number =>
-  ranges.reduce((sum, { page, end }) => sum + end - page, 0)
+const vBlocksOf = (ranges: readonly ZeroRange[]): number =>
+  ranges.reduce(
+    (sum, { page, end }) => sum + Math.ceil(end / pagesPerVBlock) - Math.floor(page / pagesPerVBlock),
+    0,
+  )
