@@ -16,13 +16,18 @@ import { decodeForward, encodeAnswer, type ForwardHeader } from './forwarding.ts
 /** Requests from one node within a window that move the vDisk there, unless this node's own are as many. */
 const moveAfterRequests = 2000
 const windowMs = 10_000
-/** A vDisk stays this long where it was claimed, so that it doesn't go back and forth (DESIGN section 7). */
+/**
+ * A vDisk stays this long where it was claimed for a guest, so that it doesn't go back and forth (DESIGN section 7). Not where it was claimed only
+ * so that somebody owns it, after a death or a start.
+ */
 const stayMs = 60_000
 
 interface Traffic {
   windowBegan: number
   readonly claimedAt: number
   readonly from: Map<NodeId, number>
+  /** Guests of this node have asked for it since it was claimed. */
+  usedHere: boolean
   moving: boolean
 }
 
@@ -155,7 +160,7 @@ export class OwnerDoor {
     const now = this.#platform.clock.now()
     let traffic = this.#traffic.get(vdisk)
     if (traffic === undefined) {
-      traffic = { windowBegan: now, claimedAt: now, from: new Map(), moving: false }
+      traffic = { windowBegan: now, claimedAt: now, from: new Map(), usedHere: false, moving: false }
       this.#traffic.set(vdisk, traffic)
     }
     if (now - traffic.windowBegan > windowMs) {
@@ -164,13 +169,9 @@ export class OwnerDoor {
     }
     const count = (traffic.from.get(from) ?? 0) + 1
     traffic.from.set(from, count)
-    if (
-      from === this.#node ||
-      count < moveAfterRequests ||
-      traffic.moving ||
-      now - traffic.claimedAt < stayMs
-    )
-      return
+    if (from === this.#node) traffic.usedHere = true
+    if (from === this.#node || count < moveAfterRequests || traffic.moving) return
+    if (traffic.usedHere && now - traffic.claimedAt < stayMs) return
     if (count <= (traffic.from.get(this.#node) ?? 0) || !this.#mayOwn(from)) return
     traffic.moving = true
     this.#platform.log.info(`vDisk ${vdisk.id} moves to ${from}, where its traffic comes from`, {

@@ -402,14 +402,31 @@ test('a vDisk that another node keeps asking for moves there, after it has staye
   const ask = async (): Promise<void> => {
     for (let i = 0; i < 2500; i++) await opened.read(vDiskOffset(0), Buffer.alloc(1))
   }
+  await cluster.read('n1', 0, 1)
   await cluster.run(ask())
-  assert.ok(cluster.hosted('n1'), 'it stays a minute where it was claimed')
+  assert.ok(cluster.hosted('n1'), 'it stays a minute where it was claimed for a guest')
   await cluster.world.clock.pass(65_000)
   await cluster.run(ask())
   await cluster.world.clock.pass(5000)
   assert.equal(cluster.hosted('n1'), undefined)
   assert.equal(await cluster.read('n2', 0, 1), '\0')
   assert.ok(cluster.hosted('n2'))
+})
+
+test('a vDisk that was claimed only so that somebody owns it moves at once to where it is asked for (R6)', async () => {
+  const cluster = await Cluster.begin('n1')
+  const opened = await cluster.open('n2')
+  const ask = async (): Promise<void> => {
+    for (let i = 0; i < 2500; i++) await opened.read(vDiskOffset(0), Buffer.alloc(1))
+  }
+  await cluster.run(ask())
+  await cluster.world.clock.pass(5000)
+  assert.equal(cluster.hosted('n1'), undefined)
+  assert.equal(await cluster.read('n2', 0, 1), '\0')
+  const back = await cluster.open('n1')
+  for (let i = 0; i < 2500; i++)
+    await cluster.run(Promise.resolve(back.read(vDiskOffset(0), Buffer.alloc(1))))
+  assert.ok(cluster.hosted('n2'), 'it was claimed for a guest there, and stays')
 })
 
 test('a vDisk is deleted wherever its owner is, and deleting it again is no error', async () => {
