@@ -213,11 +213,7 @@ export class VDiskMap {
 
   /** Brings these vBlocks into memory, sorted as they are: those of one partition with few reads. They are the last to be forgotten. As `load`. */
   async loadAll(vBlocks: readonly number[]): Promise<void> {
-    const away = vBlocks.filter((vBlock) => {
-      const block = this.#vBlocks.get(vBlock)
-      if (block !== undefined) this.#remember(vBlock, block)
-      return block === undefined
-    })
+    const away = vBlocks.filter((vBlock) => !this.#touch(vBlock))
     const batches: number[][] = []
     for (const vBlock of away) {
       const batch = batches.at(-1)
@@ -257,13 +253,12 @@ export class VDiskMap {
         }
         if (this.peek(vBlock) === undefined) await this.#loadAhead(vBlock, ranges, at)
         else if (++passed % vBlocksInOneGo === 0) await othersTurn(clock)
-        const block = await this.loaded(vBlock)
-        this.#remember(vBlock, block)
+        const { groups } = await this.loaded(vBlock)
+        this.#touch(vBlock)
         const from = Math.max(range.page, vBlock * pagesPerVBlock)
         const to = Math.min(range.end, (vBlock + 1) * pagesPerVBlock)
         const pages: number[] = []
-        for (let page = from; page < to; page++)
-          if (block.groups[page % pagesPerVBlock] !== hole) pages.push(page)
+        for (let page = from; page < to; page++) if (groups[page % pagesPerVBlock] !== hole) pages.push(page)
         if (pages.length > 0) yield pages
       }
   }
@@ -533,6 +528,13 @@ export class VDiskMap {
   #forgetDeltas(partition: Partition): void {
     if (this.#withDeltas.delete(partition)) this.#deltaBytes -= keptBytesOf(partition.deltas ?? [])
     partition.deltas = undefined
+  }
+
+  /** Makes it the last to be forgotten, as it is now; false where it is not in memory. */
+  #touch(vBlock: number): boolean {
+    const block = this.#vBlocks.get(vBlock)
+    if (block !== undefined) this.#remember(vBlock, block)
+    return block !== undefined
   }
 
   #remember(vBlock: number, block: VBlock): void {
