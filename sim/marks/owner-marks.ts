@@ -35,7 +35,7 @@ export const ownerMarks: readonly Mark[] = [
   }),
   ...marks('stargate/vdisk-controller/owned-partition.ts', {
     'a partition changed while it was raised':
-      "if (result.outcome === 'applied') return new OwnedPartition(access, name, ownership, result.static); ¶",
+      'return new OwnedPartition(access, name, ownership, result.static, seen); ¶',
     'a change met a later owner': 'throw ¶, fenced(this.name, this.#ownership.epoch, result.static.epoch)',
     'a read of rows met a later owner': 'throw ¶, fenced(this.name, this.#ownership.epoch, seen.epoch)',
     'a change was asked of an owner that is none':

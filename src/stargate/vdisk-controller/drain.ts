@@ -233,7 +233,9 @@ async function planDrain(
   const zeros: ZeroRun[] = coalesced
     .ranges()
     .map(({ page, end, sequence }) => ({ page: vDiskPage(page), count: end - page, sequence }))
-  for await (const some of inTurns(clock, pages, plannedInATurn))
+  for await (const some of inTurns(clock, pages, plannedInATurn)) {
+    // The ranges' map may have put these out of memory again.
+    await map.loadAll([...new Set(Array.from(some, vBlockOf))])
     for (const page of some) {
       const head = coalesced.get(page)!
       if (head.source.kind === 'extent') {
@@ -249,6 +251,7 @@ async function planDrain(
         if (mapped.group !== hole) holes.push({ page, group: hole, at: 0 })
       } else pack.push({ page, plan, sequence: head.sequence })
     }
+  }
   const kept = [...keptByGroup.values()].filter((extent) => extent.pages.length > 0)
   return { pack, kept, holes, zeros }
 }

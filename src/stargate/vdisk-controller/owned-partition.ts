@@ -43,14 +43,23 @@ export class OwnedPartition {
   readonly #access: MedusaAccess
   readonly #ownership: Ownership
   #static: Static
+  /** Its version when this ownership first saw it, before it raised the epoch: raising is a change, too. */
+  readonly versionFound: number
   /** A change was sent and its outcome never known: what is here may be old, and nothing rests on it any more. */
   #unknown = false
 
-  private constructor(access: MedusaAccess, name: PartitionName, ownership: Ownership, at: Static) {
+  private constructor(
+    access: MedusaAccess,
+    name: PartitionName,
+    ownership: Ownership,
+    at: Static,
+    found: Static,
+  ) {
     this.name = name
     this.#access = access
     this.#ownership = ownership
     this.#static = at
+    this.versionFound = found.version
   }
 
   static async raise(
@@ -61,7 +70,7 @@ export class OwnedPartition {
     for (;;) {
       const seen = (await access.medusa.get(name, [])).static
       if (seen.epoch > ownership.epoch) throw fenced(name, ownership.epoch, seen.epoch)
-      if (seen.epoch === ownership.epoch) return new OwnedPartition(access, name, ownership, seen)
+      if (seen.epoch === ownership.epoch) return new OwnedPartition(access, name, ownership, seen, seen)
       const result = await changeForCertain(
         access.medusa,
         access.platform.clock,
@@ -73,13 +82,14 @@ export class OwnedPartition {
         },
         () => ownership.alive,
       )
-      if (result.outcome === 'applied') return new OwnedPartition(access, name, ownership, result.static)
+      if (result.outcome === 'applied')
+        return new OwnedPartition(access, name, ownership, result.static, seen)
     }
   }
 
   /** A partition that nobody can have changed before this ownership, as it is named by its epoch. */
   static begin(access: MedusaAccess, name: PartitionName, ownership: Ownership): OwnedPartition {
-    return new OwnedPartition(access, name, ownership, neverChanged)
+    return new OwnedPartition(access, name, ownership, neverChanged, neverChanged)
   }
 
   get version(): number {

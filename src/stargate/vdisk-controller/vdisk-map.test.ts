@@ -374,6 +374,10 @@ test('a version of the map that the row was not told of is told of later, by who
   const b = await owner(2)
   await b.entry(7)
   assert.deepEqual(told(b), { [first]: versionOf(0) }, 'nothing of it is in the row')
+  await b.change({ page: 7, group: hole, at: 0 })
+  const c = await owner(3)
+  for (const { page } of inBoth) await c.entry(page)
+  assert.deepEqual(told(c), { [second]: versionOf(1) }, 'of the first, all that was changed is')
 })
 
 test('a change of many vBlocks with many groups each stays within what Medusa takes at once', async () => {

@@ -478,7 +478,7 @@ export class VDiskMap {
         { partition: rows.name.key, version: rows.version, least },
       )
     // An earlier owner may have changed it and died before it told.
-    if (digestRow !== undefined && rows.version > least) this.#untold.set(number, rows.version)
+    if (digestRow !== undefined && rows.versionFound > least) this.#untold.set(number, rows.version)
     const digest = new Uint32Array(vBlocksPerPartition)
     const oldest = digestRow === undefined ? undefined : decodeDigest(digestRow.value, digest)
     return {
