@@ -17,7 +17,7 @@ import {
   writeGroup,
 } from './drain.ts'
 import { standingOf } from './rows.ts'
-import type { MapEntry } from './vdisk-map.ts'
+import { type MapEntry, vBlockOf } from './vdisk-map.ts'
 
 interface LivePage {
   readonly page: number
@@ -43,7 +43,7 @@ export async function compact(context: DrainContext, victims: readonly GroupHand
     for (const extent of victimRow.extents)
       for (let i = 0; i < extent.count; i++) {
         const page = extent.page + i
-        const vBlock = Math.floor(page / pagesPerVBlock)
+        const vBlock = vBlockOf(page)
         const block = map.peek(vBlock) ?? (await map.loaded(vBlock))
         if (
           block.groups[page % pagesPerVBlock] !== victim ||

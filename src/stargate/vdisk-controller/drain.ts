@@ -50,7 +50,7 @@ import { type PagePlan, planPage } from './page-plan.ts'
 import type { PageFetch, PageReader } from './page-reader.ts'
 import { paint } from './paint.ts'
 import type { LogEntry } from './vdisk-log.ts'
-import type { MapEntry, VDiskMap } from './vdisk-map.ts'
+import { type MapEntry, vBlockOf, type VDiskMap } from './vdisk-map.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 import { bearingPage, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 
@@ -592,8 +592,6 @@ function trailerOf(
   const { name, layer, copies } = state
   return { container: name, layer, copies, extents, checksums, zeros, standing }
 }
-
-const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
 
 /** The page reads as zeros, whatever lies beneath. */
 function isAllZero(head: Fragment | undefined): boolean {

@@ -6,7 +6,7 @@ import type { Standing, ZeroRun } from '../extent-store/extent-store.ts'
 import { completeGroups, type DrainContext, type WrittenGroup, writeGroup } from './drain.ts'
 import { bad, hole } from './map-row.ts'
 import { standingOf } from './rows.ts'
-import type { MapEntry } from './vdisk-map.ts'
+import { type MapEntry, vBlockOf } from './vdisk-map.ts'
 import { bearingPage, pastAllPages, united, zeroRunsPerGroupMax, zerosToTell } from './zero-runs.ts'
 
 /**
@@ -75,7 +75,7 @@ async function bearsPast(
   sizeBytes: number,
 ): Promise<boolean> {
   const page = bearingPage([], sizeBytes)
-  const group = (await map.loaded(Math.floor(page / pagesPerVBlock))).groups[page % pagesPerVBlock]
+  const group = (await map.loaded(vBlockOf(page))).groups[page % pagesPerVBlock]
   if (group === hole || group === bad) return false
   const newest = zeros.reduce(
     (most, { page: from, count, sequence }) => (from + count > past.page ? Math.max(most, sequence) : most),
@@ -91,7 +91,7 @@ async function bearsPast(
 }
 
 async function bytesOf({ map, reader, row }: DrainContext, page: VDiskPage): Promise<Buffer | undefined> {
-  const block = await map.loaded(Math.floor(page / pagesPerVBlock))
+  const block = await map.loaded(vBlockOf(page))
   const [group, at] = [block.groups[page % pagesPerVBlock], block.pages[page % pagesPerVBlock]]
   const bytes = Buffer.alloc(pageBytes)
   if (group === bad) return undefined

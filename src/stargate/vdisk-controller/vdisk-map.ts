@@ -37,6 +37,8 @@ import { mapPartition, partRowKey } from './rows.ts'
 import { type MedusaAccess, OwnedPartition } from './owned-partition.ts'
 import type { VDiskRow } from './vdisk-row.ts'
 
+export const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
+
 export const vBlockKey = (vBlock: number): string =>
   `v${String(vBlock % vBlocksPerPartition).padStart(4, '0')}`
 
@@ -548,7 +550,6 @@ export class VDiskMap {
   }
 }
 
-const vBlockOf = (page: number): number => Math.floor(page / pagesPerVBlock)
 const partitionOf = (vBlock: number): number => Math.floor(vBlock / vBlocksPerPartition)
 
 const bytesOf = (deltas: readonly MapDelta[]): number => deltas.reduce((sum, { bytes }) => sum + bytes, 0)
