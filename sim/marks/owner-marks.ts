@@ -24,6 +24,7 @@ export const ownerMarks: readonly Mark[] = [
     'a taker met a closed row': 'open.end !== undefined) return ¶, { entries',
     'a taker kept a tail behind the mark':
       '[¶ where fenced.length > 0 && fenced.some((one) => (one.tail?.last ?? 0) > Math.max(state.drained, ...fenced.map((each) => each.acknowledged)))]; const { mark, last } = endOf(',
+    'a mark rose over what all replicas have': '[¶ where end > mark]; return Math.max(mark, end)',
     'a taker reached no replica': 'if (fenced.length === 0)\n    throw ¶, new NdfsError(',
     'a taker met a higher epoch at a replica':
       "if (hasCode(error, 'FENCED') || !(error instanceof NdfsError)) throw ¶, error\n      failures.push",
@@ -51,6 +52,8 @@ export const ownerMarks: readonly Mark[] = [
       "if (isOurs) return ¶, { outcome: 'applied', static: result.static }",
   }),
   ...marks('stargate/vdisk-controller/hosted-vdisk.ts', {
+    'a vDisk was served before its first episode':
+      "[¶ where this.#log.openEpisode === undefined]; this.#phase = 'serving'",
     'a read was proved by the row': '¶, await this.#row.proveOwnership()',
     'a write waited for room': 'if (entered instanceof Promise) ¶, this.#drains.start()',
     'a vDisk was given up with its log open':

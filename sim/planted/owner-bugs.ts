@@ -43,11 +43,7 @@ export const ownerBugs: readonly PlantedBug[] = [
     breaks: 'I1',
     does: 'A taker keeps only what a record says was acknowledged, and the last records may have been too.',
     patches: [
-      patch(
-        takeover,
-        'last = Math.max(last, tail?.last ?? 0)',
-        'last = Math.max(mark, tail === undefined ? 0 : 0)',
-      ),
+      patch(takeover, '      next,\n      last,\n      take,\n', '      next,\n      mark,\n      take,\n'),
     ],
   },
   {

@@ -274,6 +274,19 @@ export const scenarioBugs: readonly PlantedBug[] = [
     scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'M1: what a taker shows' },
   },
   {
+    name: 'mark over what one replica has',
+    breaks: 'I1',
+    does: 'A taker that reached some replicas of the old episode counts what these have as if all had it.',
+    patches: [
+      patch(
+        'stargate/vdisk-controller/takeover.ts',
+        'if (fenced.length === episode.replicas.length) mark',
+        'if (fenced.length > 0) mark',
+      ),
+    ],
+    scenario: { file: 'sim/scenarios/critical/episodes.test.ts', tests: 'M1: what a taker shows' },
+  },
+  {
     name: 'overlay of another instant than the base',
     breaks: 'I2',
     does: 'A read looks at the log again when its base has come, and a drain may have taken away what lay over it.',

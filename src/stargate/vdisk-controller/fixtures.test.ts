@@ -179,8 +179,11 @@ interface KeptEpisode {
 export class TestLogDisk {
   readonly ref: DiskRef
   block: string
-  /** `gone`: can't be reached. `silent`: takes nothing and never answers. `answers lost`: takes it, and the answer is lost. */
-  state: 'up' | 'gone' | 'silent' | 'answers lost' = 'up'
+  /**
+   * `gone`: can't be reached. `silent`: takes nothing and never answers. `answers lost`: takes it, and the answer is lost. `full`: takes no
+   * record while it holds one that was not freed.
+   */
+  state: 'up' | 'gone' | 'silent' | 'answers lost' | 'full' = 'up'
   /** An append waits for it before it is synced. */
   holdBack: Promise<void> | undefined
   appends: {
@@ -226,6 +229,10 @@ export class TestLogDisk {
       throw new NdfsError('CONFLICT', `record ${headers[0].sequence} does not continue at ${next}`, {
         last: next - 1,
       })
+    const holdsAny = [...this.#vdisks.values()].some(({ episodes }) =>
+      [...episodes.values()].some((one) => one.records.length > 0),
+    )
+    if (this.state === 'full' && holdsAny) throw new NdfsError('OUT_OF_SPACE', 'all segments hold records')
     this.#raise(vdisk, epoch)
     if (target === undefined) {
       target = { epoch, first: next, records: [] }
@@ -710,7 +717,7 @@ export class TestNode {
       for (const ref of refs)
         void this.call(() => {
           const disk = diskOf(ref)
-          if (disk.state === 'up' && disk.ref.incarnation === ref.incarnation) what(disk)
+          if (['up', 'full'].includes(disk.state) && disk.ref.incarnation === ref.incarnation) what(disk)
         }, `log of ${ref.node}`)
     }
     return {

@@ -62,6 +62,8 @@ const leavePauseMs = 100
 const leaveTriesMax = 20
 /** Before a log that can't leave a disk looks again whether another can be had. */
 const moveLogAgainMs = 5000
+/** How long reads wait for the first episode, whose replicas' grants make them cheap. */
+const openWaitMs = 1000
 
 export interface HostedContext {
   readonly platform: Platform
@@ -345,9 +347,16 @@ export class HostedVDiskController implements HostedVDisk {
     })
   }
 
-  /** Names the first episode of this epoch: from then on the vDisk is served here. */
+  /**
+   * Names the first episode of this epoch: from then on the vDisk is served here. What was acknowledged is drained meanwhile, for logs that are
+   * full of it have no room for that episode (I10). And where nothing lies behind the mark, a log that waits for room holds up no reads:
+   * they are proved by the row, and writes wait, as after the loss of a replica.
+   */
   async open(): Promise<void> {
-    await this.#log.open('the vDisk was claimed')
+    const isCertain = this.#log.acknowledged === this.#log.last
+    const opened = this.#log.open('the vDisk was claimed')
+    this.#drains.plan()
+    await (isCertain ? Promise.race([opened, this.#context.platform.clock.sleep(openWaitMs)]) : opened)
     if (this.#phase !== 'opening') throw this.#refusal
     this.#phase = 'serving'
     this.#drains.plan()

@@ -11,7 +11,14 @@ import { endOf, recoverLog } from './takeover.ts'
 const vdisk = asVDisk(1)
 const open: Episode = { id: asEpisode(3), first: asSequence(11), replicas: [diskRef('n1'), diskRef('n2')] }
 
-function fenced(node: string, tail: { last: number; acknowledged: number } | undefined, acknowledged = 0) {
+interface TestTail {
+  readonly first?: number
+  readonly last: number
+  readonly acknowledged: number
+  readonly damage?: readonly number[]
+}
+
+function fenced(node: string, tail: TestTail | undefined, acknowledged = 0) {
   return {
     ref: diskRef(node),
     tail:
@@ -19,9 +26,10 @@ function fenced(node: string, tail: { last: number; acknowledged: number } | und
         ? undefined
         : ({
             episode: open.id,
-            first: open.first,
+            first: asSequence(tail.first ?? open.first),
             last: asSequence(tail.last),
             acknowledged: asSequence(tail.acknowledged),
+            ...(tail.damage === undefined ? {} : { damage: tail.damage.map(asSequence) }),
           } satisfies Tail),
     acknowledged: asSequence(Math.max(acknowledged, tail?.acknowledged ?? 0)),
   }
@@ -35,6 +43,19 @@ test('an episode ends where its records say that guests were told, and everythin
     endsAt(0, fenced('n1', { last: 20, acknowledged: 17 }), fenced('n2', { last: 18, acknowledged: 18 })),
     { mark: 18, last: 20 },
   )
+})
+
+test('where every replica answers, what all of them have behind the mark is as good as acknowledged, and no more (M1 I10)', () => {
+  const both = (...tails: [TestTail, TestTail]) =>
+    endsAt(15, fenced('n1', tails[0]), fenced('n2', tails[1])).mark
+  const whole: TestTail = { last: 20, acknowledged: 17 }
+  assert.equal(both(whole, { last: 19, acknowledged: 16 }), 19)
+  assert.equal(both(whole, { last: 16, acknowledged: 15 }), 17, 'what guests were told stays so')
+  assert.equal(both(whole, { ...whole, damage: [16, 19, 20] }), 18, 'a lost record is on one of them alone')
+  assert.equal(both(whole, { ...whole, first: 16 }), 20, 'what was drained is gone')
+  assert.equal(both(whole, { ...whole, first: 19 }), 17)
+  assert.equal(endsAt(15, fenced('n1', whole), fenced('n2', undefined)).mark, 17)
+  assert.equal(endsAt(15, fenced('n1', whole)).mark, 17, 'the other may hold less')
 })
 
 test('the mark is never below what is drained, nor below the episode before (S1)', () => {
@@ -132,7 +153,7 @@ test('a takeover fences, and keeps every record that any survivor has in sequenc
   await logs.has(logs.n1, 1, 1, 5, 2)
   await logs.has(logs.n2, 1, 1, 4, 3)
   const { entries, mark } = await logs.recover(logs.state(0, { id: 1, first: 1 }))
-  assert.equal(mark, 3)
+  assert.equal(mark, 4)
   assert.deepEqual(
     entries.map(({ sequence }) => sequence),
     [1, 2, 3, 4, 5],

@@ -26,7 +26,7 @@ export interface TakeoverContext {
 export interface Recovered {
   /** From the drained sequence on, contiguous. */
   readonly entries: LogEntry[]
-  /** Up to here everything was, or may have been, promised, and lies on every replica of its episode. */
+  /** Up to here everything was, or may have been, promised, and lies on every replica of its episode. Never below the drained sequence. */
   readonly mark: Sequence
 }
 
@@ -80,6 +80,9 @@ export async function recoverLog(
  * Where an open episode ends, by the tails of fenced replicas: `mark` is the highest sequence that one of its records says was
  * acknowledged, `last` the highest that any of them has. An acknowledgement needs all replicas, so any one tail holds
  * everything that was acknowledged; what lies between may have been, and is kept (M1).
+ *
+ * Where every replica answered, the mark rises over what all of them have: these records lie as those that were acknowledged do, and
+ * need no second place, which full logs would not have for them (I10).
  */
 export function endOf(
   episode: Episode,
@@ -93,6 +96,7 @@ export function endOf(
     mark = Math.max(mark, acknowledged)
     last = Math.max(last, tail?.last ?? 0)
   }
+  if (fenced.length === episode.replicas.length) mark = wholeOnAll(fenced, mark)
   // Records that were acknowledged are missing from every log that answered: damage, and never a shorter log.
   if (mark > last)
     throw new NdfsError(
@@ -102,6 +106,17 @@ export function endOf(
       { episode: episode.id, mark, last },
     )
   return { mark: mark as Sequence, last: last as Sequence }
+}
+
+/** Up to where each of these has all that lies behind `mark`: not below that. */
+function wholeOnAll(fenced: readonly FencedTail[], mark: number): number {
+  let end = Number.POSITIVE_INFINITY
+  for (const { tail } of fenced) {
+    if (tail === undefined || tail.first > mark + 1) return mark
+    const lost = tail.damage?.find((sequence) => sequence > mark)
+    end = Math.min(end, lost === undefined ? tail.last : lost - 1)
+  }
+  return Math.max(mark, end)
 }
 
 /** Fences every replica that answers, at least one, and waits a little for the others. */

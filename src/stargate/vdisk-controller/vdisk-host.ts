@@ -200,7 +200,7 @@ export class VDiskHost implements VDiskController {
       if (this.#deleting.has(vdisk)) throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
       const { epoch } = await zeus.claim(vdisk, { node, incarnation }, reason, atLeast as Epoch)
       try {
-        return await this.#recoveries.run(() => this.#takeOver(vdisk, epoch))
+        return await this.#takeOver(vdisk, epoch)
       } catch (error) {
         if (!(error instanceof NdfsError)) throw error
         // Somebody raised the row between Zeus's grant and our look at it.
@@ -227,13 +227,31 @@ export class VDiskHost implements VDiskController {
   }
 
   async #takeOver(vdisk: VDiskId, epoch: Epoch): Promise<HostedVDisk> {
+    const { platform } = this.#options
+    const begun = platform.clock.now()
+    // Nobody waits behind one that finds no room for its first episode: others may drain what fills the logs.
+    const { hosted, name, records } = await this.#recoveries.run(() => this.#recover(vdisk, epoch))
+    await hosted.open()
+    this.#counts.takeovers++
+    platform.log.info(`vDisk ${vdisk} (${name}) is served here`, {
+      epoch,
+      recoveredRecords: records,
+      tookMs: Math.round(platform.clock.now() - begun),
+    })
+    this.#options.served?.(vdisk)
+    return hosted
+  }
+
+  async #recover(
+    vdisk: VDiskId,
+    epoch: Epoch,
+  ): Promise<{ hosted: HostedVDiskController; name: string; records: number }> {
     const { platform, oplogs } = this.#options
     const row = await VDiskRow.raise(this.#access, vdisk, epoch, () => !this.#gone)
     if (row.state.state === 'deleted') {
       this.#finishDeletion(row)
       throw new NdfsError('NOT_FOUND', `vDisk ${vdisk} was deleted`, { vdisk })
     }
-    const begun = platform.clock.now()
     const recovered = await recoverLog(
       { clock: platform.clock, log: platform.log, oplogs },
       vdisk,
@@ -242,15 +260,7 @@ export class VDiskHost implements VDiskController {
     )
     const hosted = new HostedVDiskController(this.#contextFor(), row, recovered)
     this.#hosted.set(vdisk, hosted)
-    await hosted.open()
-    this.#counts.takeovers++
-    platform.log.info(`vDisk ${vdisk} (${row.state.name}) is served here`, {
-      epoch,
-      recoveredRecords: recovered.entries.length,
-      tookMs: Math.round(platform.clock.now() - begun),
-    })
-    this.#options.served?.(vdisk)
-    return hosted
+    return { hosted, name: row.state.name, records: recovered.entries.length }
   }
 
   /** Tells Zeus, as long as it takes: while it shows a process that lives as the owner, nobody else takes the vDisk. */

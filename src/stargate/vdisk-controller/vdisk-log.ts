@@ -145,6 +145,10 @@ export class VDiskLog {
   get acknowledged(): Sequence {
     return this.#acknowledged as Sequence
   }
+  /** Of all that the log holds. */
+  get last(): Sequence {
+    return this.#last as Sequence
+  }
   get drained(): Sequence {
     return this.#drained as Sequence
   }
