@@ -21,8 +21,8 @@ test('three nodes, a crash and a partition: what is read is what was written, an
     troubles: { kill: 1, 'power cut': 1, cut: 1, isolate: 1 },
     troubleEveryMs: [500, 2_500],
   }
-  const first = await simulate({ seed: 4715, plan })
-  const second = await simulate({ seed: 4715, plan })
+  const first = await simulate({ seed: 4716, plan })
+  const second = await simulate({ seed: 4716, plan })
   assert.equal(second.hash, first.hash)
   for (const trouble of ['power cut', 'isolate'] as const)
     assert.ok((first.troubles[trouble] ?? 0) > 0, `there was no ${trouble}`)
